@@ -1,0 +1,33 @@
+# `make` lists the targets. PYTHON is the interpreter that ./facewarden set up.
+PYTHON ?= .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help check format lint types test lock demo clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+check: format lint types test  ## format, lint, types, tests
+
+format:  ## is everything formatted? (`make format FIX=1` formats)
+	$(PYTHON) -m ruff format $(if $(FIX),,--check) . facewarden
+
+lint:  ## ruff
+	$(PYTHON) -m ruff check $(if $(FIX),--fix,) . facewarden
+
+types:  ## mypy --strict
+	$(PYTHON) -m mypy
+
+test:  ## the tests
+	./facewarden test
+
+lock:  ## requirements.lock from pyproject.toml and overrides.txt (needs uv: pip install uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra test --override overrides.txt --quiet pyproject.toml -o requirements.lock
+
+demo:  ## the demo, to the end
+	./facewarden demo --exit
+
+clean:  ## what tools leave behind, the virtual environment excepted
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/out
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

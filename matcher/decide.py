@@ -1,0 +1,54 @@
+"""The decision, as a pure function: in come one probe's scores above the cut, out come matches, held or not."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from matcher.calibration import Cut
+from vault.records import Band, Outcome
+
+HUB_PEOPLE = 3  # a probe above the cut for this many people is no person but a "master face" (Shmelkin et al. 2021)
+HUB_SUSPECT = "hub_suspect"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One template that a probe was compared with."""
+
+    template_id: int
+    subject_id: UUID
+    consent_id: UUID
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    candidate: Candidate
+    band: Band
+    held: str | None
+
+
+def decide_probe(candidates: Iterable[Candidate], cut: Cut) -> list[Decision]:
+    """The best template of each person at or above the cut, by descending score. A probe that three or more people
+    would share is held for review as a whole: no alert comes of it."""
+    best: dict[UUID, Candidate] = {}
+    for candidate in candidates:
+        known = best.get(candidate.subject_id)
+        if candidate.score >= cut.score and (known is None or candidate.score > known.score):
+            best[candidate.subject_id] = candidate
+    held = HUB_SUSPECT if len(best) >= HUB_PEOPLE else None
+    return [
+        Decision(candidate=each, band=name_band(each.score, cut), held=held)
+        for each in sorted(best.values(), key=lambda c: (-c.score, c.template_id))
+    ]
+
+
+def name_band(score: float, cut: Cut) -> Band:
+    return Band.STRONG if score >= cut.strong_score else Band.POSSIBLE
+
+
+def name_outcome(decisions: list[Decision]) -> Outcome:
+    """What became of the face."""
+    if not decisions:
+        return Outcome.UNMATCHED
+    return Outcome.HELD if decisions[0].held else Outcome.MATCHED

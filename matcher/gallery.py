@@ -1,0 +1,154 @@
+"""The gallery of enrolled people: in come probes, out come candidates above the cut.
+
+It is one index generation plus a delta of templates that are newer, and it only ever answers with templates that the
+database calls live: one cheap query (the gallery clock) before each search notices an enrolment or a withdrawal. A
+broken generation is refused and everything comes from rows until a new one is built.
+"""
+
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+
+from matcher.decide import Candidate
+from matcher.generations import (
+    Generation,
+    Ids,
+    Index,
+    make_index,
+    mark_manifest,
+    open_generation,
+    read_manifest,
+    save_generation,
+)
+from vault.errors import IndexFileError, VectorError
+from vault.keys import Keys, Vectors, check_vectors
+from vault.log import get_logger
+from vault.store import Connection
+from vault.store.subjects import list_live_ids, list_live_templates, open_vector, read_gallery_clock
+
+BUILD_LOCK = 0x46570003  # "FW", 3
+DELTA_SHARE = 0.01  # of the generation; a larger delta is worth a new generation
+DELTA_LEAST = 64
+
+log = get_logger(__name__)
+
+
+class Gallery:
+    """What one process searches. Not for several threads."""
+
+    def __init__(self, folder: Path, keys: Keys, *, pack: str, dimension: int) -> None:
+        self._folder, self._keys, self._pack, self._dimension = folder, keys, pack, dimension
+        self._matrix_id = keys.matrix_id(dimension)
+        self._clock = -1
+        self._mark = (0, 0)
+        self._live: dict[int, tuple[UUID, UUID]] = {}
+        self._generation: Generation | None = None
+        self._indexed: frozenset[int] = frozenset()  # ids in the generation, withdrawn ones included
+        self._parts: list[Index] = []  # the generation's index, then the delta's
+        self.broken: str | None = None  # why the generation on disk was refused, if it was
+
+    @property
+    def template_count(self) -> int:
+        return len(self._live)
+
+    def refresh(self, conn: Connection) -> bool:
+        """Take up what the rows say. True if anything had changed."""
+        clock, mark = read_gallery_clock(conn), mark_manifest(self._folder)
+        if (clock, mark) == (self._clock, self._mark):
+            return False
+        live = list_live_ids(conn, self._pack)
+        index = self._take_generation()
+        missing = sorted(live.keys() - self._indexed)
+        delta = make_index(self._dimension, *self._read_rows(conn, missing))
+        self._parts = [part for part in (index, delta) if part is not None and part.ntotal]
+        self._live, self._clock, self._mark = live, clock, mark
+        return True
+
+    def search(self, probes: Vectors, cut: float) -> list[list[Candidate]]:
+        """For each of (n, d) f32 keyed unit vectors, every live template with cosine similarity at or above `cut`.
+
+        Raises VectorError for probes that may not be searched.
+        """
+        check_vectors(probes)
+        if probes.shape[1] != self._dimension:
+            raise VectorError("vector_wrong_length", f"{probes.shape[1]} values, expected {self._dimension}")
+        found: list[list[Candidate]] = [[] for _ in range(len(probes))]
+        below = float(np.nextafter(np.float32(cut), np.float32(-1)))  # FAISS gives what is strictly above
+        for part in self._parts:
+            lims, scores, labels = part.range_search(probes, below)
+            for row in range(len(probes)):
+                for at in range(int(lims[row]), int(lims[row + 1])):
+                    person = self._live.get(int(labels[at]))
+                    if person is not None:  # else withdrawn since the generation was built
+                        found[row].append(
+                            Candidate(
+                                template_id=int(labels[at]),
+                                subject_id=person[0],
+                                consent_id=person[1],
+                                score=float(scores[at]),
+                            )
+                        )
+        return found
+
+    def needs_build(self) -> bool:
+        """Is a new generation due: none yet, broken, holding a withdrawn template, or too many templates beside it?"""
+        if self.broken or self._generation is None:
+            return True
+        stale = len(self._indexed - self._live.keys())
+        fresh = len(self._live.keys() - self._indexed)
+        return stale > 0 or fresh > max(DELTA_LEAST, DELTA_SHARE * len(self._indexed))
+
+    def build(self, conn: Connection) -> Generation | None:
+        """Write the next generation from rows alone. None when another process is building."""
+        if conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": BUILD_LOCK}).fetchone() != (True,):
+            return None
+        try:
+            self._clock = -1
+            self.refresh(conn)
+            ids, vectors = self._read_rows(conn, sorted(self._live))
+            generation = save_generation(
+                self._folder,
+                ids=ids,
+                vectors=vectors,
+                pack=self._pack,
+                matrix_id=self._matrix_id,
+                dimension=self._dimension,
+                clock=self._clock,
+            )
+            log.info("gallery generation built", number=generation.number, templates=generation.count)
+            return generation
+        finally:
+            conn.execute("select pg_advisory_unlock(%(lock)s)", {"lock": BUILD_LOCK})
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _take_generation(self) -> Index | None:
+        """The current generation's index, or None where there is none or it must not be used."""
+        self._generation, self._indexed, self.broken = None, frozenset(), None
+        try:
+            generation = read_manifest(self._folder)
+            if generation is None:
+                return None
+            if (generation.pack, generation.matrix_id) != (self._pack, self._matrix_id):
+                raise IndexFileError("index_other_pack", f"{generation.file} is of another pack or key")
+            index, ids = open_generation(self._folder, generation)
+        except IndexFileError as exc:
+            self.broken = str(exc)
+            log.warning("an index generation was refused; searching rows instead", code=exc.case, why=exc.message)
+            return None
+        self._generation, self._indexed = generation, frozenset(int(each) for each in ids)
+        return index
+
+    def _read_rows(self, conn: Connection, template_ids: list[int]) -> tuple[Ids, Vectors]:
+        """(n,) ids and (n, d) keyed vectors of those templates that are live, of our pack and key."""
+        ids: list[int] = []
+        vectors: list[Vectors] = []
+        for start in range(0, len(template_ids), 1000):
+            for row in list_live_templates(conn, self._pack, template_ids[start : start + 1000]):
+                vector = np.frombuffer(open_vector(self._keys, row), "<f4")
+                if row.matrix_id == self._matrix_id and len(vector) == self._dimension:
+                    ids.append(row.template_id)
+                    vectors.append(vector.astype(np.float32))
+        joined = np.stack(vectors) if vectors else np.zeros((0, self._dimension), np.float32)
+        return np.array(ids, np.int64), joined

@@ -1,0 +1,1 @@
+"""The ground floor: what is kept, and the few things every other room stands on."""

@@ -1,0 +1,147 @@
+"""Encrypted files on disk, one key each: in comes bytes or a stream, out comes a file that only its key opens.
+
+Format 1: `FWB1`, then chunks of CHUNK bytes, each AES-256-GCM under the blob's own key with the chunk number as nonce
+and "is it the last" as associated data, so that a cut, a swap or a repeat is noticed (the STREAM construction: Hoang,
+Reyhanitabar, Rogaway, Vizar 2015). A key encrypts one blob only, which makes the counter nonce safe. Chunks can be
+read in any order, so an archive is opened without its plain bytes ever lying on disk.
+
+A blob is found by the SHA-256 of its content (`blob` table) and named by its key; `vault/store/blobs.py` has the rows.
+"""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID, uuid4
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from vault.errors import BlobError
+from vault.keys import make_data_key
+
+MAGIC = b"FWB1"
+CHUNK = 256 * 1024
+TAG = 16
+LAST, MORE = b"last", b"more"
+
+
+def blob_path(folder: Path, key_id: UUID) -> Path:
+    return folder / key_id.hex[:2] / key_id.hex
+
+
+class BlobWriter:
+    """Encrypts a stream into a new blob. Use as a context manager; `seal` makes it durable, otherwise it is removed.
+
+    After `seal`: `sha256` and `size` of the content, `key_id`, and `data_key` for the `key` row.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.key_id = uuid4()
+        self.data_key = make_data_key()
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._path = blob_path(folder, self.key_id)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
+        self._file = self._temporary.open("xb")
+        self._cipher = AESGCM(self.data_key)
+        self._pending = b""
+        self._number = 0
+        self._sealed = False
+        self._file.write(MAGIC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+        if not self._sealed:
+            self._temporary.unlink(missing_ok=True)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self.size += len(data)
+        self._pending += data
+        while len(self._pending) > CHUNK:  # the last chunk stays pending: only `seal` knows that it is the last
+            self._write_chunk(self._pending[:CHUNK], MORE)
+            self._pending = self._pending[CHUNK:]
+
+    def seal(self) -> None:
+        """Write the last chunk, sync, and rename into place. The caller syncs the folder with `sync_folders`."""
+        self._write_chunk(self._pending, LAST)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._temporary.rename(self._path)
+        self._sealed = True
+
+    def _write_chunk(self, plain: bytes, mark: bytes) -> None:
+        self._file.write(self._cipher.encrypt(self._number.to_bytes(12, "big"), plain, mark))
+        self._number += 1
+
+
+class BlobReader:
+    """Reads a blob at any offset. Raises BlobError: blob_missing, blob_changed."""
+
+    def __init__(self, folder: Path, key_id: UUID, data_key: bytes, size: int) -> None:
+        self.size = size
+        self._cipher = AESGCM(data_key)
+        self._count = max(1, -(-size // CHUNK))
+        self._cached: tuple[int, bytes] | None = None
+        try:
+            self._file = blob_path(folder, key_id).open("rb")
+        except OSError as exc:
+            raise BlobError("blob_missing", f"blob {key_id} cannot be read: {exc.strerror}") from exc
+        if self._file.read(len(MAGIC)) != MAGIC:
+            raise BlobError("blob_changed", f"blob {key_id} does not begin as one")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`, fewer only at the end."""
+        end = min(offset + length, self.size)
+        if offset < 0 or end <= offset:
+            return b""
+        first, last = offset // CHUNK, (end - 1) // CHUNK
+        joined = b"".join(self._read_chunk(number) for number in range(first, last + 1))
+        return joined[offset - first * CHUNK : end - first * CHUNK]
+
+    def read_all(self) -> bytes:
+        return b"".join(self._read_chunk(number) for number in range(self._count))
+
+    def _read_chunk(self, number: int) -> bytes:
+        if self._cached and self._cached[0] == number:
+            return self._cached[1]
+        self._file.seek(len(MAGIC) + number * (CHUNK + TAG))
+        mark = LAST if number == self._count - 1 else MORE
+        try:
+            plain = self._cipher.decrypt(number.to_bytes(12, "big"), self._file.read(CHUNK + TAG), mark)
+        except (InvalidTag, ValueError) as exc:
+            raise BlobError("blob_changed", f"chunk {number} of a blob does not open: changed or cut") from exc
+        self._cached = (number, plain)
+        return plain
+
+
+def sync_folders(folder: Path, key_ids: Iterable[UUID]) -> None:
+    """Make the names of sealed blobs durable; once a batch, before the rows are committed."""
+    for parent in {blob_path(folder, key_id).parent for key_id in key_ids} | {folder}:
+        handle = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def unlink_blob(folder: Path, key_id: UUID) -> None:
+    blob_path(folder, key_id).unlink(missing_ok=True)

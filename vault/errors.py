@@ -1,0 +1,150 @@
+"""Every error Facewarden raises on purpose, drawn as one tree.
+
+FacewardenError                 anything a person is told in one line, with what to do about it
+├── SettingError                a setting is missing, unknown or of the wrong kind
+├── CardError                   a source card is invalid, expired or missing
+├── ServerError                 PostgreSQL or Redis cannot be started or reached, a port is taken
+├── StoreError                  the database refused: migration, schema, disk full
+│   ├── LeaseLost               the rows are no longer ours: somebody else has claimed them
+│   └── ConsentMissing          a row about a person was refused for want of a live consent
+├── KeyFileError                the key file is missing, readable by others, damaged, or the key was erased
+├── BlobError                   an encrypted blob is missing, cut short or changed
+├── ModelError                  a model file is missing, has another digest, or may not be used
+├── IndexFileError              an index generation is missing, cut short or changed
+├── VectorError                 a vector that may not be indexed: not finite, not unit, wrong length
+├── CalibrationError            a calibration record is missing or damaged
+├── EgressRefused               the guard refused a destination
+├── InputRefused                hostile or unreadable bytes; `code` is one of REFUSALS
+├── EvidenceError               a bundle cannot be sealed
+└── EnrolmentError              an enrolment or withdrawal that cannot go on
+
+Each class carries a stable `code`, shown to users and stored with the row. Classes that stand for several
+cases take the code as their first argument.
+"""
+
+from typing import ClassVar
+
+REFUSALS: dict[str, str] = {
+    "image_too_large": "the header promises more pixels than the limit",
+    "image_too_small": "no side of the picture could hold a face",
+    "format_not_allowed": "not a JPEG, PNG, WebP, GIF or BMP",
+    "image_truncated": "the picture ends before its data does",
+    "image_corrupt": "the picture's data cannot be decoded",
+    "body_empty": "nothing was sent",
+    "body_too_large": "more bytes than the card allows",
+    "decoder_died": "the decoder process was killed while it worked on this",
+    "decoder_timeout": "the decoder took longer than the deadline",
+    "decoder_memory": "the decoder asked for more memory than it may have",
+    "archive_corrupt": "the archive cannot be read",
+    "archive_unsupported": "an archive of a kind that is not opened",
+    "archive_encrypted": "the archive asks for a password",
+    "archive_too_many_entries": "more entries than the card allows",
+    "archive_too_large": "the archive unpacks to more bytes than allowed",
+    "archive_ratio": "the archive unpacks to more than 100 times its size",
+    "archive_overlap": "entries of the archive share the same bytes",
+    "archive_nested": "an archive inside an archive",
+    "archive_link": "a link or device inside an archive",
+    "archive_name_unsafe": "a name that points outside; the name was ignored, the content was read",
+    "hash_listed": "the digest is on a list of illegal pictures",
+    "attempts_exhausted": "five attempts failed or never reported back",
+}
+
+
+class FacewardenError(Exception):
+    """Base of the tree. `code` is stable; `mend` says what the reader can do."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, mend: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+    @property
+    def stable_code(self) -> str:
+        return self.code
+
+
+class _CodedError(FacewardenError):
+    """An error class that stands for several cases; the case is its code."""
+
+    def __init__(self, code: str, message: str = "", *, mend: str = "") -> None:
+        super().__init__(message or REFUSALS.get(code, code), mend=mend)
+        self.case = code
+
+    @property
+    def stable_code(self) -> str:
+        return self.case
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.message}"
+
+
+class SettingError(FacewardenError):
+    code = "setting_invalid"
+
+
+class CardError(_CodedError):
+    """`card_invalid`, `card_expired`, `card_missing`."""
+
+
+class ServerError(FacewardenError):
+    code = "server_unavailable"
+
+
+class StoreError(FacewardenError):
+    code = "store_refused"
+
+
+class LeaseLost(StoreError):
+    code = "lease_lost"
+
+
+class ConsentMissing(StoreError):
+    code = "consent_missing"
+
+
+class KeyFileError(_CodedError):
+    """`key_file_missing`, `key_file_open`, `key_file_damaged`, `key_erased`, `key_wrong`."""
+
+
+class BlobError(_CodedError):
+    """`blob_missing`, `blob_changed`."""
+
+
+class ModelError(_CodedError):
+    """`model_missing`, `model_digest_mismatch`, `model_licence`, `model_unknown`."""
+
+
+class IndexFileError(_CodedError):
+    """`index_missing`, `index_changed`, `index_other_pack`."""
+
+
+class VectorError(_CodedError):
+    """`vector_not_finite`, `vector_not_unit`, `vector_wrong_length`."""
+
+
+class CalibrationError(FacewardenError):
+    code = "calibration_invalid"
+
+
+class EgressRefused(_CodedError):
+    """`host_not_on_card`, `address_refused`, `port_refused`, `scheme_refused`, `url_refused`, `name_unknown`,
+    `upstream_unavailable`, `budget_spent`."""
+
+
+class InputRefused(_CodedError):
+    """Hostile or unreadable bytes. The code is one of `REFUSALS`; the row keeps it."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        if code not in REFUSALS:
+            raise ValueError(f"not a refusal code: {code}")
+        super().__init__(code, message)
+
+
+class EvidenceError(FacewardenError):
+    code = "evidence_invalid"
+
+
+class EnrolmentError(_CodedError):
+    """`address_invalid`, `already_enrolled`, `subject_unknown`, `link_invalid`, `no_face`, `several_faces`."""

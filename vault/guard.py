@@ -1,0 +1,184 @@
+"""The egress guard: one filtering proxy process through which everything goes that a crawl fetches.
+
+In comes a policy (one JSON line on standard input: hosts of one card, lab pairs, upstream, caps, a password), out goes
+the port it listens on (first line of standard output) and then one line per refusal. Each request is checked anew
+(`vault/egress.py`), so each hop of a redirect is too. It ends when its standard input ends: no parent, no way out.
+
+Wire: an HTTP proxy (RFC 9112, section 3.2.2 absolute-form and 3.2.3 CONNECT) on loopback, one request a connection for
+plain HTTP. A refusal is a 403 whose reason phrase is the code.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import json
+import sys
+import time
+from collections.abc import Awaitable
+
+import h11
+
+from vault.egress import REFUSAL_TEXT, STREAM_BYTES, Policy, Target, dial, parse_authority, parse_target
+from vault.errors import EgressRefused
+from vault.log import get_logger, set_up_logging
+
+USER = "crawl"
+HEAD_SECONDS = 20.0
+IDLE_SECONDS = 60.0
+MOST_REQUEST_BODY = 1 << 20
+HOP_HEADERS = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+               b"trailer", b"upgrade"}  # fmt: skip
+REWRITTEN_HEADERS = HOP_HEADERS | {b"host", b"transfer-encoding", b"content-length"}
+
+log = get_logger(__name__)
+
+
+class Guard:
+    """The proxy itself. One a crawl."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._bytes = 0
+        wanted = base64.b64encode(f"{USER}:{policy.password}".encode()).decode()
+        self._authorization = f"Basic {wanted}".encode()
+
+    async def serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._handle, "127.0.0.1", 0, limit=STREAM_BYTES)
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        place = "-"
+        try:
+            request, body = await asyncio.wait_for(self._read_request(reader), HEAD_SECONDS)
+            headers = dict(request.headers)
+            if not hmac.compare_digest(headers.get(b"proxy-authorization", b""), self._authorization):
+                await self._reply(writer, 407, "password wanted", [b'Proxy-Authenticate: Basic realm="facewarden"'])
+                return
+            place = request.target.decode("ascii", "replace")[:200]
+            if request.method == b"CONNECT":
+                await self._tunnel(parse_authority(request.target.decode("ascii", "replace"), None), reader, writer)
+            else:
+                await self._forward(request, body, writer)
+        except EgressRefused as exc:
+            self._tell(exc, place)
+            await self._reply(writer, 403, exc.case, [])
+        except (h11.RemoteProtocolError, asyncio.IncompleteReadError, TimeoutError, OSError) as exc:
+            log.info("a connection ended early", error=type(exc).__name__)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _read_request(self, reader: asyncio.StreamReader) -> tuple[h11.Request, bytes]:
+        """One whole request, body included. After it nothing more is read from a plain connection, so no second
+        request can ride on the first one's check."""
+        wire = h11.Connection(h11.SERVER, max_incomplete_event_size=STREAM_BYTES)
+        request: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = wire.next_event()
+            if event is h11.NEED_DATA:
+                data = await reader.read(STREAM_BYTES)
+                if not data and request is None:
+                    raise asyncio.IncompleteReadError(b"", None)
+                wire.receive_data(data)
+            elif isinstance(event, h11.Request):
+                request = event
+                if event.method == b"CONNECT":
+                    return event, b""
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > MOST_REQUEST_BODY:
+                    raise EgressRefused("budget_spent", "a request body over 1 MiB")
+            else:
+                assert request is not None
+                return request, bytes(body)
+
+    async def _forward(self, request: h11.Request, body: bytes, writer: asyncio.StreamWriter) -> None:
+        target, path = parse_target(request.target.decode("ascii", "replace"))
+        host = target.name if target.port == 80 else target.pair
+        upstream_reader, upstream = await dial(target, self.policy)
+        try:
+            lines = [request.method + b" " + path.encode() + b" HTTP/1.1", b"Host: " + host.encode()]
+            headers = request.headers.raw_items()
+            lines += [name + b": " + value for name, value in headers if name.lower() not in REWRITTEN_HEADERS]
+            if body:
+                lines.append(b"Content-Length: %d" % len(body))
+            upstream.write(b"\r\n".join([*lines, b"Connection: close", b"", body]))
+            head = await asyncio.wait_for(upstream_reader.readuntil(b"\r\n\r\n"), IDLE_SECONDS)
+            writer.write(rewrite_head(head))
+            await asyncio.wait_for(self._copy(upstream_reader, writer), self.policy.most_seconds)
+        except (asyncio.LimitOverrunError, asyncio.IncompleteReadError) as exc:
+            raise EgressRefused("unreachable", "no answer that is HTTP") from exc
+        finally:
+            upstream.close()
+
+    async def _tunnel(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream = await dial(target, self.policy)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        try:
+            await asyncio.wait_for(
+                _first_done(self._copy(upstream_reader, writer), self._copy(reader, upstream)),
+                self.policy.most_seconds,
+            )
+        finally:
+            upstream.close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await asyncio.wait_for(reader.read(STREAM_BYTES), IDLE_SECONDS):
+            self._bytes += len(data)
+            if self._bytes > self.policy.most_bytes:
+                self._tell(EgressRefused("budget_spent"), "-")
+                return
+            writer.write(data)
+            await writer.drain()
+
+    async def _reply(self, writer: asyncio.StreamWriter, status: int, reason: str, headers: list[bytes]) -> None:
+        text = REFUSAL_TEXT.get(reason, reason).encode()
+        lines = [f"HTTP/1.1 {status} {reason}".encode(), *headers, b"X-Facewarden-Refused: " + reason.encode()]
+        lines += [b"Content-Type: text/plain", b"Content-Length: %d" % len(text), b"Connection: close", b"", text]
+        with contextlib.suppress(OSError):
+            writer.write(b"\r\n".join(lines))
+            await writer.drain()
+
+    def _tell(self, refusal: EgressRefused, place: str) -> None:
+        """One line to the parent, which keeps it in the ledger."""
+        log.info("refused", code=refusal.case, place=place, detail=refusal.message)
+        print(json.dumps({"refused": refusal.case, "place": place}), flush=True)  # noqa: T201  this is the protocol
+
+
+async def _first_done(*ways: Awaitable[None]) -> None:
+    tasks = [asyncio.ensure_future(way) for way in ways]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def rewrite_head(head: bytes) -> bytes:
+    """A response head without hop-by-hop headers, saying that the connection ends with it."""
+    first, *lines = head[:-4].split(b"\r\n")
+    kept = [line for line in lines if line.split(b":", 1)[0].strip().lower() not in HOP_HEADERS]
+    return b"\r\n".join([first, *kept, b"Connection: close", b"", b""])
+
+
+async def run_guard(policy: Policy) -> None:
+    """Serve until standard input ends."""
+    server = await Guard(policy).serve()
+    print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)  # noqa: T201
+    log.info("guard listens", hosts=list(policy.hosts), lab=list(policy.lab), upstream=bool(policy.upstream))
+    started = time.monotonic()
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    server.close()
+    log.info("guard ends", seconds=round(time.monotonic() - started, 1))
+
+
+def main() -> None:
+    set_up_logging("guard")
+    asyncio.run(run_guard(Policy.from_json(sys.stdin.readline())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Structured logs: one JSON line an event on standard error, with a fixed message and fields.
+
+Never log image bytes, vectors, names, addresses, or URLs with tokens; `clean_text` keeps a line one line.
+"""
+
+import logging
+import re
+import sys
+
+import structlog
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def clean_text(text: str, limit: int = 200) -> str:
+    """`text` without control characters and direction overrides, cut to `limit` characters and marked when cut."""
+    text = _CONTROL.sub(" ", text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _clean_fields(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    return {key: clean_text(value) if isinstance(value, str) and key != "exception" else value
+            for key, value in event.items()}  # fmt: skip
+
+
+def set_up_logging(role: str, *, level: int = logging.INFO) -> None:
+    """Send structlog and the standard library's logging to standard error as JSON lines that name the role."""
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _clean_fields,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        )
+    )
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(level)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(role=role)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger

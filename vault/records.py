@@ -1,0 +1,236 @@
+"""What one image leaves behind on its way, as frozen records in pipeline order. Each mirrors a table of `schema.sql`.
+
+page -> listing -> sample -> face -> match -> alert -> judgement -> bundle, and beside them subject, consent, template.
+Times are aware UTC; ids say whose they are; boxes and landmarks are in pixels of the picture as it was sent.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+
+class State(StrEnum):
+    """The state column of every row that a step works on."""
+
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+
+
+class Policy(StrEnum):
+    """What may be kept of strangers: nothing after matching, or a protected template for some days."""
+
+    EPHEMERAL = "ephemeral"
+    RETRO = "retro"
+
+
+class PageKind(StrEnum):
+    PAGE = "page"
+    IMAGE = "image"
+    ARCHIVE = "archive"
+
+
+class Outcome(StrEnum):
+    """What became of a face."""
+
+    MATCHED = "matched"
+    UNMATCHED = "unmatched"
+    LOW_QUALITY = "low_quality"
+    HELD = "held"
+
+
+class Band(StrEnum):
+    """How strong a match is, in words. Never an identity."""
+
+    POSSIBLE = "possible"
+    STRONG = "strong"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    source_id: int
+    name: str
+    card_sha256: str
+    policy: Policy
+    retention_days: int
+    state: str
+    reason: str
+    last_crawl_at: dt.datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """A claimed row of the frontier."""
+
+    page_id: int
+    source_id: int
+    url: str
+    kind: PageKind
+    depth: int
+    hops: int
+    sha256: str | None
+    attempts: int
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capture:
+    page_id: int
+    warc_file: str
+    warc_offset: int
+    warc_length: int
+    sha256: str
+    media_type: str
+    captured_at: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What a page says about one listing, before it is a row. `*_text` is what stood there; None is 'not readable'."""
+
+    url: str
+    title: str
+    seller: str
+    description: str
+    price_text: str
+    price: Decimal | None
+    currency: str | None
+    claimed_text: str
+    claimed_count: int | None
+    invalid_fields: tuple[str, ...]
+    images: tuple[str, ...]
+    archives: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A claimed sample image or archive."""
+
+    sample_id: int
+    listing_id: int
+    page_id: int
+    archive_id: int | None
+    kind: PageKind
+    sha256: str
+    size: int
+    policy: Policy
+    retention_days: int
+    source_id: int
+    attempts: int
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Face:
+    """A face found in a sample. `template` is the keyed vector, d little-endian f32; None once dropped."""
+
+    ordinal: int
+    x: float
+    y: float
+    width: float
+    height: float
+    landmarks: tuple[float, ...]
+    score: float
+    sharpness: float
+    pack: str
+    matrix_id: str
+    template: bytes | None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """A claimed face on its way to the matcher, with what the decision needs to know about its sample."""
+
+    face_id: int
+    sample_id: int
+    dataset_id: int
+    policy: Policy
+    retention_days: int
+    sha256: str
+    pack: str
+    matrix_id: str
+    template: bytes
+    attempts: int
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    subject_id: UUID
+    key_id: UUID
+    state: str
+    created_at: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """A claimed enrolment picture that is to become a template."""
+
+    template_id: int
+    subject_id: UUID
+    sha256: str
+    pack: str
+    attempts: int
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveTemplate:
+    """A template that may be searched: its subject has confirmed and not withdrawn."""
+
+    template_id: int
+    subject_id: UUID
+    consent_id: UUID
+    pack: str
+    matrix_id: str
+    sealed: bytes
+    wrapped: bytes
+    key_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """A face above the cut for one enrolled person: the score with everything it was compared by."""
+
+    face_id: int
+    subject_id: UUID
+    template_id: int
+    consent_id: UUID
+    calibration_id: str
+    pack: str
+    score: float
+    cut: float
+    band: Band
+    held: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alert:
+    alert_id: UUID
+    subject_id: UUID
+    dataset_id: int
+    band: Band
+    state: str
+    created_at: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    delivery_id: UUID
+    subject_id: UUID
+    alert_id: UUID | None
+    kind: str
+    attempts: int
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    bundle_id: UUID
+    alert_id: UUID
+    attempts: int
+    token: int

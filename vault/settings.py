@@ -1,0 +1,217 @@
+"""Every setting, read once into one frozen object that is passed along.
+
+In come (later wins): the defaults below, `<home>/facewarden.toml` or the file named by `--config`, the environment
+(`DATABASE_URL`, `REDIS_URL`, `FACEWARDEN_<SECTION>_<NAME>`), the command line. No other file reads the environment.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vault.errors import SettingError
+from vault.toml import Misfit, build_record, parse_toml
+
+PREFIX = "FACEWARDEN_"
+LONGEST_SOCKET_PATH = 107  # bytes, sun_path of Linux less its NUL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Servers:
+    database_url: str = ""  # empty: the embedded PostgreSQL
+    redis_url: str = ""  # empty: the embedded Valkey
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Faces:
+    pack: str = "opencv-zoo"
+    commercial: bool = False  # true refuses packs whose licence is for research only
+    models: Path | None = None  # where packs added by hand lie; default <home>/models
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matching:
+    false_alerts_per_day: float = 1.0
+    faces_per_day: float = 10_000.0  # harvested faces a day that the budget is spread over
+
+    def __post_init__(self) -> None:
+        for name in ("false_alerts_per_day", "faces_per_day"):
+            if not 0 < getattr(self, name) < 1e12:
+                raise ValueError(f"{name}: must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Web:
+    host: str = "127.0.0.1"
+    port: int = 8600
+    public_url: str = ""  # how people outside reach the site; default http://host:port
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65_535:
+            raise ValueError("port: must be between 1 and 65535")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    mail_folder: Path | None = None  # default <home>/mail; one .eml a message
+    sender: str = "facewarden@localhost"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crawl:
+    cards: Path | None = None  # folder of source cards that `up` watches; default <home>/cards
+    hash_lists: tuple[Path, ...] = ()  # files of MD5 or SHA-256 digests, one a line, of illegal pictures
+    chromium: str = ""  # path of a Chromium; default: looked for on PATH
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    home: Path
+    key_file: Path
+    workers: int = 0  # 0: one a core
+    servers: Servers = field(default_factory=Servers)
+    faces: Faces = field(default_factory=Faces)
+    matching: Matching = field(default_factory=Matching)
+    web: Web = field(default_factory=Web)
+    delivery: Delivery = field(default_factory=Delivery)
+    crawl: Crawl = field(default_factory=Crawl)
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError("workers: must be 0 or more")
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def models_folder(self) -> Path:
+        return self.faces.models or self.home / "models"
+
+    @property
+    def mail_folder(self) -> Path:
+        return self.delivery.mail_folder or self.home / "mail"
+
+    @property
+    def cards_folder(self) -> Path:
+        return self.crawl.cards or self.home / "cards"
+
+    @property
+    def public_url(self) -> str:
+        return (self.web.public_url or f"http://{self.web.host}:{self.web.port}").rstrip("/")
+
+    def replace(self, section: str, **changes: Any) -> "Settings":
+        """A copy in which the fields of one section (or, with section "", of the top) are changed."""
+        if not section:
+            return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
+
+
+def load_settings(
+    *, home: Path | None = None, config: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings of this process. Raises SettingError with file, line, field and mend."""
+    env = dict(os.environ if environ is None else environ)
+    folder = find_home(home, env)
+    config = config or (Path(env[PREFIX + "CONFIG"]) if env.get(PREFIX + "CONFIG") else None)
+    table: dict[str, Any] = {}
+    text, source = "", config or folder / "facewarden.toml"
+    if config is not None and not source.is_file():
+        raise SettingError(f"no such settings file: {source}", mend="check the path given with --config")
+    try:
+        if source.is_file():
+            text = source.read_text(encoding="utf-8")
+            table = parse_toml(text)
+            if "home" in table:
+                raise Misfit("unknown field", field="home", mend="choose the state folder with --home")
+        for path, value in read_environment(env).items():
+            put_value(table, path, value)
+        table.setdefault("key_file", str(folder.with_name(folder.name + ".key")))
+        table["home"] = str(folder)
+        return build_record(Settings, table, text)
+    except Misfit as exc:
+        place = f"{source}:{exc.line}: " if exc.line else f"{source}: " if text else ""
+        raise SettingError(f"{place}{exc.field}: {exc.message}", mend=exc.mend) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingError(f"cannot read {source}: {exc}", mend="check the file") from exc
+
+
+def find_home(home: Path | None, env: Mapping[str, str]) -> Path:
+    """The state folder: the argument, else FACEWARDEN_HOME, else `facewarden` under the user's data folder."""
+    if home is None and env.get(PREFIX + "HOME"):
+        home = Path(env[PREFIX + "HOME"])
+    if home is None:
+        home = data_folder(env) / "facewarden"
+    return Path(os.path.abspath(home.expanduser()))
+
+
+def data_folder(env: Mapping[str, str] | None = None) -> Path:
+    """The user's data folder (XDG Base Directory Specification 0.8, XDG_DATA_HOME)."""
+    env = os.environ if env is None else env
+    if env.get("XDG_DATA_HOME"):
+        return Path(env["XDG_DATA_HOME"])
+    return Path(env["HOME"]) / ".local/share" if env.get("HOME") else Path.home() / ".local/share"
+
+
+def read_environment(env: Mapping[str, str]) -> dict[tuple[str, ...], Any]:
+    """The settings that stand in the environment, by path; values have the type of their field."""
+    found: dict[tuple[str, ...], Any] = {}
+    for path, kind in list_paths(Settings):
+        name = variable_name(path)
+        if name not in env or path == ("home",) or env[name] == "":
+            continue
+        raw = env[name]
+        if kind is int or kind is float:
+            if not re.fullmatch(r"-?[0-9.]+(e[+-]?\d+)?", raw):
+                raise SettingError(f"{name}: {raw!r} is not a number", mend=f"unset {name} or make it a number")
+            found[path] = int(raw) if kind is int and raw.lstrip("-").isdigit() else float(raw)
+        elif kind is bool:
+            if raw not in ("true", "false"):
+                raise SettingError(f"{name}: {raw!r} is not true or false", mend="write true or false")
+            found[path] = raw == "true"
+        elif kind is tuple:
+            found[path] = [part for part in raw.split(os.pathsep) if part]
+        else:
+            found[path] = raw
+    return found
+
+
+def list_paths(cls: type, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], type]]:
+    """Every leaf of the settings: its path and its plain type (tuple for a list of paths)."""
+    leaves: list[tuple[tuple[str, ...], type]] = []
+    for item in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(item.type):
+            leaves += list_paths(item.type, (*path, item.name))  # type: ignore[arg-type]
+        else:
+            kind = tuple if "tuple" in str(item.type) else item.type
+            leaves.append(((*path, item.name), kind if isinstance(kind, type) else str))
+    return leaves
+
+
+def variable_name(path: tuple[str, ...]) -> str:
+    """`DATABASE_URL` and `REDIS_URL` keep the names everybody uses; the rest is FACEWARDEN_<SECTION>_<NAME>."""
+    return path[-1].upper() if path[0] == "servers" else PREFIX + "_".join(path).upper()
+
+
+def write_environment(settings: Settings) -> dict[str, str]:
+    """The variables from which a child process reads the same settings again."""
+    env: dict[str, str] = {}
+    for path, kind in list_paths(Settings):
+        value: Any = settings
+        for name in path:
+            value = getattr(value, name)
+        if value is None or value == "" or value == ():
+            continue
+        if kind is bool:
+            value = "true" if value else "false"
+        env[variable_name(path)] = os.pathsep.join(map(str, value)) if kind is tuple else str(value)
+    return env
+
+
+def put_value(table: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for name in path[:-1]:
+        table = table.setdefault(name, {})
+    table[path[-1]] = value

@@ -1,0 +1,37 @@
+"""Rows: one file a table, each function one query with `conn` first. The caller opens the transaction.
+
+In come connections and values, out come records of `vault/records.py`. `connect` is the only way to the database.
+"""
+
+import time
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from vault.errors import ServerError
+from vault.settings import Settings
+
+Connection = psycopg.Connection[TupleRow]
+
+CONSENT_MISSING = "FW001"  # raised by the trigger on `match`
+CONNECT_SECONDS = 5
+
+
+def connect(settings: Settings, *, patience: float = 0.0) -> Connection:
+    """An autocommit connection (open transactions with `conn.transaction()`). Tries for `patience` seconds.
+
+    Raises ServerError when the database does not answer in time.
+    """
+    if not settings.servers.database_url:
+        raise ServerError("no database is known", mend="start one with: ./facewarden up, or set DATABASE_URL")
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return psycopg.connect(settings.servers.database_url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+        except psycopg.OperationalError as exc:
+            if time.monotonic() >= deadline:
+                raise ServerError(
+                    f"PostgreSQL does not answer: {str(exc).splitlines()[0]}",
+                    mend="is it running, and is DATABASE_URL right?",
+                ) from exc
+            time.sleep(0.1)

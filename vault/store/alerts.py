@@ -1,0 +1,93 @@
+"""Rows of `calibration`, `match`, `alert` and `delivery`: what was found, and who is to be told."""
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.rows import class_row
+
+from vault.errors import ConsentMissing
+from vault.records import Band, Delivery, Match
+from vault.store import CONSENT_MISSING, Connection
+
+
+def save_calibration(conn: Connection, calibration_id: str, pack: str, record: dict[str, Any]) -> None:
+    conn.execute(
+        """insert into calibration (calibration_id, pack, record) values (%(id)s, %(pack)s, %(record)s)
+           on conflict do nothing""",
+        {"id": calibration_id, "pack": pack, "record": json.dumps(record)},
+    )
+
+
+def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band) -> UUID:
+    """The one alert of a person and a dataset: a new one goes to the outbox, an old one only grows stronger."""
+    row = conn.execute(
+        """insert into alert (alert_id, subject_id, dataset_id, band)
+           values (%(alert)s, %(subject)s, %(dataset)s, %(band)s)
+           on conflict (subject_id, dataset_id) do update
+               set band = case when excluded.band = 'strong' then 'strong' else alert.band end
+           returning alert_id""",
+        {"alert": uuid4(), "subject": subject_id, "dataset": dataset_id, "band": band.value},
+    ).fetchone()
+    assert row is not None
+    alert_id: UUID = row[0]
+    conn.execute(
+        """insert into delivery (delivery_id, subject_id, alert_id, kind)
+           values (%(delivery)s, %(subject)s, %(alert)s, 'alert')
+           on conflict (alert_id) where kind = 'alert' do nothing""",
+        {"delivery": uuid4(), "subject": subject_id, "alert": alert_id},
+    )
+    return alert_id
+
+
+def save_match(conn: Connection, match: Match, alert_id: UUID | None) -> None:
+    """Raises ConsentMissing when the database finds no live consent for it (the caller rolls back)."""
+    try:
+        conn.execute(
+            """insert into match (face_id, subject_id, template_id, consent_id, calibration_id, alert_id, pack, score,
+                                  cut, band, held)
+               values (%(face)s, %(subject)s, %(template)s, %(consent)s, %(calibration)s, %(alert)s, %(pack)s,
+                       %(score)s, %(cut)s, %(band)s, %(held)s)
+               on conflict (face_id, subject_id) do nothing""",
+            {
+                "face": match.face_id,
+                "subject": match.subject_id,
+                "template": match.template_id,
+                "consent": match.consent_id,
+                "calibration": match.calibration_id,
+                "alert": alert_id,
+                "pack": match.pack,
+                "score": match.score,
+                "cut": match.cut,
+                "band": match.band.value,
+                "held": match.held,
+            },
+        )
+    except psycopg.DatabaseError as exc:
+        if exc.sqlstate == CONSENT_MISSING:
+            raise ConsentMissing("the consent was withdrawn meanwhile") from exc
+        raise
+
+
+# -- the outbox -------------------------------------------------------------------------------------------------------
+
+
+def ask_delivery(conn: Connection, subject_id: UUID, kind: str) -> None:
+    conn.execute(
+        "insert into delivery (delivery_id, subject_id, kind) values (%(delivery)s, %(subject)s, %(kind)s)",
+        {"delivery": uuid4(), "subject": subject_id, "kind": kind},
+    )
+
+
+def list_deliveries(conn: Connection, delivery_ids: tuple[UUID, ...]) -> list[Delivery]:
+    with conn.cursor(row_factory=class_row(Delivery)) as cursor:
+        return cursor.execute(
+            """select delivery_id, subject_id, alert_id, kind, attempts, token from delivery
+               where delivery_id = any(%(ids)s)""",
+            {"ids": list(delivery_ids)},
+        ).fetchall()
+
+
+def mark_sent(conn: Connection, delivery_id: UUID) -> None:
+    conn.execute("update delivery set sent_at = now() where delivery_id = %(id)s", {"id": delivery_id})

@@ -1,0 +1,163 @@
+"""Rows of `ledger` and `ledger_head`: entries go in unchained, the sequencer places them and signs the head."""
+
+import datetime as dt
+from collections.abc import Iterable
+
+from psycopg.rows import class_row
+
+from vault.errors import StoreError
+from vault.keys import Keys
+from vault.ledger import EMPTY, Head, Kind, append_leaves, hash_leaf, head_message, make_entry
+from vault.store import Connection
+
+LOCK = 0x46570002  # "FW", 2
+BATCH = 5_000
+
+
+def write_entries(conn: Connection, kind: Kind, facts: Iterable[dict[str, str | int]]) -> None:
+    """Add entries in the caller's transaction. Each has a fact `about`: the digest or id by which it is found again."""
+    now = dt.datetime.now(dt.UTC)
+    rows = [(str(each["about"]), make_entry(kind, now, each)) for each in facts]
+    if rows:
+        conn.execute(
+            """insert into ledger (about, entry)
+               select about, entry from unnest(%(about)s::text[], %(entry)s::text[]) as new (about, entry)""",
+            {"about": [about for about, _ in rows], "entry": [entry for _, entry in rows]},
+        )
+
+
+def write_entry(conn: Connection, kind: Kind, *, about: str, **facts: str | int) -> None:
+    write_entries(conn, kind, [{"about": about, **facts}])
+
+
+def chain_entries(conn: Connection, keys: Keys) -> int:
+    """Place up to BATCH entries and sign the new head; returns how many. 0 also when another sequencer is at it."""
+    with conn.transaction():
+        if conn.execute("select pg_try_advisory_xact_lock(%(lock)s)", {"lock": LOCK}).fetchone() != (True,):
+            return 0
+        rows = conn.execute(
+            "select ledger_id, entry from ledger where position is null order by ledger_id limit %(most)s",
+            {"most": BATCH},
+        ).fetchall()
+        if not rows:
+            return 0
+        head = get_head(conn)
+        leaves = [hash_leaf(entry) for _, entry in rows]
+        conn.execute(
+            """update ledger set leaf = new.leaf, position = new.position
+               from unnest(%(ids)s::bigint[], %(leaves)s::text[], %(positions)s::bigint[])
+                    as new (ledger_id, leaf, position)
+               where ledger.ledger_id = new.ledger_id""",
+            {
+                "ids": [ledger_id for ledger_id, _ in rows],
+                "leaves": leaves,
+                "positions": list(range(head.tree_size, head.tree_size + len(rows))),
+            },
+        )
+        _save_head(conn, append_leaves(head, leaves), keys)
+    return len(rows)
+
+
+def get_head(conn: Connection) -> Head:
+    """The newest head, the empty tree's before the first."""
+    with conn.cursor(row_factory=class_row(_HeadRow)) as cursor:
+        row = cursor.execute(
+            "select tree_size, root, frontier from ledger_head order by tree_size desc limit 1"
+        ).fetchone()
+    return row.head if row else EMPTY
+
+
+class _HeadRow:
+    def __init__(self, tree_size: int, root: str, frontier: list[str]) -> None:
+        self.head = Head(tree_size=tree_size, root=root, frontier=tuple(frontier))
+
+
+def _save_head(conn: Connection, head: Head, keys: Keys) -> None:
+    signed_at = dt.datetime.now(dt.UTC)
+    text = signed_at.isoformat(timespec="microseconds")
+    conn.execute(
+        """insert into ledger_head (tree_size, root, frontier, signed_at, signature)
+           values (%(size)s, %(root)s, %(frontier)s, %(at)s, %(signature)s)""",
+        {
+            "size": head.tree_size,
+            "root": head.root,
+            "frontier": list(head.frontier),
+            "at": signed_at,
+            "signature": keys.sign(head_message(head, text)).hex(),
+        },
+    )
+
+
+def list_heads(conn: Connection) -> list[tuple[Head, str, str]]:
+    """Every signed head, oldest first: (head, signed_at, signature)."""
+    rows = conn.execute(
+        "select tree_size, root, frontier, signed_at, signature from ledger_head order by tree_size"
+    ).fetchall()
+    return [
+        (
+            Head(tree_size=size, root=root, frontier=tuple(frontier)),
+            at.astimezone(dt.UTC).isoformat(timespec="microseconds"),
+            signature,
+        )
+        for size, root, frontier, at, signature in rows
+    ]
+
+
+def list_leaves(conn: Connection, tree_size: int) -> list[str]:
+    """The leaf hashes of the first `tree_size` entries, in order."""
+    rows = conn.execute(
+        "select leaf from ledger where position < %(size)s order by position", {"size": tree_size}
+    ).fetchall()
+    if len(rows) != tree_size:
+        raise StoreError("the ledger has fewer rows than its head says", mend="run: ./facewarden ledger verify")
+    return [leaf for (leaf,) in rows]
+
+
+def list_entries(conn: Connection, first: int, count: int) -> list[tuple[int, str, str]]:
+    """Placed entries from position `first`: (position, entry, leaf)."""
+    return conn.execute(
+        """select position, entry, leaf from ledger where position >= %(first)s
+           order by position limit %(count)s""",
+        {"first": first, "count": count},
+    ).fetchall()
+
+
+def find_entries(conn: Connection, about: list[str]) -> list[tuple[int, str]]:
+    """Placed entries about any of these digests or ids: (position, entry)."""
+    return conn.execute(
+        """select position, entry from ledger
+           where about = any(%(about)s) and position is not null order by position""",
+        {"about": about},
+    ).fetchall()
+
+
+def count_unplaced(conn: Connection) -> int:
+    row = conn.execute("select count(*) from ledger where position is null").fetchone()
+    return int(row[0]) if row else 0
+
+
+def verify_ledger(conn: Connection, keys: Keys) -> list[str]:
+    """Recompute every leaf and head; returns what is wrong, in words, nothing when all is well."""
+    wrong: list[str] = []
+    heads = list_heads(conn)
+    state, first = EMPTY, 0
+    for head, signed_at, signature in heads:
+        rows = list_entries(conn, first, head.tree_size - first)
+        for offset, (position, entry, leaf) in enumerate(rows):
+            if position != first + offset:
+                wrong.append(f"entry {first + offset} is missing")
+                return wrong
+            if hash_leaf(entry) != leaf:
+                wrong.append(f"entry {position} has changed since it was chained")
+        if len(rows) != head.tree_size - first:
+            wrong.append(f"entries after {first + len(rows)} are missing: the head says {head.tree_size}")
+            return wrong
+        state = append_leaves(state, [hash_leaf(entry) for _, entry, _ in rows])
+        if state.root != head.root:
+            wrong.append(f"the entries up to {head.tree_size} do not give the signed root")
+        if not keys.verify(head_message(head, signed_at), bytes.fromhex(signature)):
+            wrong.append(f"the signature of the head at {head.tree_size} is not ours")
+        first = head.tree_size
+    if list_entries(conn, first, 1):
+        wrong.append(f"entries from {first} on were never signed")
+    return wrong

@@ -1,0 +1,82 @@
+"""Rows of `sample`: images and archives that listings show or offer."""
+
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from vault.records import PageKind, Sample
+from vault.store import Connection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewSample:
+    """A sample as it arrives. `refused`: the code with which it ends before any step has seen it."""
+
+    kind: PageKind
+    sha256: str | None
+    size: int
+    archive_id: int | None = None
+    member: int | None = None
+    notice: str | None = None
+    refused: str | None = None
+    text: str = ""
+
+
+def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[NewSample]) -> int:
+    """Add samples of one listing; one that the listing has already is left as it is. Returns how many were new."""
+    before = conn.cursor()
+    before.executemany(
+        """insert into sample (listing_id, page_id, archive_id, member, kind, sha256, size, notice, state,
+                               error_code, error_text)
+           values (%(listing)s, %(page)s, %(archive)s, %(member)s, %(kind)s, %(sha256)s, %(size)s, %(notice)s,
+                   case when %(refused)s::text is null then 'ready' else 'quarantined' end, %(refused)s, %(text)s)
+           on conflict do nothing""",
+        [
+            {
+                "listing": listing_id,
+                "page": page_id,
+                "archive": each.archive_id,
+                "member": each.member,
+                "kind": each.kind.value,
+                "sha256": each.sha256,
+                "size": each.size,
+                "notice": each.notice,
+                "refused": each.refused,
+                "text": each.text or None,
+            }
+            for each in samples
+        ],
+    )
+    return before.rowcount
+
+
+def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
+    """The claimed samples, with the policy of their source."""
+    with conn.cursor(row_factory=class_row(Sample)) as cursor:
+        return cursor.execute(
+            """select sample_id, listing_id, page_id, archive_id, kind, sha256, size, policy, retention_days,
+                      source_id, attempts, token
+               from sample join listing using (listing_id) join source using (source_id)
+               where sample_id = any(%(ids)s) order by sample_id""",
+            {"ids": list(sample_ids)},
+        ).fetchall()
+
+
+def set_size(conn: Connection, sample_id: int, width: int, height: int) -> None:
+    """Width and height of the picture as shown, in pixels."""
+    conn.execute(
+        "update sample set width = %(width)s, height = %(height)s where sample_id = %(id)s",
+        {"id": sample_id, "width": width, "height": height},
+    )
+
+
+def count_refusals(conn: Connection) -> dict[str, int]:
+    """How many inputs ended in which code: samples and pages, and names that were ignored."""
+    rows = conn.execute(
+        """select code, count(*) from (
+               select error_code as code from sample where state = 'quarantined'
+               union all select notice from sample where notice is not null
+               union all select error_code from page where state = 'quarantined') as ended
+           where code is not null group by code order by code"""
+    ).fetchall()
+    return dict(rows)

@@ -1,0 +1,403 @@
+-- The whole schema, for people to read. migrations/ is the way there; a test proves both end at the same database.
+-- Written for PostgreSQL 15. Times are timestamptz; ids that leave the house are uuids; digests are lower-case hex.
+
+-- Work as rows: `state` drives each step. A claim raises `attempts`, sets a lease and takes a fencing token; results and
+-- the next state are written in one transaction that still holds the token. Five attempts, then quarantine.
+create domain work_state as text check (value in ('ready', 'running', 'done', 'quarantined'));
+create sequence fencing_token;
+
+-- What this database belongs to: a key file that does not match is refused.
+create table deployment (
+    only_row    boolean primary key default true check (only_row),
+    public_key  text not null,
+    created_at  timestamptz not null default now()
+);
+
+-- Data keys, wrapped by the key file. Erasing a key (wrapped = null) erases everything sealed with it.
+create table key (
+    key_id      uuid primary key,
+    kind        text not null check (kind in ('blob', 'subject')),
+    wrapped     bytea,
+    created_at  timestamptz not null default now(),
+    erased_at   timestamptz,
+    check ((wrapped is null) = (erased_at is not null))
+);
+
+-- Encrypted files, found by the SHA-256 of what is inside; the file is named by its key.
+create table blob (
+    sha256      text primary key,
+    key_id      uuid not null unique references key,
+    size        bigint not null,
+    created_at  timestamptz not null default now()
+);
+
+-- Files whose key is erased and which are still to be unlinked (they are unreadable already).
+create table blob_litter (
+    key_id      uuid primary key
+);
+
+create table source (
+    source_id       bigint generated always as identity primary key,
+    name            text not null unique,
+    card            text not null,
+    card_sha256     text not null,
+    policy          text not null check (policy in ('ephemeral', 'retro')),
+    retention_days  integer not null default 0,
+    state           text not null default 'active' check (state in ('active', 'paused')),
+    reason          text not null default '',
+    last_crawl_at   timestamptz,
+    created_at      timestamptz not null default now()
+);
+
+-- The frontier. One row a canonical URL of a source, whatever it is.
+create table page (
+    page_id     bigint generated always as identity primary key,
+    source_id   bigint not null references source,
+    url         text not null,
+    url_key     text not null,
+    kind        text not null check (kind in ('page', 'image', 'archive')),
+    depth       integer not null default 0,
+    hops        integer not null default 0,
+    status      integer,
+    sha256      text,
+    etag        text,
+    modified    text,
+    fetched_at  timestamptz,
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text,
+    unique (source_id, url_key)
+);
+
+-- Proof of a page as it was: a record of a WARC file.
+create table capture (
+    capture_id  bigint generated always as identity primary key,
+    page_id     bigint not null references page,
+    warc_file   text not null,
+    warc_offset bigint not null,
+    warc_length bigint not null,
+    sha256      text not null,
+    media_type  text not null,
+    captured_at timestamptz not null
+);
+create index capture_page on capture (page_id);
+
+create table dataset (
+    dataset_id  bigint generated always as identity primary key,
+    created_at  timestamptz not null default now()
+);
+
+create table listing (
+    listing_id  bigint generated always as identity primary key,
+    source_id   bigint not null references source,
+    dataset_id  bigint not null references dataset,
+    url         text not null,
+    first_seen  timestamptz not null,
+    last_seen   timestamptz not null,
+    unique (source_id, url)
+);
+
+create table listing_version (
+    listing_id      bigint not null references listing,
+    version         integer not null,
+    capture_id      bigint not null references capture,
+    title           text not null,
+    seller          text not null,
+    description     text not null,
+    price_text      text not null,
+    price           numeric,
+    currency        text,
+    claimed_text    text not null,
+    claimed_count   bigint,
+    invalid_fields  text[] not null,
+    seen_at         timestamptz not null,
+    primary key (listing_id, version)
+);
+
+-- Which listings show or offer what lies at a page of kind image or archive.
+create table listing_page (
+    listing_id  bigint not null references listing,
+    page_id     bigint not null references page,
+    primary key (listing_id, page_id)
+);
+create index listing_page_page on listing_page (page_id);
+
+create table sample (
+    sample_id   bigint generated always as identity primary key,
+    listing_id  bigint not null references listing,
+    page_id     bigint not null references page,
+    archive_id  bigint references sample,
+    member      integer,
+    kind        text not null check (kind in ('image', 'archive')),
+    sha256      text,
+    size        bigint not null,
+    notice      text,
+    width       integer,
+    height      integer,
+    received_at timestamptz not null default now(),
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text,
+    unique (listing_id, sha256),
+    unique (archive_id, member)
+);
+create index sample_sha256 on sample (sha256);
+
+create table calibration (
+    calibration_id  text primary key,
+    pack            text not null,
+    record          jsonb not null,
+    created_at      timestamptz not null default now()
+);
+
+create table face (
+    face_id     bigint generated always as identity primary key,
+    sample_id   bigint not null references sample,
+    ordinal     integer not null,
+    x           real not null,
+    y           real not null,
+    width       real not null,
+    height      real not null,
+    landmarks   real[] not null,
+    score       real not null,
+    sharpness   real not null,
+    pack        text not null,
+    matrix_id   text not null,
+    template    bytea,
+    outcome     text check (outcome in ('matched', 'unmatched', 'low_quality', 'held')),
+    expires_at  timestamptz,
+    found_at    timestamptz not null default now(),
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text,
+    unique (sample_id, ordinal)
+);
+create index face_expiry on face (expires_at) where template is not null;
+
+-- People who asked to be told. Address and name are sealed under the subject's own key.
+create table subject (
+    subject_id      uuid primary key,
+    key_id          uuid not null references key,
+    address_digest  text unique,
+    address_sealed  bytea,
+    state           text not null default 'pending' check (state in ('pending', 'active', 'withdrawn', 'erased')),
+    created_at      timestamptz not null default now()
+);
+
+create table consent (
+    consent_id      uuid primary key,
+    subject_id      uuid not null references subject,
+    wording         text not null,
+    recorded_by     text not null,
+    granted_at      timestamptz not null,
+    confirmed_at    timestamptz,
+    withdrawn_at    timestamptz
+);
+create unique index consent_live on consent (subject_id) where withdrawn_at is null;
+
+-- `picture`: what was handed in, sealed under the subject's key until the template is made; `sealed`: the keyed vector.
+create table template (
+    template_id bigint generated always as identity primary key,
+    subject_id  uuid not null references subject,
+    pack        text not null,
+    picture     bytea,
+    matrix_id   text,
+    sealed      bytea,
+    created_at  timestamptz not null default now(),
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text
+);
+create index template_subject on template (subject_id);
+
+-- Raised whenever who may be searched changes, so that searchers notice with one cheap query.
+create table gallery_clock (
+    only_row    boolean primary key default true check (only_row),
+    version     bigint not null
+);
+insert into gallery_clock values (true, 0);
+
+create table alert (
+    alert_id    uuid primary key,
+    subject_id  uuid not null references subject,
+    dataset_id  bigint not null references dataset,
+    band        text not null check (band in ('possible', 'strong')),
+    state       text not null default 'open' check (state in ('open', 'reviewed', 'dismissed')),
+    created_at  timestamptz not null default now(),
+    unique (subject_id, dataset_id)
+);
+
+create table match (
+    match_id        bigint generated always as identity primary key,
+    face_id         bigint not null references face,
+    subject_id      uuid not null references subject,
+    template_id     bigint not null references template,
+    consent_id      uuid not null references consent,
+    calibration_id  text not null references calibration,
+    alert_id        uuid references alert,
+    pack            text not null,
+    score           real not null,
+    cut             real not null,
+    band            text not null check (band in ('possible', 'strong')),
+    held            text check (held in ('hub_suspect')),
+    matched_at      timestamptz not null default now(),
+    unique (face_id, subject_id),
+    check ((alert_id is null) = (held is not null))
+);
+create index match_subject on match (subject_id);
+create index match_alert on match (alert_id);
+
+-- No match row without a live consent of the person it is about. The share lock makes a withdrawal that runs at the
+-- same moment come strictly before (then this is refused) or after (then the erasure sees this row).
+create function refuse_match_without_consent() returns trigger language plpgsql as $$
+begin
+    perform 1 from consent
+      where consent_id = new.consent_id and subject_id = new.subject_id
+        and confirmed_at is not null and withdrawn_at is null
+      for share;
+    if not found then
+        raise exception 'no live consent of subject %', new.subject_id using errcode = 'FW001';
+    end if;
+    return new;
+end $$;
+create trigger match_needs_consent before insert or update on match
+    for each row execute function refuse_match_without_consent();
+
+-- The outbox. What it says is made when it is sent, from the rows it points to.
+create table delivery (
+    delivery_id uuid primary key,
+    subject_id  uuid not null references subject,
+    alert_id    uuid references alert on delete cascade,
+    kind        text not null check (kind in ('confirmation', 'alert', 'receipt')),
+    created_at  timestamptz not null default now(),
+    sent_at     timestamptz,
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text
+);
+create unique index delivery_alert on delivery (alert_id) where kind = 'alert';
+
+create table bundle (
+    bundle_id   uuid primary key,
+    alert_id    uuid not null unique references alert on delete cascade,
+    asked_by    text not null,
+    file        text,
+    sha256      text,
+    created_at  timestamptz not null default now(),
+    sealed_at   timestamptz,
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text
+);
+
+-- One row a person who left: the erasure that runs everywhere.
+create table erasure (
+    subject_id  uuid primary key references subject,
+    asked_at    timestamptz not null default now(),
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text
+);
+
+-- Signed proofs of erasure. They name nobody: the person holds the id.
+create table receipt (
+    receipt_id  uuid primary key,
+    subject_id  uuid not null unique references subject,
+    body        text not null,
+    signature   text not null,
+    created_at  timestamptz not null default now()
+);
+
+-- The two ways a row is claimed (see store/work.py): never tried, or tried before.
+create index page_fresh on page (source_id, page_id) where state = 'ready' and attempts = 0;
+create index page_tried on page (source_id, page_id) where attempts > 0 and state in ('ready', 'running');
+create index sample_fresh on sample (kind, sample_id) where state = 'ready' and attempts = 0;
+create index sample_tried on sample (kind, sample_id) where attempts > 0 and state in ('ready', 'running');
+create index face_fresh on face (face_id) where state = 'ready' and attempts = 0;
+create index face_tried on face (face_id) where attempts > 0 and state in ('ready', 'running');
+create index template_fresh on template (template_id) where state = 'ready' and attempts = 0;
+create index template_tried on template (template_id) where attempts > 0 and state in ('ready', 'running');
+create index delivery_fresh on delivery (delivery_id) where state = 'ready' and attempts = 0;
+create index delivery_tried on delivery (delivery_id) where attempts > 0 and state in ('ready', 'running');
+create index bundle_fresh on bundle (bundle_id) where state = 'ready' and attempts = 0;
+create index bundle_tried on bundle (bundle_id) where attempts > 0 and state in ('ready', 'running');
+create index erasure_fresh on erasure (subject_id) where state = 'ready' and attempts = 0;
+create index erasure_tried on erasure (subject_id) where attempts > 0 and state in ('ready', 'running');
+
+-- The ledger. Rows are written unchained with the work they speak of; the sequencer gives them their place.
+create table ledger (
+    ledger_id   bigint generated always as identity primary key,
+    about       text not null,
+    entry       text not null,
+    leaf        text,
+    position    bigint unique
+);
+create index ledger_about on ledger (about);
+create index ledger_unchained on ledger (ledger_id) where position is null;
+
+create table ledger_head (
+    tree_size   bigint primary key,
+    root        text not null,
+    frontier    text[] not null,
+    signed_at   timestamptz not null,
+    signature   text not null
+);
+
+-- Rows of the ledger are only ever added, and placed once.
+create function refuse_ledger_change() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'UPDATE' and old.position is null and (new.ledger_id, new.about, new.entry) = (old.ledger_id, old.about, old.entry) then
+        return new;
+    end if;
+    raise exception 'the ledger is append-only' using errcode = 'FW002';
+end $$;
+create trigger ledger_is_append_only before update or delete on ledger
+    for each row execute function refuse_ledger_change();
+
+-- Who may look. Links are shown once, kept as digests, used once.
+create table link (
+    token_sha256    text primary key,
+    purpose         text not null check (purpose in ('confirm', 'subject', 'operator')),
+    subject_id      uuid references subject,
+    operator        text,
+    expires_at      timestamptz not null,
+    used_at         timestamptz,
+    check ((subject_id is null) <> (operator is null))
+);
+
+create table session (
+    token_sha256    text primary key,
+    subject_id      uuid references subject,
+    operator        text,
+    form_token      text not null,
+    expires_at      timestamptz not null,
+    check ((subject_id is null) <> (operator is null))
+);

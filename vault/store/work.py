@@ -1,0 +1,132 @@
+"""Claiming and finishing work: rows in a state, with lease, attempts and fencing token. See README, "Work as rows".
+
+The tables differ only in their name and key, so the statements are composed here once (from constants, never from
+input) instead of being written out for each of the ten; every other file of `store/` writes its SQL out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from vault.errors import LeaseLost
+from vault.store import Connection
+
+LEASE_SECONDS = 30.0
+MOST_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkTable:
+    """A table whose rows are worked on: its name, its key column, and a fixed condition that narrows it to one step."""
+
+    name: LiteralString
+    key: LiteralString
+    only: LiteralString = "true"
+
+    def parts(self) -> dict[str, sql.Composable]:
+        return {"table": sql.Identifier(self.name), "key": sql.Identifier(self.key), "only": sql.SQL(self.only)}
+
+
+# The two ways a row can be claimed; each has a partial index on every work table, so neither looks at finished rows.
+FRESH = sql.SQL("state = 'ready' and attempts = 0")
+TRIED = sql.SQL("""attempts > 0 and attempts < %(most)s and state in ('ready', 'running')
+              and coalesce(case state when 'ready' then not_before else lease_until end, '-infinity')
+                  <= clock_timestamp()""")
+
+PAGES = WorkTable(name="page", key="page_id", only="source_id = %(source_id)s")
+ARCHIVES = WorkTable(name="sample", key="sample_id", only="kind = 'archive'")
+IMAGES = WorkTable(name="sample", key="sample_id", only="kind = 'image'")
+FACES = WorkTable(name="face", key="face_id")
+TEMPLATES = WorkTable(name="template", key="template_id")
+DELIVERIES = WorkTable(name="delivery", key="delivery_id")
+BUNDLES = WorkTable(name="bundle", key="bundle_id")
+ERASURES = WorkTable(name="erasure", key="subject_id")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What one claim took: the keys, and the token that proves they are still ours."""
+
+    ids: tuple[Any, ...]
+    token: int
+
+
+def claim_rows(conn: Connection, table: WorkTable, limit: int, **only: Any) -> Claim | None:
+    """Take up to `limit` rows, or one row that has been tried before, alone: so a row that kills its worker is soon
+    by itself, and rows that happened to be beside it are not charged again. None when there is nothing to do."""
+    with conn.transaction():
+        return _claim(conn, table, TRIED, 1, only) or _claim(conn, table, FRESH, limit, only)
+
+
+def _claim(conn: Connection, table: WorkTable, which: sql.SQL, limit: int, only: dict[str, Any]) -> Claim | None:
+    query = sql.SQL("""
+        update {table} set state = 'running', attempts = attempts + 1, token = new.token, error_code = null,
+                           error_text = null, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+        from (select nextval('fencing_token') as token) as new
+        where {key} in (
+            select {key} from {table}
+            where {only} and {which}
+            order by {key} limit %(limit)s for update skip locked)
+        returning {key}, new.token""").format(which=which, **table.parts())
+    values = {"lease": LEASE_SECONDS, "most": MOST_ATTEMPTS, "limit": limit, **only}
+    rows = conn.execute(query, values).fetchall()
+    if not rows:
+        return None
+    return Claim(ids=tuple(sorted(row[0] for row in rows)), token=rows[0][1])
+
+
+def finish_rows(conn: Connection, table: WorkTable, ids: Sequence[Any], token: int) -> None:
+    """Mark rows done. Raises LeaseLost (roll back!) if any of them is not ours any more."""
+    query = sql.SQL("""
+        update {table} set state = 'done', lease_until = null, error_code = null, error_text = null
+        where {key} = any(%(ids)s) and token = %(token)s and state = 'running'""").format(**table.parts())
+    _expect(conn.execute(query, {"ids": list(ids), "token": token}).rowcount, len(ids), table)
+
+
+def fail_row(conn: Connection, table: WorkTable, row_id: Any, token: int, code: str, text: str, *, final: bool) -> None:
+    """Keep the reason; quarantine the row if `final` or tried often enough, else let it be tried again, later each
+    time (1, 2, 4, 8 s). Raises LeaseLost."""
+    query = sql.SQL("""
+        update {table} set state = case when %(final)s or attempts >= %(most)s then 'quarantined' else 'ready' end,
+               not_before = clock_timestamp() + make_interval(secs => power(2, attempts - 1)),
+               lease_until = null, error_code = %(code)s, error_text = left(%(text)s, 500)
+        where {key} = %(id)s and token = %(token)s and state = 'running'""").format(**table.parts())
+    values = {"final": final, "most": MOST_ATTEMPTS, "code": code, "text": text, "id": row_id, "token": token}
+    _expect(conn.execute(query, values).rowcount, 1, table)
+
+
+def extend_lease(conn: Connection, table: WorkTable, ids: Sequence[Any], token: int) -> None:
+    """Ask for another 30 s. Raises LeaseLost if somebody else has the rows."""
+    query = sql.SQL("""
+        update {table} set lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+        where {key} = any(%(ids)s) and token = %(token)s and state = 'running'""").format(**table.parts())
+    _expect(conn.execute(query, {"ids": list(ids), "token": token, "lease": LEASE_SECONDS}).rowcount, len(ids), table)
+
+
+def quarantine_exhausted(conn: Connection, table: WorkTable) -> int:
+    """Quarantine rows whose fifth attempt never reported back. Returns how many."""
+    query = sql.SQL("""
+        update {table} set state = 'quarantined', lease_until = null, error_code = 'attempts_exhausted',
+               error_text = 'the last attempt never reported back'
+        where state = 'running' and attempts >= %(most)s and lease_until < clock_timestamp()
+        """).format(**table.parts())
+    return conn.execute(query, {"most": MOST_ATTEMPTS}).rowcount
+
+
+def count_claimable(conn: Connection, table: WorkTable, most: int, **only: Any) -> int:
+    """How many rows could be claimed now; each of the two ways is counted up to `most`."""
+    query = sql.SQL("""
+        select count(*) from (
+            (select 1 from {table} where {only} and {fresh} limit %(limit)s)
+            union all
+            (select 1 from {table} where {only} and {tried} limit %(limit)s)) as some
+        """).format(fresh=FRESH, tried=TRIED, **table.parts())
+    row = conn.execute(query, {"most": MOST_ATTEMPTS, "limit": most, **only}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _expect(found: int, wanted: int, table: WorkTable) -> None:
+    if found != wanted:
+        raise LeaseLost(f"{wanted - found} of {wanted} rows of {table.name} are no longer ours")

@@ -1,0 +1,1 @@
+"""The models: in come pixels, out come boxes, landmarks, aligned crops and vectors. The only home of onnxruntime."""
