@@ -7,8 +7,6 @@ its manifest is refused by name; the caller rebuilds it from rows, which are the
 
 import hashlib
 import json
-import os
-import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vault.errors import IndexFileError
+from vault.files import write_whole
 from vault.keys import Vectors, check_vectors
 
 MANIFEST = "gallery.json"
@@ -63,7 +62,7 @@ def save_generation(
     index = make_index(dimension, ids, vectors)
     name = f"gallery-{number:08d}.faiss"
     data = faiss.serialize_index(index).tobytes()
-    _write_synced(folder / name, data)
+    write_whole(folder / name, data)
     generation = Generation(
         number=number,
         file=name,
@@ -75,7 +74,7 @@ def save_generation(
         last_id=int(ids.max()) if len(ids) else 0,
         clock=clock,
     )
-    _write_synced(folder / MANIFEST, _write_manifest(generation))
+    write_whole(folder / MANIFEST, _write_manifest(generation))
     drop_other_files(folder, generation)
     return generation
 
@@ -146,17 +145,3 @@ def _write_manifest(generation: Generation) -> bytes:
 
 def _check_of(table: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    with temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

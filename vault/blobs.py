@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.errors import BlobError
+from vault.files import sync_folder
 from vault.keys import make_data_key
 
 MAGIC = b"FWB1"
@@ -136,11 +137,7 @@ class BlobReader:
 def sync_folders(folder: Path, key_ids: Iterable[UUID]) -> None:
     """Make the names of sealed blobs durable; once a batch, before the rows are committed."""
     for parent in {blob_path(folder, key_id).parent for key_id in key_ids} | {folder}:
-        handle = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(parent)
 
 
 def unlink_blob(folder: Path, key_id: UUID) -> None:

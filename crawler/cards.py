@@ -1,0 +1,205 @@
+"""Source cards: in comes a TOML file that says why, where and how a source may be crawled, out a checked record.
+
+Nothing is fetched without one. An unknown field, a card without a purpose, or one that has expired is refused with the
+line, the field and the mend. The operator's approval will be a signature; its place is here.
+"""
+
+import datetime as dt
+import hashlib
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from parsel import Selector
+from parsel.csstranslator import HTMLTranslator
+
+from vault.egress import parse_rule, parse_target
+from vault.errors import CardError, EgressRefused
+from vault.records import Policy
+from vault.toml import Misfit, read_record
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+MOST_RETENTION_DAYS = 1095  # BIPA sec. 15(a): three years
+
+
+class CardKind(StrEnum):
+    SHOP = "shop"
+    FORUM = "forum"
+    GALLERY = "gallery"
+    SPA = "spa"
+
+
+class Rendering(StrEnum):
+    HTML = "html"
+    BROWSER = "browser"
+
+
+class Robots(StrEnum):
+    OBEY = "obey"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Why:
+    """Why this may be crawled at all."""
+
+    purpose: str
+    legal_basis: str
+    valid_until: dt.date
+    approved_by: str = ""
+    jurisdiction: str = ""
+    robots: Robots = Robots.OBEY
+    robots_reason: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("purpose", "legal_basis"):
+            if len(getattr(self, name).strip()) < 10:
+                raise ValueError(f"{name}: must say something (10 letters or more)")
+        if self.robots is Robots.IGNORE and not self.robots_reason:
+            raise ValueError("robots_reason: ignoring robots.txt needs a reason")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Where:
+    """Hosts that may be reached (exact, or `*.name`; with `:port` if it is not 80 or 443) and where to begin."""
+
+    hosts: tuple[str, ...]
+    start: tuple[str, ...]
+    proxy: str = ""  # socks5h://host:port, for hidden services or an exit of choice
+
+    def __post_init__(self) -> None:
+        try:
+            for entry in self.hosts:
+                parse_rule(entry)
+        except EgressRefused as exc:
+            raise ValueError(f"hosts: {exc.message}") from exc
+        try:
+            for url in self.start:
+                parse_target(re.sub("^https:", "http:", url))
+        except EgressRefused as exc:
+            raise ValueError(f"start: {exc.message}") from exc
+        if not self.hosts or not self.start:
+            raise ValueError("start: a card names at least one host and one start URL")
+        if self.proxy and not self.proxy.startswith("socks5h://"):
+            raise ValueError("proxy: only socks5h:// (names resolved by the proxy) is allowed")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keep:
+    """What may be kept of strangers: see `Policy`."""
+
+    policy: Policy = Policy.EPHEMERAL
+    days: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.policy is Policy.RETRO) != (1 <= self.days <= MOST_RETENTION_DAYS) or self.days < 0:
+            raise ValueError(f"days: retro needs 1 to {MOST_RETENTION_DAYS} days, ephemeral 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Read:
+    """CSS selectors. `listing` finds the element of each listing; the others are looked up inside it."""
+
+    listing: str
+    title: str
+    follow: tuple[str, ...] = ()  # links to other pages of this source, anywhere on the page
+    link: str = ""  # the listing's own address; default: the page's
+    seller: str = ""
+    price: str = ""
+    count: str = ""  # where the number of faces is claimed; default: in the title
+    description: str = ""
+    image: str = ""
+    archive: str = ""
+    wait_for: str = ""  # with a browser: the element to wait for; default: a quiet network
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            for selector in value if isinstance(value, tuple) else (value,):
+                if selector:
+                    check_selector(name, selector)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """Where a crawl stops by itself."""
+
+    pages: int = 10_000
+    bytes: int = 10 << 30
+    images_per_listing: int = 500
+    depth: int = 50
+    seconds: int = 6 * 3600
+    archive_bytes: int = 2 << 30
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    delay: float = 0.5  # seconds between requests to one host
+    concurrency: int = 4
+    every_hours: float = 24.0  # how often `up` crawls it
+
+    def __post_init__(self) -> None:
+        if self.delay < 0 or not 1 <= self.concurrency <= 64 or self.every_hours <= 0:
+            raise ValueError("concurrency: 1 to 64; delay and every_hours above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    name: str
+    kind: CardKind
+    why: Why
+    where: Where
+    read: Read
+    rendering: Rendering = Rendering.HTML
+    keep: Keep = field(default_factory=Keep)
+    budget: Budget = field(default_factory=Budget)
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError("name: small letters, digits and hyphens, at most 63")
+
+
+def check_selector(name: str, selector: str) -> None:
+    """Raises ValueError for a selector that parsel cannot translate."""
+    try:
+        Selector(text="<p>", type="html").xpath(HTMLTranslator().css_to_xpath(selector))
+    except Exception as exc:  # cssselect and parsel raise many kinds
+        raise ValueError(f"{name}: {selector!r} is no CSS selector: {exc}") from exc
+
+
+def read_card(path: Path, today: dt.date) -> tuple[Card, str]:
+    """The card and its text. Raises CardError: card_missing, card_invalid, card_expired."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise CardError("card_missing", f"cannot read {path}: {exc.strerror}", mend="give the path of a card") from exc
+    except UnicodeDecodeError as exc:
+        raise CardError("card_invalid", f"{path} is not UTF-8", mend="save it as UTF-8") from exc
+    return parse_card(text, str(path), today), text
+
+
+def parse_card(text: str, name: str, today: dt.date) -> Card:
+    """A card from its text; `name` is used in errors. Raises CardError: card_invalid, card_expired."""
+    try:
+        card = read_record(Card, text)
+    except Misfit as exc:
+        place = f"{name}:{exc.line}" if exc.line else name
+        raise CardError("card_invalid", f"{place}: {exc.field}: {exc.message}", mend=exc.mend) from exc
+    if card.why.valid_until < today:
+        raise CardError(
+            "card_expired",
+            f"{name}: valid until {card.why.valid_until}",
+            mend="ask whoever approved it; then set why.valid_until",
+        )
+    return card
+
+
+def hash_card(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

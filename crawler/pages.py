@@ -1,0 +1,96 @@
+"""Reading a page, as a pure function: in come bytes, address and card, out come listings and links."""
+
+from dataclasses import dataclass, replace
+from urllib.parse import urljoin, urlsplit
+
+from parsel import Selector, SelectorList
+from w3lib.encoding import html_to_unicode
+from w3lib.html import get_base_url
+from w3lib.url import canonicalize_url, safe_url_string
+
+from crawler.cards import Card, Read
+from crawler.numbers import find_price, parse_count, parse_price
+from vault.log import clean_text
+from vault.records import Listing
+
+LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL = 300, 5000, 2000
+MOST_LINKS = 5000
+SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsedPage:
+    """What a page says: its listings, and links to other pages of the source."""
+
+    listings: tuple[Listing, ...]
+    links: tuple[str, ...]
+
+
+def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPage:
+    """Listings and links by the card's selectors. Never raises for what a page contains."""
+    _encoding, text = html_to_unicode(content_type or None, body)
+    root = Selector(text=text.replace("\0", "") or "<html></html>", type="html")
+    base = get_base_url(text, url)
+    links = dict.fromkeys(
+        link for selector in card.read.follow for link in list_urls(root.css(selector), base)[:MOST_LINKS]
+    )
+    listings: dict[str, Listing] = {}
+    for element in root.css(card.read.listing):
+        listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing)
+        if listing.title:
+            address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
+            listings[address] = replace(listing, url=address)
+    return ParsedPage(listings=tuple(listings.values()), links=tuple(links))
+
+
+def parse_listing(element: Selector, url: str, base: str, read: Read, most_images: int) -> Listing:
+    title = find_text(element, read.title, LONGEST_TITLE)
+    price_text = find_text(element, read.price, 100) or find_price(title)
+    amount, currency = parse_price(price_text) if price_text else (None, None)
+    claimed_text = find_text(element, read.count, 200) or title
+    count = parse_count(claimed_text)
+    invalid = [name for name, wrong in (("price", bool(price_text) and amount is None),) if wrong]
+    own = list_urls(element.css(read.link), base) if read.link else []
+    return Listing(
+        url=own[0] if own else url,
+        title=title,
+        seller=find_text(element, read.seller, LONGEST_TITLE),
+        description=find_text(element, read.description, LONGEST_TEXT),
+        price_text=price_text,
+        price=amount,
+        currency=currency,
+        claimed_text=claimed_text,
+        claimed_count=count,
+        invalid_fields=tuple(invalid),
+        images=tuple(list_urls(element.css(read.image), base)[:most_images]) if read.image else (),
+        archives=tuple(list_urls(element.css(read.archive), base)) if read.archive else (),
+    )
+
+
+def find_text(element: Selector, selector: str, limit: int) -> str:
+    """The text of the first element a selector finds: spaces collapsed, control characters gone, cut and marked."""
+    if not selector:
+        return ""
+    found = element.css(selector)
+    if not found:
+        return ""
+    parts = [found[0].get()] if "::" in selector else found[0].xpath(".//text()").getall()
+    return clean_text(" ".join(" ".join(parts).split()), limit)
+
+
+def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
+    """Absolute http(s) addresses, in order, each once."""
+    urls: dict[str, None] = {}
+    for value in found.getall():
+        try:
+            url = safe_url_string(urljoin(base, value.strip()))
+            if urlsplit(url).scheme in SCHEMES and len(url) <= LONGEST_URL:
+                urls[url.split("#", 1)[0]] = None
+        except ValueError:
+            continue
+    return list(urls)
+
+
+def canonical_url(url: str) -> str:
+    """One spelling for addresses that mean the same: sorted query, no fragment (w3lib)."""
+    return str(canonicalize_url(url))

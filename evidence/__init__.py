@@ -1,0 +1,1 @@
+"""Proves it: bundles that anybody can check without us."""

@@ -1,0 +1,89 @@
+"""Rows of `bundle`, and what a bundle says about its alert."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.rows import class_row, dict_row
+
+from vault.records import Bundle
+from vault.store import Connection
+
+Row = dict[str, Any]
+
+
+def ask_bundle(conn: Connection, alert_id: UUID, asked_by: str) -> None:
+    """Ask for the bundle of an alert; one is made once."""
+    conn.execute(
+        """insert into bundle (bundle_id, alert_id, asked_by) values (%(bundle)s, %(alert)s, %(by)s)
+           on conflict (alert_id) do nothing""",
+        {"bundle": uuid4(), "alert": alert_id, "by": asked_by},
+    )
+
+
+def list_bundles(conn: Connection, bundle_ids: tuple[UUID, ...]) -> list[Bundle]:
+    with conn.cursor(row_factory=class_row(Bundle)) as cursor:
+        return cursor.execute(
+            "select bundle_id, alert_id, attempts, token from bundle where bundle_id = any(%(ids)s)",
+            {"ids": list(bundle_ids)},
+        ).fetchall()
+
+
+def save_bundle(conn: Connection, bundle_id: UUID, file: str, sha256: str) -> None:
+    conn.execute(
+        "update bundle set file = %(file)s, sha256 = %(sha256)s, sealed_at = now() where bundle_id = %(id)s",
+        {"id": bundle_id, "file": file, "sha256": sha256},
+    )
+
+
+def get_bundle_file(conn: Connection, alert_id: UUID) -> tuple[str, str | None, str | None]:
+    """(state, file, error code) of an alert's bundle."""
+    row = conn.execute(
+        "select state, file, error_code from bundle where alert_id = %(id)s", {"id": alert_id}
+    ).fetchone()
+    return (row[0], row[1], row[2]) if row else ("absent", None, None)
+
+
+def describe_alert(conn: Connection, alert_id: UUID) -> Row | None:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select alert_id, subject_id, dataset_id, band, created_at from alert where alert_id = %(id)s""",
+            {"id": alert_id},
+        ).fetchone()
+
+
+def describe_matches(conn: Connection, alert_id: UUID) -> list[Row]:
+    """Every match of an alert with its face, sample and calibration."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select match_id, match.score, cut, match.band, match.pack, calibration_id, matched_at,
+                      face_id, ordinal, x, y, face.width, face.height, face.score as detector_score,
+                      sample_id, sample.sha256, archive.sha256 as archive_sha256, sample.member,
+                      page.url as fetched_from, sample.received_at
+               from match join face using (face_id) join sample using (sample_id) join page using (page_id)
+               left join sample as archive on archive.sample_id = sample.archive_id
+               where alert_id = %(id)s order by match_id""",
+            {"id": alert_id},
+        ).fetchall()
+
+
+def describe_listings(conn: Connection, dataset_id: int) -> list[Row]:
+    """Every version of the listings of a dataset, with the capture that shows it."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select source.name as source, listing.url, version, title, seller, description, price_text,
+                      price::text as price, currency, claimed_text, claimed_count, invalid_fields, seen_at,
+                      capture_id, warc_file, warc_offset, warc_length, capture.sha256 as capture_sha256,
+                      captured_at
+               from listing join listing_version using (listing_id) join capture using (capture_id)
+               join source using (source_id)
+               where dataset_id = %(id)s order by listing_id, version""",
+            {"id": dataset_id},
+        ).fetchall()
+
+
+def describe_calibration(conn: Connection, calibration_ids: list[str]) -> list[Row]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            "select calibration_id, pack, record from calibration where calibration_id = any(%(ids)s)",
+            {"ids": calibration_ids},
+        ).fetchall()

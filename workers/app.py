@@ -1,0 +1,93 @@
+"""A worker process: Celery with one task a step, on one thread. Start as many as there are cores.
+
+A hint makes a worker take batches of that step for up to TURN_SECONDS; if there is more, it hints again, so that the
+other steps get their turn. A lost lease or a database that restarts ends the turn quietly: the rows are still there.
+"""
+
+import time
+from collections.abc import Callable
+
+import psycopg
+from celery import Celery
+
+from vault.errors import FacewardenError, LeaseLost, ServerError, StoreError
+from vault.log import get_logger
+from vault.settings import Settings
+from vault.steps import Step, make_celery
+from workers.build_gallery import build_gallery
+from workers.chain_ledger import chain_ledger
+from workers.context import Context
+from workers.deliver import deliver
+from workers.drop_expired import drop_expired
+from workers.embed_samples import embed_samples
+from workers.erase_subjects import erase_subjects
+from workers.make_templates import make_templates
+from workers.match_faces import match_faces
+from workers.open_archives import open_archives
+from workers.seal_bundles import seal_bundles
+
+TURN_SECONDS = 2.0
+
+STEPS: dict[Step, Callable[[Context], int]] = {
+    Step.OPEN_ARCHIVES: open_archives,
+    Step.EMBED_SAMPLES: embed_samples,
+    Step.MATCH_FACES: match_faces,
+    Step.MAKE_TEMPLATES: make_templates,
+    Step.DELIVER: deliver,
+    Step.SEAL_BUNDLES: seal_bundles,
+    Step.ERASE_SUBJECTS: erase_subjects,
+    Step.BUILD_GALLERY: build_gallery,
+    Step.CHAIN_LEDGER: chain_ledger,
+    Step.DROP_EXPIRED: drop_expired,
+}
+
+log = get_logger(__name__)
+
+
+def take_turn(context: Context, step: Step) -> int:
+    """Work on a step until nothing is left or the turn is over; returns how many rows were taken up."""
+    total, started = 0, time.monotonic()
+    try:
+        while count := STEPS[step](context):
+            total += count
+            if time.monotonic() - started > TURN_SECONDS:
+                context.asker.ask(step)
+                break
+    except LeaseLost as exc:
+        log.warning("a lease was lost; somebody else has the rows", step=step.value, why=exc.message)
+    except (psycopg.OperationalError, psycopg.InterfaceError, ServerError) as exc:
+        log.warning("the database went away; the rows wait", step=step.value, error=type(exc).__name__)
+        context.drop_connection()
+    except (psycopg.Error, FacewardenError, StoreError, OSError) as exc:
+        log.error("a step failed; its rows will be tried again", step=step.value, error=str(exc)[:300])
+        context.drop_connection()
+    if total:
+        log.info("turn", step=step.value, rows=total, seconds=round(time.monotonic() - started, 3))
+    return total
+
+
+def make_worker(settings: Settings) -> Celery:
+    """The Celery application with every step as a task. Loads the models first, so that a wrong digest or a refused
+    licence stops the worker at start. Raises ModelError, KeyFileError, CalibrationError."""
+    app = make_celery(settings)
+    context = Context(settings)
+    _ = (context.engine, context.keys, context.gate)
+    for step in Step:
+        app.task(name=step.value, bind=False)(_make_task(context, step))
+    return app
+
+
+def _make_task(context: Context, step: Step) -> Callable[[], None]:
+    def run() -> None:
+        take_turn(context, step)
+
+    return run
+
+
+def run_worker(settings: Settings, name: str) -> None:
+    """Serve until SIGTERM; the running turn is finished first."""
+    app = make_worker(settings)
+    app.worker_main(
+        ["worker", "--pool=solo", "--concurrency=1", "--loglevel=WARNING", f"--hostname={name}@facewarden",
+         "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    )  # fmt: skip

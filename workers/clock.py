@@ -1,0 +1,102 @@
+"""The sweeper: once a second it asks for every step that has rows, so that a hint lost anywhere is only a delay.
+
+It also quarantines rows whose fifth attempt never reported back. Any number of clocks may run; they only hint.
+"""
+
+import signal
+import threading
+import time
+
+import psycopg
+import redis
+
+from matcher.generations import read_manifest
+from vault.errors import IndexFileError, ServerError
+from vault.log import get_logger
+from vault.settings import Settings
+from vault.steps import Step, count_hints
+from vault.store import Connection
+from vault.store.ledger import count_unplaced
+from vault.store.subjects import read_gallery_clock
+from vault.store.work import (
+    ARCHIVES,
+    BUNDLES,
+    DELIVERIES,
+    ERASURES,
+    FACES,
+    IMAGES,
+    PAGES,
+    TEMPLATES,
+    count_claimable,
+    quarantine_exhausted,
+)
+from workers.context import Context
+
+TICK_SECONDS = 1.0
+SLOW_TICKS = 60  # retention once a minute
+MOST_WAITING = 64  # hints in the queue; more would say nothing new
+HINTS_A_STEP = 4  # so that several workers take up one step
+
+WORK = {
+    Step.OPEN_ARCHIVES: ARCHIVES,
+    Step.EMBED_SAMPLES: IMAGES,
+    Step.MATCH_FACES: FACES,
+    Step.MAKE_TEMPLATES: TEMPLATES,
+    Step.DELIVER: DELIVERIES,
+    Step.SEAL_BUNDLES: BUNDLES,
+    Step.ERASE_SUBJECTS: ERASURES,
+}
+
+log = get_logger(__name__)
+
+
+def sweep(context: Context, tick: int) -> dict[Step, int]:
+    """One look at the rows; returns how many hints were sent for each step."""
+    conn = context.conn
+    sent: dict[Step, int] = {}
+    for table in (PAGES, *WORK.values()):
+        quarantine_exhausted(conn, table)
+    try:
+        if count_hints(context.settings) > MOST_WAITING:
+            return sent
+    except redis.RedisError:
+        pass  # asking says it again, and better
+    for step, table in WORK.items():
+        waiting = count_claimable(conn, table, HINTS_A_STEP)
+        if waiting and context.asker.ask(step, min(waiting, HINTS_A_STEP)):
+            sent[step] = waiting
+    if count_unplaced(conn) and context.asker.ask(Step.CHAIN_LEDGER):
+        sent[Step.CHAIN_LEDGER] = 1
+    if gallery_is_behind(context, conn) and context.asker.ask(Step.BUILD_GALLERY):
+        sent[Step.BUILD_GALLERY] = 1
+    if tick % SLOW_TICKS == 0 and context.asker.ask(Step.DROP_EXPIRED):
+        sent[Step.DROP_EXPIRED] = 1
+    return sent
+
+
+def gallery_is_behind(context: Context, conn: Connection) -> bool:
+    """Has the gallery changed since the generation on disk was built, or is there none that can be read?"""
+    try:
+        generation = read_manifest(context.settings.home / "index")
+    except IndexFileError:
+        return True
+    return generation is None or generation.clock != read_gallery_clock(conn)
+
+
+def run_clock(settings: Settings) -> None:
+    """Sweep until SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    context = Context(settings)
+    tick = 0
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            sweep(context, tick)
+            tick += 1
+        except (psycopg.Error, ServerError) as exc:
+            log.warning("the database went away; sweeping again soon", error=type(exc).__name__)
+            context.drop_connection()
+        stop.wait(max(0.0, TICK_SECONDS - (time.monotonic() - started)))
+    context.close()

@@ -1,0 +1,87 @@
+"""What a worker process holds: settings, keys, one connection, the box, models, gallery; each made on first use."""
+
+import contextlib
+from functools import cached_property
+from pathlib import Path
+
+import psycopg
+
+from matcher.calibration import Calibration, Cut, derive_cut, load_calibration
+from matcher.gallery import Gallery
+from vault.box import Box
+from vault.gate import HashGate, load_gate
+from vault.keys import Keys, load_keys
+from vault.settings import Settings
+from vault.steps import Asker
+from vault.store import Connection, connect
+from vault.store.alerts import save_calibration
+from workers.faces.engine import Engine, load_engine
+from workers.faces.packs import get_pack
+
+PATIENCE_SECONDS = 20.0  # for a database that restarts
+
+
+class Context:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.asker = Asker(settings)
+        self._conn: Connection | None = None
+
+    @property
+    def conn(self) -> Connection:
+        """The process's connection; a broken one is replaced. Raises ServerError."""
+        if self._conn is None or self._conn.closed or self._conn.broken:
+            self._conn = connect(self.settings, patience=PATIENCE_SECONDS)
+        return self._conn
+
+    def drop_connection(self) -> None:
+        if self._conn is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._conn.close()
+        self._conn = None
+
+    @cached_property
+    def keys(self) -> Keys:
+        return load_keys(self.settings.key_file)
+
+    @cached_property
+    def box(self) -> Box:
+        return Box()
+
+    @cached_property
+    def gate(self) -> HashGate:
+        return load_gate(self.settings)
+
+    @cached_property
+    def engine(self) -> Engine:
+        return load_engine(self.settings)
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        pack = get_pack(self.settings)
+        return Gallery(self.settings.home / "index", self.keys, pack=pack.name, dimension=pack.dimension)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        calibration = load_calibration(self.settings.faces.pack)
+        save_calibration(self.conn, calibration.calibration_id, calibration.pack, calibration.record)
+        return calibration
+
+    @property
+    def blobs(self) -> Path:
+        return self.settings.home / "blobs"
+
+    def cut(self) -> Cut:
+        """The cut that the budget gives for the gallery as it is now."""
+        matching = self.settings.matching
+        return derive_cut(
+            self.calibration,
+            false_alerts=matching.false_alerts_per_day,
+            faces=matching.faces_per_day,
+            templates=self.gallery.template_count,
+        )
+
+    def close(self) -> None:
+        self.drop_connection()
+        if "box" in self.__dict__:
+            self.box.close()

@@ -1,0 +1,121 @@
+"""Step 6, second half: the outbox is sent. In come claimed delivery rows, out go messages, one effect each.
+
+A message is one `.eml` in the mailbox folder, named by its delivery, so that sending it again changes nothing. The
+consent is locked while it leaves. What it says: that there is something, and a one-time link; no picture, no
+marketplace, no score.
+"""
+
+import datetime as dt
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from vault.errors import EnrolmentError, KeyFileError
+from vault.files import write_whole
+from vault.ledger import Kind
+from vault.log import get_logger
+from vault.records import Delivery
+from vault.steps import Step
+from vault.store.access import make_link
+from vault.store.alerts import list_deliveries, mark_sent
+from vault.store.ledger import write_entry
+from vault.store.receipts import close_subject, get_receipt
+from vault.store.subjects import lock_consent, open_address
+from vault.store.work import DELIVERIES, claim_rows, fail_row, finish_rows
+from workers.context import Context
+
+BATCH = 50
+CONFIRM_LASTS = dt.timedelta(days=7)
+SIGN_IN_LASTS = dt.timedelta(days=7)
+
+SUBJECTS = {
+    "confirmation": "Facewarden: please confirm your enrolment",
+    "alert": "Facewarden: there is something you should see",
+    "receipt": "Facewarden: your data have been erased",
+}
+TEXTS = {
+    "confirmation": """\
+Somebody, we hope you, asked Facewarden to tell you when your face turns up in a leaked dataset.
+
+Nothing is searched before you confirm. If you want this, open:
+
+{link}
+
+If you do not, do nothing: the link expires in seven days.
+You can withdraw at any time, and then everything about you is erased.
+""",
+    "alert": """\
+Facewarden has found a face that may be yours in a dataset that is offered for sale.
+
+What that means, and what you can do, is on your page:
+
+{link}
+
+The link works once and for seven days. This message shows no picture and names no place on purpose.
+""",
+    "receipt": """\
+You have withdrawn. Everything that Facewarden kept about you has been erased; this message is the last.
+
+The signed receipt below can be checked against the public key of this deployment.
+
+{receipt}
+""",
+}
+
+log = get_logger(__name__)
+
+
+def deliver(context: Context) -> int:
+    """One batch; returns how many deliveries it took up."""
+    claim = claim_rows(context.conn, DELIVERIES, BATCH)
+    if claim is None:
+        return 0
+    for delivery in list_deliveries(context.conn, claim.ids):
+        try:
+            send_delivery(context, delivery)
+        except (EnrolmentError, KeyFileError) as exc:  # nobody to tell any more
+            fail_row(context.conn, DELIVERIES, delivery.delivery_id, delivery.token, exc.stable_code, exc.message,
+                     final=True)  # fmt: skip
+        except OSError as exc:
+            fail_row(context.conn, DELIVERIES, delivery.delivery_id, delivery.token, "mail_folder", str(exc),
+                     final=False)  # fmt: skip
+    context.asker.ask(Step.CHAIN_LEDGER)
+    return len(claim.ids)
+
+
+def send_delivery(context: Context, delivery: Delivery) -> None:
+    """Raises EnrolmentError, KeyFileError when there is nobody to tell, OSError when the folder cannot be written."""
+    conn = context.conn
+    with conn.transaction():
+        finish_rows(conn, DELIVERIES, [delivery.delivery_id], delivery.token)
+        needs_consent = delivery.kind != "receipt"
+        if needs_consent and not lock_consent(conn, delivery.subject_id, confirmed=delivery.kind == "alert"):
+            raise EnrolmentError("subject_unknown", "the consent was withdrawn")
+        address = open_address(conn, context.keys, delivery.subject_id)
+        message = write_message(context, delivery, address)
+        write_whole(context.settings.mail_folder / f"{delivery.delivery_id}.eml", message.as_bytes())
+        mark_sent(conn, delivery.delivery_id)
+        person = context.keys.digest_text(f"subject:{delivery.subject_id}")
+        write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)
+        if delivery.kind == "receipt":
+            close_subject(conn, delivery.subject_id)
+    log.info("delivered", delivery_id=str(delivery.delivery_id), kind=delivery.kind)
+
+
+def write_message(context: Context, delivery: Delivery, address: str) -> EmailMessage:
+    """The message, with a fresh one-time link; the delivery's id is its Message-ID, the same over all tries."""
+    values = {"link": "", "receipt": ""}
+    if delivery.kind == "receipt":
+        values["receipt"] = get_receipt(context.conn, delivery.subject_id)
+    else:
+        purpose, lasts = ("confirm", CONFIRM_LASTS) if delivery.kind == "confirmation" else ("subject", SIGN_IN_LASTS)
+        token = make_link(context.conn, purpose, lasts, subject_id=delivery.subject_id)
+        path = "confirm" if purpose == "confirm" else "enter"
+        values["link"] = f"{context.settings.public_url}/me/{path}/{token}"
+    message = EmailMessage(policy=SMTP)
+    message["From"] = context.settings.delivery.sender
+    message["To"] = address
+    message["Subject"] = SUBJECTS[delivery.kind]
+    message["Message-ID"] = f"<{delivery.delivery_id}@facewarden>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(TEXTS[delivery.kind].format(**values))
+    return message

@@ -1,0 +1,60 @@
+"""A person leaves. In comes a claimed erasure, out go nothing but a signed receipt and a ledger entry.
+
+Matching fell silent when the consent was withdrawn; this removes the rows, the index generations that hold the vector,
+pictures kept only because of this person, and sealed bundles. The address and the subject's key go with the receipt's
+delivery, which is the last message.
+"""
+
+from pathlib import Path
+
+from vault.blobs import unlink_blob
+from vault.ledger import Kind
+from vault.log import get_logger
+from vault.steps import Step
+from vault.store.access import end_sessions_of
+from vault.store.alerts import ask_delivery
+from vault.store.keys import forget_litter, release_blobs
+from vault.store.ledger import write_entry
+from vault.store.receipts import (
+    erase_subject_rows,
+    list_bundle_files,
+    list_matched_faces,
+    save_receipt,
+    unmatch_faces,
+)
+from vault.store.subjects import tick_gallery
+from vault.store.work import ERASURES, claim_rows, finish_rows
+from workers.context import Context
+
+log = get_logger(__name__)
+
+
+def erase_subjects(context: Context) -> int:
+    """One erasure; returns how many it took up."""
+    claim = claim_rows(context.conn, ERASURES, 1)
+    if claim is None:
+        return 0
+    (subject_id,) = claim.ids
+    conn = context.conn
+    for file in list_bundle_files(conn, subject_id):
+        Path(file).unlink(missing_ok=True)
+    with conn.transaction():
+        finish_rows(conn, ERASURES, [subject_id], claim.token)
+        found = list_matched_faces(conn, subject_id)
+        erased = erase_subject_rows(conn, subject_id)
+        unmatch_faces(conn, [face_id for face_id, _ in found])
+        litter = release_blobs(conn, sorted({digest for _, digest in found}))
+        erased["pictures"] = len(litter)
+        end_sessions_of(conn, subject_id)
+        tick_gallery(conn)
+        receipt_id = save_receipt(conn, context.keys, subject_id, erased)
+        person = context.keys.digest_text(f"subject:{subject_id}")
+        write_entry(conn, Kind.ERASURE, about=str(receipt_id), subject=person, **erased)
+        ask_delivery(conn, subject_id, "receipt")
+    for key_id in litter:
+        unlink_blob(context.blobs, key_id)
+    forget_litter(conn, litter)
+    context.asker.ask(Step.BUILD_GALLERY)
+    context.asker.ask(Step.DELIVER)
+    log.info("a person was erased", **erased)
+    return 1

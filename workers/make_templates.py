@@ -1,0 +1,53 @@
+"""Enrolment pictures become templates. In come claimed template rows, out goes a keyed vector sealed for its subject.
+
+The picture shows exactly one face that is large enough; it is erased in the transaction that keeps the template.
+"""
+
+from vault.errors import EnrolmentError, InputRefused, KeyFileError, VectorError
+from vault.log import get_logger
+from vault.records import Template
+from vault.store.subjects import list_new_templates, open_picture, save_template
+from vault.store.work import TEMPLATES, claim_rows, fail_row, finish_rows
+from workers.context import Context
+from workers.embed_samples import TRANSIENT
+
+BATCH = 8
+SMALLEST_FACE = 48.0  # pixels; an enrolled face must be better than a harvested one
+
+log = get_logger(__name__)
+
+
+def make_templates(context: Context) -> int:
+    """One batch; returns how many rows it took up."""
+    claim = claim_rows(context.conn, TEMPLATES, BATCH)
+    if claim is None:
+        return 0
+    for template in list_new_templates(context.conn, claim.ids):
+        try:
+            make_template(context, template)
+        except (InputRefused, EnrolmentError, VectorError, KeyFileError) as exc:
+            final = exc.stable_code not in TRANSIENT
+            fail_row(context.conn, TEMPLATES, template.template_id, template.token, exc.stable_code, exc.message,
+                     final=final)  # fmt: skip
+            log.info("an enrolment picture was refused", template_id=template.template_id, code=exc.stable_code)
+    return len(claim.ids)
+
+
+def make_template(context: Context, template: Template) -> None:
+    """Raises InputRefused, EnrolmentError (no_face, several_faces), VectorError, KeyFileError, LeaseLost."""
+    conn, engine = context.conn, context.engine
+    with context.box.batch() as child:
+        picture = child.open_picture(open_picture(conn, context.keys, template))
+    faces = [face for face in engine.find_faces(picture.pixels) if min(face.box[2:]) >= SMALLEST_FACE]
+    if not faces:
+        raise EnrolmentError("no_face", f"no face of at least {SMALLEST_FACE:.0f} pixels")
+    if len(faces) > 1:
+        raise EnrolmentError("several_faces", f"{len(faces)} faces: a person enrols alone")
+    crop = faces[0].crop
+    assert crop is not None
+    keyed = context.keys.protect_templates(engine.embed_enrolled(crop))[0]
+    with conn.transaction():
+        finish_rows(conn, TEMPLATES, [template.template_id], template.token)
+        save_template(
+            conn, context.keys, template, context.keys.matrix_id(engine.pack.dimension), keyed.astype("<f4").tobytes()
+        )

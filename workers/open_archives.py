@@ -1,0 +1,123 @@
+"""Step 3, second half: archives become samples. In come claimed archives, out go sample rows and encrypted pictures.
+
+The box reads the archive through us, a piece at a time, so its plain bytes never lie on a disk. Members are committed
+in portions; one that is known already (same archive and number, or same content in the listing) is left as it is, so an
+archive can be begun again at any time.
+"""
+
+import hashlib
+
+from vault.blobs import BlobReader, BlobWriter, sync_folders, unlink_blob
+from vault.box import ArchiveLimits, Member
+from vault.errors import BlobError, InputRefused, KeyFileError
+from vault.gate import record_hit
+from vault.ledger import Kind
+from vault.log import get_logger
+from vault.records import PageKind, Sample
+from vault.steps import Step
+from vault.store.keys import forget_litter, get_blob, get_data_key, keep_blob, release_blobs
+from vault.store.ledger import write_entries
+from vault.store.samples import NewSample, list_samples, save_samples
+from vault.store.work import ARCHIVES, claim_rows, extend_lease, fail_row, finish_rows
+from workers.context import Context
+from workers.embed_samples import TRANSIENT
+
+PORTION = 64  # members a transaction
+
+log = get_logger(__name__)
+
+
+def open_archives(context: Context) -> int:
+    """One archive; returns how many it took up."""
+    claim = claim_rows(context.conn, ARCHIVES, 1)
+    if claim is None:
+        return 0
+    (archive,) = list_samples(context.conn, claim.ids)
+    try:
+        open_archive(context, archive)
+    except (InputRefused, BlobError, KeyFileError) as exc:
+        final = exc.stable_code not in TRANSIENT
+        with context.conn.transaction():
+            fail_row(
+                context.conn, ARCHIVES, archive.sample_id, archive.token, exc.stable_code, exc.message, final=final
+            )
+        log.info("an archive was refused", sample_id=archive.sample_id, code=exc.stable_code)
+        if not final:
+            return 1
+    release_archive(context, archive)
+    return 1
+
+
+def open_archive(context: Context, archive: Sample) -> None:
+    """Raises InputRefused, BlobError, KeyFileError, LeaseLost."""
+    conn = context.conn
+    key_id, size = get_blob(conn, archive.sha256)
+    data_key = get_data_key(conn, context.keys, key_id)
+    portion: list[Member] = []
+    with BlobReader(context.blobs, key_id, data_key, size) as blob, context.box.batch() as child:
+        for member in child.open_archive(blob.read_at, size, ArchiveLimits()):
+            portion.append(member)
+            if len(portion) == PORTION:
+                save_members(context, archive, portion)
+                portion = []
+    save_members(context, archive, portion)
+    finish_rows(conn, ARCHIVES, [archive.sample_id], archive.token)
+
+
+def save_members(context: Context, archive: Sample, members: list[Member]) -> None:
+    """One portion: pictures encrypted and synced, then their rows and ledger entries in one transaction."""
+    conn = context.conn
+    listed = {member.number for member in members if context.gate.is_listed(member.content)}
+    kept = [member for member in members if not member.refused and member.number not in listed]
+    writers: dict[int, BlobWriter] = {}
+    for member in kept:
+        with BlobWriter(context.blobs) as writer:
+            writer.write(member.content)
+            writer.seal()
+        writers[member.number] = writer
+    if writers:
+        sync_folders(context.blobs, [writer.key_id for writer in writers.values()])
+    known: list[BlobWriter] = []
+    with conn.transaction():
+        extend_lease(conn, ARCHIVES, [archive.sample_id], archive.token)
+        for writer in sorted(writers.values(), key=lambda each: each.sha256):
+            if not keep_blob(conn, context.keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
+                known.append(writer)
+        samples = [make_sample(archive, member, writers.get(member.number), listed) for member in members]
+        save_samples(conn, archive.listing_id, archive.page_id, samples)
+        write_entries(
+            conn,
+            Kind.CAPTURE,
+            [{"about": writer.sha256, "archive": archive.sha256, "member": number}
+             for number, writer in writers.items()],
+        )  # fmt: skip
+        for member in members:
+            if member.number in listed:
+                place = f"archive {archive.sha256}, member {member.number}"
+                record_hit(conn, context.settings, member.content, place, archive.source_id)
+    for writer in known:
+        unlink_blob(context.blobs, writer.key_id)
+    context.asker.ask(Step.EMBED_SAMPLES)
+
+
+def make_sample(archive: Sample, member: Member, writer: BlobWriter | None, listed: set[int]) -> NewSample:
+    refused = "hash_listed" if member.number in listed else member.refused
+    digest = hashlib.sha256(member.content).hexdigest() if member.content else None
+    return NewSample(
+        kind=PageKind.IMAGE,
+        sha256=writer.sha256 if writer else digest,
+        size=len(member.content),
+        archive_id=archive.sample_id,
+        member=member.number,
+        notice=member.notice,
+        refused=refused,
+    )
+
+
+def release_archive(context: Context, archive: Sample) -> None:
+    """The archive itself is not kept once its members are: erase its key and file."""
+    with context.conn.transaction():
+        litter = release_blobs(context.conn, [archive.sha256])
+    for key_id in litter:
+        unlink_blob(context.blobs, key_id)
+    forget_litter(context.conn, litter)

@@ -1,0 +1,147 @@
+"""Step 8: an alert's evidence is sealed. In come claimed bundle rows, out go files that anybody can verify offline.
+
+A bundle holds what was captured (pages as WARC records, matched samples as they were received), what was concluded
+(matches with score, cut, calibration and model digests), and the ledger entries that prove when each was received. The
+person appears as a keyed digest only.
+"""
+
+import datetime as dt
+import hashlib
+from typing import Any
+
+from evidence.seal import BundleFile, seal_bundle, write_json, write_proofs
+from vault.errors import BlobError, EvidenceError, KeyFileError
+from vault.files import write_whole
+from vault.ledger import Kind
+from vault.log import get_logger
+from vault.records import Bundle
+from vault.store.bundles import (
+    describe_alert,
+    describe_calibration,
+    describe_listings,
+    describe_matches,
+    list_bundles,
+    save_bundle,
+)
+from vault.store.ledger import chain_entries, count_unplaced, find_entries, list_heads, list_leaves, write_entry
+from vault.store.work import BUNDLES, claim_rows, fail_row, finish_rows
+from workers.context import Context
+from workers.embed_samples import read_sample
+from workers.faces.packs import describe_pack, get_pack
+
+README = """\
+This is an evidence bundle of Facewarden: what was offered, where, and in which of the pictures offered there a person
+who had asked to be told was found. It can be checked without us and offline:
+
+    python3 verify.py {name}
+
+verify.py is one file of our source (evidence/verify.py) and needs nothing but Python 3.11. It says of every byte
+whether it is what was sealed. alert.json, matches.json and listings.json are the conclusions; captures/ holds the
+pages as they were received (WARC); samples/ the pictures as they were received; ledger.json proves by RFC 6962
+inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not an identity.
+"""
+
+log = get_logger(__name__)
+
+
+def seal_bundles(context: Context) -> int:
+    """One bundle; returns how many rows it took up."""
+    claim = claim_rows(context.conn, BUNDLES, 1)
+    if claim is None:
+        return 0
+    for bundle in list_bundles(context.conn, claim.ids):
+        try:
+            seal_alert(context, bundle)
+        except (EvidenceError, BlobError, KeyFileError, OSError) as exc:
+            code = "disk" if isinstance(exc, OSError) else exc.stable_code
+            fail_row(context.conn, BUNDLES, bundle.bundle_id, bundle.token, code, str(exc), final=False)
+            log.warning("a bundle could not be sealed", code=code)
+    return len(claim.ids)
+
+
+def seal_alert(context: Context, bundle: Bundle) -> None:
+    """Raises EvidenceError, BlobError, KeyFileError, OSError, LeaseLost."""
+    conn, keys = context.conn, context.keys
+    files, digests = collect_files(context, bundle)
+    files.append(prove_captures(context, digests))
+    name = f"{bundle.alert_id}.fwb"
+    files.insert(0, BundleFile(name="README.txt", content=README.format(name=name).encode(), what="what this is"))
+    data = seal_bundle(
+        files,
+        bundle_id=bundle.bundle_id,
+        made_at=dt.datetime.now(dt.UTC),
+        public_key=keys.public_key,
+        sign=keys.sign,
+    )
+    path = context.settings.home / "bundles" / name
+    write_whole(path, data)
+    with conn.transaction():
+        finish_rows(conn, BUNDLES, [bundle.bundle_id], bundle.token)
+        digest = hashlib.sha256(data).hexdigest()
+        save_bundle(conn, bundle.bundle_id, str(path), digest)
+        write_entry(conn, Kind.EXPORT, about=str(bundle.bundle_id), alert=str(bundle.alert_id), sha256=digest)
+    log.info("a bundle was sealed", alert_id=str(bundle.alert_id), files=len(files), bytes=len(data))
+
+
+def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], list[str]]:
+    """The files about an alert, and the digests whose receipt the ledger has to prove."""
+    conn = context.conn
+    alert = describe_alert(conn, bundle.alert_id)
+    if alert is None:
+        raise EvidenceError("the alert was erased")
+    subject = context.keys.digest_text(f"subject:{alert.pop('subject_id')}")
+    matches = describe_matches(conn, bundle.alert_id)
+    listings = describe_listings(conn, alert["dataset_id"])
+    calibrations = describe_calibration(conn, sorted({match["calibration_id"] for match in matches}))
+    files = [
+        make_json("alert.json", {**alert, "subject_digest": subject}, "the alert: whom, which dataset, since when"),
+        make_json("matches.json", matches, "the matches: score, cut, face, sample, calibration"),
+        make_json("listings.json", listings, "the listings of the dataset, every version of them"),
+        make_json("calibrations.json", calibrations, "how strangers score: what the cut was derived from"),
+        make_json("models.json", describe_pack(get_pack(context.settings)), "the models and their digests"),
+    ]
+    digests = []
+    for row in {row["capture_id"]: row for row in listings}.values():
+        with (context.settings.home / "warc" / row["warc_file"]).open("rb") as warc:
+            warc.seek(row["warc_offset"])
+            content = warc.read(row["warc_length"])
+        name = f"captures/{row['capture_id']:06d}.warc.gz"
+        what = f"the page at {row['url']} as it was received"
+        files.append(BundleFile(name=name, content=content, what=what, captured_sha256=row["capture_sha256"]))
+        digests.append(row["capture_sha256"])
+    for digest in sorted({match["sha256"] for match in matches}):
+        content = read_sample(context, digest)
+        what = "a sample as it was received"
+        files.append(BundleFile(name=f"samples/{digest}", content=content, what=what, captured_sha256=digest))
+        digests.append(digest)
+    return files, digests
+
+
+def prove_captures(context: Context, digests: list[str]) -> BundleFile:
+    """`ledger.json` over every ledger entry about these digests, after the sequencer has placed them all."""
+    conn = context.conn
+    while count_unplaced(conn):
+        chain_entries(conn, context.keys)
+    heads = list_heads(conn)
+    if not heads:
+        raise EvidenceError("the ledger is empty")
+    head, signed_at, signature = heads[-1]
+    entries = [(position, entry) for position, entry in find_entries(conn, digests) if position < head.tree_size]
+    leaves = list_leaves(conn, head.tree_size)
+    content = write_proofs(head, signed_at, signature, context.keys.public_key, leaves, entries)
+    return BundleFile(name="ledger.json", content=content, what="proofs that the digests were recorded at receipt")
+
+
+def make_json(name: str, value: Any, what: str) -> BundleFile:
+    return BundleFile(name=name, content=write_json(plain(value)), what=what)
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: times in ISO 8601, everything unknown as text."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat()
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
