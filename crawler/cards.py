@@ -76,7 +76,7 @@ class Where:
             raise ValueError(f"hosts: {exc.message}") from exc
         try:
             for url in self.start:
-                parse_target(re.sub("^https:", "http:", url))
+                parse_target(url)
         except EgressRefused as exc:
             raise ValueError(f"start: {exc.message}") from exc
         if not self.hosts or not self.start:

@@ -21,7 +21,8 @@ from vault.errors import EgressRefused
 
 DIAL_SECONDS = 15.0
 STREAM_BYTES = 64 * 1024
-DEFAULT_PORTS = (80, 443)
+SCHEME_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = tuple(SCHEME_PORTS.values())
 # A host as one parser sees it: letters, digits, hyphens, dots; or an IPv6 address in brackets. No user, no escapes.
 AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")
 REFUSAL_TEXT = {
@@ -104,15 +105,15 @@ def parse_authority(text: str, default_port: int | None) -> Target:
 
 
 def parse_target(url: str) -> tuple[Target, str]:
-    """An absolute http URL as (target, origin-form). Raises EgressRefused: url_refused, scheme_refused."""
+    """An absolute http or https URL as (target, origin-form). Raises EgressRefused: url_refused, scheme_refused."""
     if any(ord(char) < 0x21 or ord(char) > 0x7E or char in '\\"<>' for char in url):
         raise EgressRefused("url_refused", "control, space, backslash or non-ASCII in a URL")
     scheme, mark, rest = url.partition("://")
-    if not mark or scheme.lower() != "http":
+    if not mark or scheme.lower() not in SCHEME_PORTS:
         raise EgressRefused("scheme_refused", f"scheme {scheme[:20]!r}")
     cut = min((rest.find(char) for char in "/?#" if char in rest), default=len(rest))
     authority, path = rest[:cut], rest[cut:].split("#", 1)[0]
-    return parse_authority(authority, 80), path if path.startswith("/") else "/" + path
+    return parse_authority(authority, SCHEME_PORTS[scheme.lower()]), path if path.startswith("/") else "/" + path
 
 
 def parse_rule(entry: str) -> HostRule:

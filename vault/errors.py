@@ -85,7 +85,7 @@ class SettingError(FacewardenError):
 
 
 class CardError(_CodedError):
-    """`card_invalid`, `card_expired`, `card_missing`."""
+    """`card_invalid`, `card_expired`, `card_missing`, `card_paused`, `card_busy`."""
 
 
 class ServerError(FacewardenError):

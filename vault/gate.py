@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vault.errors import SettingError
+from vault.files import write_whole
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.settings import Settings
@@ -31,8 +32,15 @@ class HashGate:
         """Is the MD5 or the SHA-256 of these bytes on a list?"""
         if not self.digests:
             return False
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        return md5 in self.digests or hashlib.sha256(data).hexdigest() in self.digests
+        return self.has_digest(hash_md5(data), hashlib.sha256(data).hexdigest())
+
+    def has_digest(self, *digests: str) -> bool:
+        return not self.digests.isdisjoint(digests)
+
+
+def hash_md5(data: bytes) -> str:
+    """MD5 only because the lists of illegal pictures use it."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def load_gate(settings: Settings) -> HashGate:
@@ -53,16 +61,13 @@ def read_list(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def record_hit(conn: Connection, settings: Settings, data: bytes, url: str, source_id: int) -> None:
+def record_hit(conn: Connection, settings: Settings, md5: str, sha256: str, place: str, source_id: int) -> None:
     """Keep digest, place and time in the ledger, stop the source, and draft the report that a person must send."""
-    digest = hashlib.sha256(data).hexdigest()
-    write_entry(conn, Kind.REFUSAL, about=digest, code="hash_listed", url=url)
+    write_entry(conn, Kind.REFUSAL, about=sha256, code="hash_listed", place=place)
     pause_source(conn, source_id, "a picture on a list of illegal pictures was served; a person must report it")
-    folder = settings.home / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
     text = (
         "Draft of a report to the competent authority. Nothing of the picture was kept.\n\n"
-        f"SHA-256: {digest}\nMD5: {hashlib.md5(data, usedforsecurity=False).hexdigest()}\nfound at: {url}\n"
+        f"SHA-256: {sha256}\nMD5: {md5}\nfound at: {place}\n"
     )
-    (folder / f"{digest}.txt").write_text(text, encoding="utf-8")
+    write_whole(settings.home / "reports" / f"{sha256}.txt", text.encode())
     log.warning("a listed digest was refused and its source paused", source_id=source_id)

@@ -95,7 +95,10 @@ class Guard:
                 return request, bytes(body)
 
     async def _forward(self, request: h11.Request, body: bytes, writer: asyncio.StreamWriter) -> None:
-        target, path = parse_target(request.target.decode("ascii", "replace"))
+        url = request.target.decode("ascii", "replace")
+        if not url.lower().startswith("http:"):
+            raise EgressRefused("scheme_refused", "https goes through CONNECT")
+        target, path = parse_target(url)
         host = target.name if target.port == 80 else target.pair
         upstream_reader, upstream = await dial(target, self.policy)
         try:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vault.blobs import BlobReader, unlink_blob
 from vault.box import Child
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.log import get_logger
 from vault.records import Face, Outcome, Sample
 from vault.steps import Step
+from vault.store.blobs import drop_files, read_blob, release_blobs
 from vault.store.faces import save_faces
-from vault.store.keys import forget_litter, get_blob, get_data_key, release_blobs
 from vault.store.samples import list_samples, set_size
 from vault.store.work import IMAGES, Claim, claim_rows, extend_lease, fail_row, finish_rows
 from workers.context import Context
@@ -70,7 +69,7 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
 
 def open_sample(context: Context, child: Child, sample: Sample) -> Opened:
     try:
-        picture = child.open_picture(read_sample(context, sample.sha256))
+        picture = child.open_picture(read_blob(context.conn, context.keys, context.blobs, sample.sha256))
     except (InputRefused, BlobError, KeyFileError) as exc:
         return Opened(sample=sample, refused=exc)
     return Opened(
@@ -79,13 +78,6 @@ def open_sample(context: Context, child: Child, sample: Sample) -> Opened:
         scale=picture.scale,
         faces=tuple(context.engine.find_faces(picture.pixels)),
     )
-
-
-def read_sample(context: Context, sha256: str) -> bytes:
-    """The plain bytes of a kept picture. Raises BlobError, KeyFileError."""
-    key_id, size = get_blob(context.conn, sha256)
-    with BlobReader(context.blobs, key_id, get_data_key(context.conn, context.keys, key_id), size) as blob:
-        return blob.read_all()
 
 
 def protect_crops(context: Context, crops: list[Pixels]) -> list[bytes | None]:
@@ -119,9 +111,7 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened], templates: 
                 log.info("a sample was refused", sample_id=each.sample.sample_id, code=code)
         finished = [each.sample.sha256 for each in opened if each.refused is None or not is_transient(each)]
         litter = release_blobs(conn, finished)
-    for key_id in litter:
-        unlink_blob(context.blobs, key_id)
-    forget_litter(conn, litter)
+    drop_files(conn, context.blobs, litter)
 
 
 def is_transient(each: Opened) -> bool:

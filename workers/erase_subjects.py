@@ -7,13 +7,12 @@ delivery, which is the last message.
 
 from pathlib import Path
 
-from vault.blobs import unlink_blob
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.steps import Step
 from vault.store.access import end_sessions_of
 from vault.store.alerts import ask_delivery
-from vault.store.keys import forget_litter, release_blobs
+from vault.store.blobs import drop_files, release_blobs
 from vault.store.ledger import write_entry
 from vault.store.receipts import (
     erase_subject_rows,
@@ -51,9 +50,7 @@ def erase_subjects(context: Context) -> int:
         person = context.keys.digest_text(f"subject:{subject_id}")
         write_entry(conn, Kind.ERASURE, about=str(receipt_id), subject=person, **erased)
         ask_delivery(conn, subject_id, "receipt")
-    for key_id in litter:
-        unlink_blob(context.blobs, key_id)
-    forget_litter(conn, litter)
+    drop_files(conn, context.blobs, litter)
     context.asker.ask(Step.BUILD_GALLERY)
     context.asker.ask(Step.DELIVER)
     log.info("a person was erased", **erased)

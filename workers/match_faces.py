@@ -8,14 +8,13 @@ import numpy as np
 
 from matcher.alerts import group_matches
 from matcher.decide import Decision, decide_probe, name_outcome
-from vault.blobs import unlink_blob
 from vault.errors import ConsentMissing
 from vault.log import get_logger
 from vault.records import Match, Probe
 from vault.steps import Step
 from vault.store.alerts import raise_alert, save_match
+from vault.store.blobs import drop_files, release_blobs
 from vault.store.faces import close_faces, list_probes
-from vault.store.keys import forget_litter, release_blobs
 from vault.store.work import FACES, Claim, claim_rows, fail_row, finish_rows
 from workers.context import Context
 
@@ -70,9 +69,7 @@ def match_batch(context: Context, claim: Claim) -> None:
         for probe in foreign:
             fail_row(conn, FACES, probe.face_id, claim.token, "index_other_pack", probe.pack, final=True)
         litter = release_blobs(conn, [probe.sha256 for probe in probes])
-    for key_id in litter:
-        unlink_blob(context.blobs, key_id)
-    forget_litter(conn, litter)
+    drop_files(conn, context.blobs, litter)
     if alerts:
         context.asker.ask(Step.DELIVER)
 

@@ -10,12 +10,13 @@ import hashlib
 from vault.blobs import BlobReader, BlobWriter, sync_folders, unlink_blob
 from vault.box import ArchiveLimits, Member
 from vault.errors import BlobError, InputRefused, KeyFileError
-from vault.gate import record_hit
+from vault.gate import hash_md5, record_hit
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import PageKind, Sample
 from vault.steps import Step
-from vault.store.keys import forget_litter, get_blob, get_data_key, keep_blob, release_blobs
+from vault.store.blobs import drop_files, get_blob, keep_blob, release_blobs
+from vault.store.keys import get_data_key
 from vault.store.ledger import write_entries
 from vault.store.samples import NewSample, list_samples, save_samples
 from vault.store.work import ARCHIVES, claim_rows, extend_lease, fail_row, finish_rows
@@ -94,7 +95,8 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
         for member in members:
             if member.number in listed:
                 place = f"archive {archive.sha256}, member {member.number}"
-                record_hit(conn, context.settings, member.content, place, archive.source_id)
+                digests = hash_md5(member.content), hashlib.sha256(member.content).hexdigest()
+                record_hit(conn, context.settings, *digests, place, archive.source_id)
     for writer in known:
         unlink_blob(context.blobs, writer.key_id)
     context.asker.ask(Step.EMBED_SAMPLES)
@@ -118,6 +120,4 @@ def release_archive(context: Context, archive: Sample) -> None:
     """The archive itself is not kept once its members are: erase its key and file."""
     with context.conn.transaction():
         litter = release_blobs(context.conn, [archive.sha256])
-    for key_id in litter:
-        unlink_blob(context.blobs, key_id)
-    forget_litter(context.conn, litter)
+    drop_files(context.conn, context.blobs, litter)

@@ -15,6 +15,7 @@ from vault.files import write_whole
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import Bundle
+from vault.store.blobs import read_blob
 from vault.store.bundles import (
     describe_alert,
     describe_calibration,
@@ -26,7 +27,6 @@ from vault.store.bundles import (
 from vault.store.ledger import chain_entries, count_unplaced, find_entries, list_heads, list_leaves, write_entry
 from vault.store.work import BUNDLES, claim_rows, fail_row, finish_rows
 from workers.context import Context
-from workers.embed_samples import read_sample
 from workers.faces.packs import describe_pack, get_pack
 
 README = """\
@@ -110,7 +110,7 @@ def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], l
         files.append(BundleFile(name=name, content=content, what=what, captured_sha256=row["capture_sha256"]))
         digests.append(row["capture_sha256"])
     for digest in sorted({match["sha256"] for match in matches}):
-        content = read_sample(context, digest)
+        content = read_blob(conn, context.keys, context.blobs, digest)
         what = "a sample as it was received"
         files.append(BundleFile(name=f"samples/{digest}", content=content, what=what, captured_sha256=digest))
         digests.append(digest)

@@ -1,8 +1,8 @@
-"""Rows of `key`, `blob`, `blob_litter` and `deployment`: which data key opens what."""
+"""Rows of `key` and `deployment`: the data keys, and which key file wraps them."""
 
 from uuid import UUID
 
-from vault.errors import BlobError, KeyFileError
+from vault.errors import KeyFileError
 from vault.keys import Keys
 from vault.store import Connection
 
@@ -41,63 +41,3 @@ def erase_keys(conn: Connection, key_ids: list[UUID]) -> None:
         "update key set wrapped = null, erased_at = now() where key_id = any(%(ids)s) and erased_at is null",
         {"ids": key_ids},
     )
-
-
-def keep_blob(conn: Connection, keys: Keys, sha256: str, size: int, key_id: UUID, data_key: bytes) -> bool:
-    """Register a sealed blob, unless the same content is known already (then False: the caller unlinks its file).
-
-    Either way the row stays locked against removal until the caller's transaction ends.
-    """
-    while True:
-        save_key(conn, keys, key_id, "blob", data_key)
-        added = conn.execute(
-            """insert into blob (sha256, key_id, size) values (%(sha256)s, %(key)s, %(size)s)
-               on conflict (sha256) do nothing""",
-            {"sha256": sha256, "key": key_id, "size": size},
-        ).rowcount
-        if added:
-            return True
-        conn.execute("delete from key where key_id = %(key)s", {"key": key_id})
-        if conn.execute("select 1 from blob where sha256 = %(sha256)s for key share", {"sha256": sha256}).fetchone():
-            return False
-
-
-def get_blob(conn: Connection, sha256: str) -> tuple[UUID, int]:
-    """(key_id, size) of a blob. Raises BlobError: blob_missing."""
-    row = conn.execute("select key_id, size from blob where sha256 = %(sha256)s", {"sha256": sha256}).fetchone()
-    if row is None:
-        raise BlobError("blob_missing", f"no blob {sha256[:16]}…: it was dropped")
-    return row[0], row[1]
-
-
-def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
-    """Erase the blobs of samples that need their bytes no more: every sample of that content is finished and none was
-    matched or held. Returns the keys whose files are to be unlinked after the commit.
-
-    The rows are locked first and judged in a second statement, so a sample that has just come in is seen.
-    """
-    conn.execute("select 1 from blob where sha256 = any(%(digests)s) order by sha256 for update", {"digests": digests})
-    rows = conn.execute(
-        """delete from blob where sha256 = any(%(digests)s) and not exists (
-               select 1 from sample left join face using (sample_id)
-               where sample.sha256 = blob.sha256
-                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-                      or face.outcome in ('matched', 'held')))
-           returning key_id""",
-        {"digests": digests},
-    ).fetchall()
-    key_ids: list[UUID] = [key_id for (key_id,) in rows]
-    if key_ids:
-        erase_keys(conn, key_ids)
-        conn.execute(
-            "insert into blob_litter (key_id) select unnest(%(ids)s::uuid[]) on conflict do nothing", {"ids": key_ids}
-        )
-    return key_ids
-
-
-def list_litter(conn: Connection) -> list[UUID]:
-    return [key_id for (key_id,) in conn.execute("select key_id from blob_litter limit 10000").fetchall()]
-
-
-def forget_litter(conn: Connection, key_ids: list[UUID]) -> None:
-    conn.execute("delete from blob_litter where key_id = any(%(ids)s)", {"ids": key_ids})

@@ -1,0 +1,70 @@
+"""Rendered pages: Chromium through scrapy-playwright, started so that the guard is its only way out."""
+
+import os
+import shutil
+from typing import Any
+
+from scrapy_playwright.page import PageMethod
+
+from crawler.cards import Card
+from crawler.proxy import GuardProcess
+from vault.errors import ServerError
+from vault.settings import Settings
+
+CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+INSTALL = "apt-get install chromium"
+RENDER_MS = 30_000
+UNWANTED = {"image", "media", "font"}  # pictures are fetched by the frontier, one by one
+ARGUMENTS = [
+    "--proxy-bypass-list=<-loopback>",  # Chromium would otherwise reach loopback without the proxy
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--dns-prefetch-disable",
+    "--no-first-run", "--no-pings", "--disable-gpu", "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]  # fmt: skip
+
+
+def find_chromium(settings: Settings) -> str | None:
+    """The system's Chromium, or None."""
+    if settings.crawl.chromium:
+        return settings.crawl.chromium if os.access(settings.crawl.chromium, os.X_OK) else None
+    return next((path for name in CANDIDATES if (path := shutil.which(name))), None)
+
+
+def browser_settings(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
+    """Scrapy settings for rendering. Raises ServerError where there is no Chromium."""
+    executable = find_chromium(settings)
+    if executable is None:
+        raise ServerError("this card needs a browser and there is no Chromium", mend=INSTALL)
+    handler = "scrapy_playwright.handler.ScrapyPlaywrightDownloadHandler"
+    proxy = {"server": guard.address, "username": guard.user, "password": guard.password}
+    return {
+        "DOWNLOAD_HANDLERS": {"http": handler, "https": handler},
+        "PLAYWRIGHT_BROWSER_TYPE": "chromium",
+        "PLAYWRIGHT_LAUNCH_OPTIONS": {
+            "executable_path": executable,
+            "headless": True,
+            "args": ARGUMENTS,
+            "proxy": proxy,
+            "chromium_sandbox": os.getuid() != 0,
+            "timeout": RENDER_MS,
+        },
+        "PLAYWRIGHT_CONTEXTS": {"default": {"accept_downloads": False, "service_workers": "block"}},
+        "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": 2,
+        "PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT": RENDER_MS,
+        "PLAYWRIGHT_ABORT_REQUEST": is_unwanted,
+    }
+
+
+def is_unwanted(request: Any) -> bool:
+    return request.resource_type in UNWANTED
+
+
+def page_meta(card: Card) -> dict[str, Any]:
+    """The request meta that has a page rendered, and waited for."""
+    if card.read.wait_for:
+        wait = PageMethod("wait_for_selector", card.read.wait_for, state="attached", timeout=RENDER_MS)
+    else:
+        wait = PageMethod("wait_for_load_state", "networkidle", timeout=RENDER_MS)
+    return {"playwright": True, "playwright_page_methods": [wait]}

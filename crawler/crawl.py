@@ -1,0 +1,102 @@
+"""One crawl of one source: what is in flight, whose turn is next, when it is over. Scrapy's parts ask here."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from crawler.cards import Card
+from crawler.pipeline import Keeper, needs_browser
+from crawler.proxy import GuardProcess
+from vault.log import get_logger
+from vault.records import Page, Source
+from vault.store import Connection
+from vault.store.pages import count_open, list_claimed_pages
+from vault.store.work import PAGES, claim_rows, extend_lease
+
+if TYPE_CHECKING:
+    from crawler.spider import MarketSpider
+
+RENEW_SECONDS = 10.0
+
+log = get_logger(__name__)
+
+
+class Crawl:
+    spider: "MarketSpider"
+
+    def __init__(self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess) -> None:
+        self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
+        self._claimed: list[Page] = []
+        self._in_flight: dict[int, int] = {}  # page_id -> token
+        self._renewed = time.monotonic()
+        self.lost: Exception | None = None  # the database went away
+        keeper.on_done = self._done
+
+    def next_page(self) -> Page | None:
+        """The next page to fetch; claimed as many at a time as are fetched at once."""
+        if self.stopping:
+            return None
+        try:
+            if not self._claimed:
+                claim = claim_rows(self._conn, PAGES, self.card.pace.concurrency, source_id=self._source.source_id)
+                if claim is None:
+                    return None
+                self._claimed = list_claimed_pages(self._conn, claim.ids)
+                self._in_flight.update({page.page_id: page.token for page in self._claimed})
+        except psycopg.OperationalError as exc:
+            self.lost = exc
+            return None
+        return self._claimed.pop(0)
+
+    def has_more(self) -> bool:
+        """Is anything claimed, in flight, or still to be claimed?"""
+        if self.stopping:
+            return False
+        if self._in_flight:
+            return True
+        try:
+            return count_open(self._conn, self._source.source_id) > 0
+        except psycopg.OperationalError as exc:
+            self.lost = exc
+            return False
+
+    @property
+    def stopping(self) -> bool:
+        return self.lost is not None or bool(self.keeper.stopped)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._in_flight)
+
+    def tick(self) -> None:
+        """Ten times a second: keep what was gathered, renew leases, note refusals."""
+        try:
+            self.keeper.flush_if_due()
+            self.keeper.record_refusals(self.guard.take_refusals())
+            if self._in_flight and time.monotonic() - self._renewed > RENEW_SECONDS:
+                for token in set(self._in_flight.values()):
+                    ids = [page_id for page_id, held in self._in_flight.items() if held == token]
+                    extend_lease(self._conn, PAGES, ids, token)
+                self._renewed = time.monotonic()
+        except psycopg.OperationalError as exc:
+            self.lost = exc
+
+    def close(self) -> None:
+        """The last gathered results."""
+        try:
+            self.keeper.flush()
+            self.keeper.record_refusals(self.guard.take_refusals())
+        except psycopg.OperationalError as exc:
+            self.lost = exc
+
+    def browser_meta(self, page: Page) -> dict[str, Any]:
+        """What scrapy-playwright needs to render this page, nothing for the others."""
+        if not needs_browser(self.card, page):
+            return {}
+        from crawler.browser import page_meta
+
+        return page_meta(self.card)
+
+    def _done(self, page: Page) -> None:
+        self._in_flight.pop(page.page_id, None)

@@ -1,0 +1,82 @@
+"""Starting the egress guard of one crawl: in comes its policy, out come an address and what it refused."""
+
+import json
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from vault.egress import Policy
+from vault.errors import ServerError
+from vault.guard import USER
+from vault.log import get_logger
+
+log = get_logger(__name__)
+
+
+class GuardProcess:
+    """The guard as our child: it dies with us (its standard input ends) and we stop when it dies."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.password = secrets.token_urlsafe(24)
+        self.user = USER
+        self.refusals: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()  # (code, place)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "vault.guard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(replace(policy, password=self.password).to_json() + "\n")
+            self._process.stdin.flush()
+            self.port = int(json.loads(self._process.stdout.readline())["port"])
+        except (OSError, ValueError, KeyError) as exc:
+            self.stop()
+            raise ServerError("the egress guard does not start; nothing is fetched without it") from exc
+        threading.Thread(target=self._collect, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def address_with_password(self) -> str:
+        return f"http://{self.user}:{self.password}@127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def take_refusals(self) -> list[tuple[str, str]]:
+        """What was refused since the last call: (code, place)."""
+        taken = []
+        while not self.refusals.empty():
+            taken.append(self.refusals.get())
+        return taken
+
+    def stop(self) -> None:
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _collect(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            try:
+                told = json.loads(line)
+                self.refusals.put((str(told["refused"]), str(told["place"])))
+            except (ValueError, KeyError):
+                log.warning("the guard said something unexpected")

@@ -1,0 +1,97 @@
+"""Running a crawl: in come settings and a card's path, out comes an exit code. One process a crawl."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import scrapy.utils.log
+from scrapy.crawler import AsyncCrawlerProcess
+
+from crawler.capture import WarcFile
+from crawler.cards import Card, Rendering, hash_card, read_card
+from crawler.crawl import Crawl
+from crawler.pipeline import Counts, Keeper
+from crawler.proxy import GuardProcess
+from crawler.spider import MarketSpider, spider_settings
+from vault.egress import Policy
+from vault.errors import CardError
+from vault.gate import load_gate
+from vault.keys import load_keys
+from vault.log import get_logger
+from vault.settings import Settings
+from vault.steps import Asker
+from vault.store import Connection, connect
+from vault.store.pages import count_open, count_pages, lock_source, open_cycle
+from vault.store.sources import get_source, mark_crawled, save_source
+
+DONE, PAGES_LEFT, LOST_DATABASE = 0, 3, 75  # 75: EX_TEMPFAIL, sysexits.h: run it again
+
+log = get_logger(__name__)
+
+
+def run_crawl(settings: Settings, card_path: Path, lab: tuple[str, ...], show: Callable[[str], None]) -> int:
+    """Crawl one source until nothing is left. Raises CardError, ServerError, KeyFileError, SettingError."""
+    card, text = read_card(card_path, dt.datetime.now(dt.UTC).date())
+    keys, gate = load_keys(settings.key_file), load_gate(settings)
+    conn = connect(settings, patience=20.0)
+    before = get_source(conn, card.name)
+    if before is not None and before.state == "paused":
+        raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
+    source = save_source(conn, card.name, text, hash_card(text), card.keep.policy, card.keep.days)
+    if not lock_source(conn, source.source_id):
+        raise CardError("card_busy", f"{card.name} is being crawled already", mend="wait for that crawl to end")
+    changed = before is not None and before.card_sha256 != source.card_sha256
+    if lab:
+        log.warning("loopback is open for this crawl", pairs=list(lab))
+        show(f"lab: loopback open for {', '.join(lab)}")
+    policy = Policy(hosts=card.where.hosts, lab=lab, upstream=card.where.proxy, most_bytes=card.budget.bytes)
+    with GuardProcess(policy) as guard, WarcFile(settings.home / "warc", card.name) as warc:
+        keeper = Keeper(
+            conn,
+            settings,
+            keys,
+            gate,
+            Asker(settings),
+            card=card,
+            source=source,
+            warc=warc,
+            known_pages=count_pages(conn, source.source_id),
+            read_again=changed,
+        )
+        open_cycle(conn, source.source_id)
+        keeper.add_start_pages()
+        crawl = Crawl(conn, card, source, keeper, guard)
+        run_scrapy(settings, card, crawl)
+    if crawl.lost is not None:
+        log.warning("the database went away; the crawl will go on where it was", error=type(crawl.lost).__name__)
+        return LOST_DATABASE
+    return close_crawl(conn, source.source_id, keeper.counts, keeper.stopped, show)
+
+
+def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
+    options: dict[str, Any] = spider_settings(card)
+    if card.rendering is Rendering.BROWSER:
+        from crawler.browser import browser_settings
+
+        extra = browser_settings(settings, crawl.guard)
+        handlers = {**options["DOWNLOAD_HANDLERS"], **extra.pop("DOWNLOAD_HANDLERS")}
+        options |= {**extra, "DOWNLOAD_HANDLERS": handlers}
+    scrapy.utils.log.configure_logging({}, install_root_handler=False)
+    process = AsyncCrawlerProcess(options, install_root_handler=False)
+    process.crawl(MarketSpider, crawl=crawl)
+    process.start()
+
+
+def close_crawl(conn: Connection, source_id: int, counts: Counts, stopped: str, show: Callable[[str], None]) -> int:
+    left = count_open(conn, source_id)
+    show(
+        f"pages {counts.pages} ({counts.unchanged} unchanged), listings {counts.listings}, samples {counts.samples}, "
+        f"failed {counts.failures}, {counts.bytes / 1e6:.1f} MB, left {left}"
+    )
+    if stopped:
+        show(f"stopped: {stopped}")
+    if left:
+        return PAGES_LEFT
+    mark_crawled(conn, source_id)
+    return DONE

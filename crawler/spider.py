@@ -1,0 +1,173 @@
+"""The one spider, and the middleware through which everything leaves: Scrapy's side of a crawl."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import httpx
+from scrapy import Request, Spider, signals
+from scrapy.crawler import Crawler
+from scrapy.exceptions import IgnoreRequest
+from scrapy.http import Response
+from scrapy.resolver import CachingThreadedResolver
+from twisted.internet import defer, error
+from twisted.python.failure import Failure
+
+from crawler.archives import fetch_archive
+from crawler.cards import Card, Robots
+from crawler.crawl import Crawl
+from crawler.pipeline import Fetched
+from vault.errors import InputRefused
+from vault.log import clean_text, get_logger
+from vault.records import PageKind
+
+USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
+TICK_SECONDS = 0.1
+PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
+PAGE_SECONDS = 60
+
+log = get_logger(__name__)
+
+
+class MarketSpider(Spider):
+    """Yields nothing: answers go to the keeper, links become rows."""
+
+    name = "facewarden"
+
+    def __init__(self, crawl: Crawl, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.crawl = crawl
+        crawl.spider = self
+        self._ticking: asyncio.Task[None] | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        crawler.signals.connect(spider.begin, signals.spider_opened)
+        crawler.signals.connect(spider.end, signals.spider_closed)
+        return spider
+
+    async def start(self) -> AsyncIterator[Any]:
+        """Nothing: the frontier is rows, and the start URLs are among them."""
+        nothing: tuple[Request, ...] = ()
+        for request in nothing:
+            yield request
+
+    def begin(self) -> None:
+        self._ticking = asyncio.ensure_future(self._tick())
+
+    def end(self) -> None:
+        if self._ticking:
+            self._ticking.cancel()
+        self.crawl.close()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.crawl.tick()
+
+    def parse(self, response: Response) -> None:
+        headers = tuple(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, values in response.headers.items()
+            for value in values
+        )
+        self.crawl.keeper.add(
+            Fetched(
+                page=response.meta["page"],
+                status=response.status,
+                headers=headers,
+                body=response.body,
+                rendered=bool(response.meta.get("playwright")),
+                archive=response.meta.get("archive"),
+            )
+        )
+
+    def failed(self, failure: Failure) -> None:
+        page = failure.request.meta["page"]  # type: ignore[attr-defined]
+        code, text, final = name_failure(failure.value or Exception())
+        if page.kind is PageKind.PAGE and failure.request.meta.get("playwright") and not final:  # type: ignore[attr-defined]
+            code = "failed_browser"
+        log.info("a fetch failed", code=code, detail=text)
+        self.crawl.keeper.add(Fetched(page=page, failure=(code, text, final)))
+
+
+def name_failure(problem: BaseException) -> tuple[str, str, bool]:
+    """(code, text, final) of whatever stopped a fetch."""
+    text = clean_text(str(problem) or type(problem).__name__)
+    if isinstance(problem, InputRefused):
+        return problem.stable_code, problem.message, True
+    if isinstance(problem, IgnoreRequest):
+        return "robots_refused", text, True
+    if isinstance(problem, error.TimeoutError | TimeoutError | defer.TimeoutError | httpx.TimeoutException):
+        return "fetch_timeout", text, False
+    if "cancelled" in type(problem).__name__.lower() or "maxsize" in text.lower():
+        return "body_too_large", text, True
+    return "fetch_failed", f"{type(problem).__name__}: {text}"[:300], False
+
+
+class GuardMiddleware:
+    """The last one before the downloader: every request goes to the guard, or nowhere."""
+
+    def __init__(self, crawl: Crawl) -> None:
+        self._crawl = crawl
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        assert crawler.spider is not None
+        return cls(crawler.spider.crawl)  # type: ignore[attr-defined]
+
+    async def process_request(self, request: Request) -> Response | None:
+        guard = self._crawl.guard
+        request.meta["proxy"] = guard.address
+        request.headers["Proxy-Authorization"] = httpx.BasicAuth(guard.user, guard.password)._auth_header
+        page = request.meta.get("page")
+        if page is None or page.kind is not PageKind.ARCHIVE:
+            return None
+        fetched = await fetch_archive(
+            request.url,
+            guard.address_with_password,
+            USER_AGENT,
+            self._crawl.keeper.blob_folder,
+            self._crawl.card.budget.archive_bytes,
+        )
+        request.meta["archive"] = fetched
+        return Response(request.url, status=fetched.status, headers=fetched.headers, request=request)
+
+
+class NoNames(CachingThreadedResolver):
+    """Scrapy never resolves a name: the guard does. So a request that missed the guard goes nowhere."""
+
+    def getHostByName(self, name: str, timeout: Any = ()) -> "defer.Deferred[str]":  # noqa: N802  Twisted's name
+        return defer.fail(error.DNSLookupError(f"only the guard resolves names: {name}"))
+
+
+def spider_settings(card: Card) -> dict[str, Any]:
+    """Scrapy's settings for a crawl of this card, without a browser."""
+    return {
+        "SCHEDULER": "crawler.frontier.Frontier",
+        "TWISTED_DNS_RESOLVER": "crawler.spider.NoNames",
+        "DOWNLOADER_MIDDLEWARES": {"crawler.spider.GuardMiddleware": 990},
+        "DOWNLOAD_HANDLERS": {"file": None, "ftp": None, "data": None, "s3": None},
+        "DOWNLOAD_MAXSIZE": PAGE_BYTES,
+        "DOWNLOAD_WARNSIZE": 0,
+        "DOWNLOAD_TIMEOUT": PAGE_SECONDS,
+        "DOWNLOAD_DELAY": card.pace.delay,
+        "CONCURRENT_REQUESTS": card.pace.concurrency,
+        "CONCURRENT_REQUESTS_PER_DOMAIN": card.pace.concurrency,
+        "CLOSESPIDER_TIMEOUT": card.budget.seconds,
+        "ROBOTSTXT_OBEY": card.why.robots is Robots.OBEY,
+        "USER_AGENT": USER_AGENT,
+        "RETRY_ENABLED": False,
+        "REDIRECT_ENABLED": False,
+        "METAREFRESH_ENABLED": False,
+        "COOKIES_ENABLED": False,
+        "HTTPPROXY_ENABLED": False,
+        "REFERER_ENABLED": False,
+        "HTTPERROR_ALLOW_ALL": True,
+        "TELNETCONSOLE_ENABLED": False,
+        "LOGSTATS_INTERVAL": 0,
+        "LOG_LEVEL": "WARNING",
+        "STATS_DUMP": False,
+        "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",
+    }

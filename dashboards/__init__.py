@@ -1,0 +1,1 @@
+"""Shows: one folder an audience, each with views, queries (SELECT only) and templates."""

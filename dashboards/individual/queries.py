@@ -1,0 +1,31 @@
+"""What a person sees about themselves. SELECT only; every query is bound to one subject."""
+
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from vault.store import Connection
+
+
+def get_status(conn: Connection, subject_id: UUID) -> dict[str, Any] | None:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select subject.state, granted_at, confirmed_at, withdrawn_at, wording,
+                      (select count(*) from template where template.subject_id = subject.subject_id
+                       and sealed is not null) as templates,
+                      (select error_code from template where template.subject_id = subject.subject_id
+                       and state = 'quarantined' limit 1) as problem
+               from subject join consent using (subject_id)
+               where subject_id = %(id)s order by granted_at desc limit 1""",
+            {"id": subject_id},
+        ).fetchone()
+
+
+def list_own_alerts(conn: Connection, subject_id: UUID) -> list[dict[str, Any]]:
+    """When something was found; no picture, no place, no score."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select band, created_at from alert where subject_id = %(id)s order by created_at desc limit 200""",
+            {"id": subject_id},
+        ).fetchall()

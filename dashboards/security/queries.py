@@ -1,0 +1,89 @@
+"""What the security pages show. SELECT only."""
+
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from vault.store import Connection
+
+Row = dict[str, Any]
+PER_PAGE = 50
+
+
+def list_alerts(conn: Connection, offset: int) -> list[Row]:
+    """Alerts, newest first, with the newest version of a listing of their dataset and what became of the message."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select alert_id, subject_id, alert.band, alert.state, alert.created_at, title, source.name as source,
+                      (select count(*) from match where match.alert_id = alert.alert_id) as faces,
+                      (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
+                          as delivery,
+                      (select state from bundle where bundle.alert_id = alert.alert_id) as bundle
+               from alert
+               join lateral (select listing_id, source_id, title from listing join listing_version using (listing_id)
+                             where listing.dataset_id = alert.dataset_id
+                             order by version desc, listing_id limit 1) as newest on true
+               join source on source.source_id = newest.source_id
+               order by alert.created_at desc, alert_id limit %(most)s offset %(offset)s""",
+            {"most": PER_PAGE, "offset": offset},
+        ).fetchall()
+
+
+def count_alerts(conn: Connection) -> int:
+    row = conn.execute("select count(*) from alert").fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_held(conn: Connection) -> int:
+    """Probes held for review because too many people would share them."""
+    row = conn.execute("select count(distinct face_id) from match where held is not null").fetchone()
+    return int(row[0]) if row else 0
+
+
+def get_alert(conn: Connection, alert_id: UUID) -> Row | None:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select alert_id, subject_id, dataset_id, band, state, created_at,
+                      (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
+                          as delivery,
+                      (select state from bundle where bundle.alert_id = alert.alert_id) as bundle
+               from alert where alert_id = %(id)s""",
+            {"id": alert_id},
+        ).fetchone()
+
+
+def list_faces(conn: Connection, alert_id: UUID) -> list[Row]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select face_id, match.band, matched_at, calibration_id, sample.sha256, sample.member,
+                      sample.archive_id is not null as archived, received_at
+               from match join face using (face_id) join sample using (sample_id)
+               where alert_id = %(id)s order by match.score desc, face_id""",
+            {"id": alert_id},
+        ).fetchall()
+
+
+def list_listings(conn: Connection, dataset_id: int) -> list[Row]:
+    """The newest version of each listing of a dataset, with its capture."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select distinct on (listing_id) listing.url, source.name as source, version, title, seller, description,
+                      price_text, price, currency, claimed_count, first_seen, last_seen, capture.sha256 as capture,
+                      captured_at, warc_file
+               from listing join listing_version using (listing_id) join capture using (capture_id)
+               join source using (source_id)
+               where dataset_id = %(id)s order by listing_id, version desc""",
+            {"id": dataset_id},
+        ).fetchall()
+
+
+def get_face(conn: Connection, face_id: int) -> Row | None:
+    """Where a matched face lies: only faces of alerts can be asked for."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select face.x, face.y, face.width, face.height, sample.sha256, alert_id
+               from match join face using (face_id) join sample using (sample_id)
+               where face_id = %(id)s and alert_id is not null limit 1""",
+            {"id": face_id},
+        ).fetchone()

@@ -1,0 +1,179 @@
+"""Rows of `page`, `capture`, `listing_page`: the frontier, and the proof of each page as it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from vault.records import Capture, Page, PageKind
+from vault.store import Connection
+
+SOURCE_LOCK = 0x4657  # "FW": the first half of a two-part advisory lock, the second is the source's id
+
+
+def lock_source(conn: Connection, source_id: int) -> bool:
+    """One crawl a source: held by this connection until it closes."""
+    row = conn.execute(
+        "select pg_try_advisory_lock(%(lock)s, %(id)s)", {"lock": SOURCE_LOCK, "id": source_id}
+    ).fetchone()
+    return row == (True,)
+
+
+def open_cycle(conn: Connection, source_id: int) -> bool:
+    """Begin or go on: pages that a dead crawl was at are ready again (we hold the source's lock); if nothing is left of
+    the last crawl, every page is due once more. True when a new cycle began."""
+    conn.execute(
+        """update page set state = 'ready', lease_until = null, not_before = null
+           where source_id = %(id)s and state = 'running'""",
+        {"id": source_id},
+    )
+    if count_open(conn, source_id):
+        return False
+    return (
+        conn.execute(
+            """update page set state = 'ready', attempts = 0, hops = 0, not_before = null
+               where source_id = %(id)s and kind = 'page'""",
+            {"id": source_id},
+        ).rowcount
+        > 0
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewPage:
+    """An address for the frontier. `url_key`: SHA-256 of its canonical spelling."""
+
+    url: str
+    url_key: str
+    kind: PageKind
+    depth: int
+    hops: int = 0
+
+
+def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tuple[dict[str, int], int]:
+    """Add addresses that the source does not know yet. Returns url_key -> page_id of all of them, and how many of
+    kind `page` were new."""
+    cursor = conn.cursor()
+    added = 0
+    for kind in PageKind:
+        rows = [page for page in pages if page.kind is kind]
+        cursor.execute(
+            """insert into page (source_id, kind, url, url_key, depth, hops)
+               select %(source)s, %(kind)s, url, url_key, depth, hops
+               from unnest(%(urls)s::text[], %(keys)s::text[], %(depths)s::int[], %(hops)s::int[])
+                    as new (url, url_key, depth, hops)
+               on conflict (source_id, url_key) do nothing""",
+            {
+                "source": source_id,
+                "kind": kind.value,
+                "urls": [page.url for page in rows],
+                "keys": [page.url_key for page in rows],
+                "depths": [page.depth for page in rows],
+                "hops": [page.hops for page in rows],
+            },
+        )
+        added += cursor.rowcount if kind is PageKind.PAGE else 0
+    found = conn.execute(
+        "select url_key, page_id from page where source_id = %(source)s and url_key = any(%(keys)s)",
+        {"source": source_id, "keys": [page.url_key for page in pages]},
+    ).fetchall()
+    return dict(found), added
+
+
+def list_claimed_pages(conn: Connection, page_ids: Sequence[int]) -> list[Page]:
+    with conn.cursor(row_factory=class_row(Page)) as cursor:
+        return cursor.execute(
+            """select page_id, source_id, url, kind, depth, hops, sha256, attempts, token from page
+               where page_id = any(%(ids)s) order by page_id""",
+            {"ids": list(page_ids)},
+        ).fetchall()
+
+
+def save_fetch(conn: Connection, page_id: int, status: int, sha256: str | None) -> None:
+    conn.execute(
+        """update page set status = %(status)s, sha256 = coalesce(%(sha256)s, sha256), fetched_at = now()
+           where page_id = %(id)s""",
+        {"id": page_id, "status": status, "sha256": sha256},
+    )
+
+
+def save_capture(conn: Connection, capture: Capture) -> int:
+    row = conn.execute(
+        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at)
+           values (%(page)s, %(file)s, %(offset)s, %(length)s, %(sha256)s, %(type)s, %(at)s) returning capture_id""",
+        {
+            "page": capture.page_id,
+            "file": capture.warc_file,
+            "offset": capture.warc_offset,
+            "length": capture.warc_length,
+            "sha256": capture.sha256,
+            "type": capture.media_type,
+            "at": capture.captured_at,
+        },
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def count_open(conn: Connection, source_id: int) -> int:
+    """Pages that are still to be fetched."""
+    row = conn.execute(
+        "select count(*) from page where source_id = %(id)s and state in ('ready', 'running')", {"id": source_id}
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_pages(conn: Connection, source_id: int) -> int:
+    """Pages known of a source, pictures and archives not among them."""
+    row = conn.execute(
+        "select count(*) from page where source_id = %(id)s and kind = 'page'", {"id": source_id}
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def link_pages(conn: Connection, listing_id: int, page_ids: list[int]) -> list[tuple[int, str, str]]:
+    """Say that a listing shows what lies at these pages. Returns those that were fetched before and are no sample of
+    this listing yet: (page_id, kind, sha256)."""
+    conn.execute(
+        """insert into listing_page (listing_id, page_id) select %(listing)s, unnest(%(pages)s::bigint[])
+           on conflict do nothing""",
+        {"listing": listing_id, "pages": page_ids},
+    )
+    return conn.execute(
+        """select page_id, kind, sha256 from page
+           where page_id = any(%(pages)s) and state = 'done' and sha256 is not null
+             and not exists (select 1 from sample where sample.page_id = page.page_id
+                             and sample.listing_id = %(listing)s)""",
+        {"pages": page_ids, "listing": listing_id},
+    ).fetchall()
+
+
+def list_linking(conn: Connection, page_id: int) -> list[int]:
+    """The listings that show what lies at a page."""
+    rows = conn.execute(
+        "select listing_id from listing_page where page_id = %(id)s order by listing_id", {"id": page_id}
+    ).fetchall()
+    return [listing_id for (listing_id,) in rows]
+
+
+def move_links(conn: Connection, from_page: int, to_page: int) -> None:
+    """A page redirects: its listings show what lies behind it."""
+    conn.execute(
+        """insert into listing_page (listing_id, page_id)
+           select listing_id, %(to)s from listing_page where page_id = %(from)s on conflict do nothing""",
+        {"from": from_page, "to": to_page},
+    )
+
+
+def reopen_page(conn: Connection, page_id: int) -> None:
+    """Fetch it again: its content is wanted once more and was dropped."""
+    conn.execute(
+        "update page set state = 'ready', attempts = 0, not_before = null where page_id = %(id)s and state = 'done'",
+        {"id": page_id},
+    )
+
+
+def find_kept_size(conn: Connection, sha256: str) -> int | None:
+    """The size of a blob that is still kept, held against removal until the transaction ends."""
+    row = conn.execute("select size from blob where sha256 = %(sha256)s for key share", {"sha256": sha256}).fetchone()
+    return int(row[0]) if row else None

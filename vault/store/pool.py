@@ -1,0 +1,22 @@
+"""Connections for a process with many threads: a small pool, checked before it hands one out."""
+
+from psycopg_pool import ConnectionPool
+
+from vault.settings import Settings
+from vault.store import CONNECT_SECONDS, Connection
+
+MOST = 8
+PATIENCE_SECONDS = 4.0  # then the visitor is told that the database does not answer
+
+
+def make_pool(settings: Settings) -> ConnectionPool[Connection]:
+    """Not opened yet: call `open()`, and `close()` at the end."""
+    return ConnectionPool(
+        settings.servers.database_url,
+        min_size=1,
+        max_size=MOST,
+        timeout=PATIENCE_SECONDS,
+        open=False,
+        check=ConnectionPool.check_connection,
+        kwargs={"autocommit": True, "connect_timeout": CONNECT_SECONDS},
+    )
