@@ -124,6 +124,7 @@ class Keeper:
         self._page_count = known_pages
         self._read_again = read_again  # the card has changed, so unchanged pages are parsed again
         self._waiting: list[Fetched] = []
+        self._known: list[BlobWriter] = []  # blobs whose content is kept already
         self._since = 0.0
         self.counts = Counts()
         self.on_done: Callable[[Page], None] = lambda page: None
@@ -163,12 +164,19 @@ class Keeper:
             sync_folders(self._blobs, [writer.key_id for writer in writers])
         try:
             with self._conn.transaction():
-                known = [writer for each in prepared for writer in self._save(each)]
+                # blobs first and in the order of their digests, as everybody takes them, so that nobody deadlocks
+                for writer in sorted(writers, key=lambda each: each.sha256):
+                    self._keep_blob(writer)
+                for each in prepared:
+                    self._save(each)
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
-            known = [writer for each in prepared for writer in self._save_alone(each)]
-        for writer in known:
+            self._known.clear()
+            for each in prepared:
+                self._save_alone(each)
+        for writer in self._known:
             unlink_blob(self._blobs, writer.key_id)
+        self._known.clear()
         for each in prepared:
             self._count(each)
             self.on_done(each.fetched.page)
@@ -235,19 +243,25 @@ class Keeper:
 
     # -- then rows ----------------------------------------------------------------------------------------------------
 
-    def _save_alone(self, each: Prepared) -> list[BlobWriter]:
+    def _save_alone(self, each: Prepared) -> None:
         page = each.fetched.page
         try:
             with self._conn.transaction():
-                return self._save(each)
+                if each.blob is not None:
+                    self._keep_blob(each.blob)
+                self._save(each)
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
-            return [each.blob] if each.blob is not None else []
+            if each.blob is not None:
+                self._known.append(each.blob)
 
-    def _save(self, each: Prepared) -> list[BlobWriter]:
-        """The rows that follow from one answer. Returns blobs whose content was known already."""
+    def _keep_blob(self, writer: BlobWriter) -> None:
+        if not keep_blob(self._conn, self._keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
+            self._known.append(writer)
+
+    def _save(self, each: Prepared) -> None:
+        """The rows that follow from one answer, whose blob is a row already."""
         page, fetched = each.fetched.page, each.fetched
-        known: list[BlobWriter] = []
         if each.listed is not None:
             record_hit(self._conn, self._settings, *each.listed, page.url, self._source.source_id)
             self.stopped = "hash_listed"
@@ -255,7 +269,7 @@ class Keeper:
             code, text, final = each.failure or ("hash_listed", "", True)
             save_fetch(self._conn, page.page_id, fetched.status, None)
             fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final)
-            return known
+            return
         digest: str | None = None
         if each.redirect is not None:
             self._save_redirect(page, each.redirect)
@@ -266,10 +280,9 @@ class Keeper:
             self._save_page(page, each.capture, each.parsed)
         elif each.blob is not None:
             digest = each.blob.sha256
-            known = self._save_sample(page, each.blob)
+            self._save_sample(page, each.blob)
         save_fetch(self._conn, page.page_id, fetched.status, digest)
         finish_rows(self._conn, PAGES, [page.page_id], page.token)
-        return known
 
     def _save_redirect(self, page: Page, target: str) -> None:
         new = replace(self._new_page(target, page.kind, page.depth), hops=page.hops + 1)
@@ -304,14 +317,12 @@ class Keeper:
                 sample = NewSample(kind=PageKind(kind), sha256=sha256, size=size)
                 save_samples(self._conn, listing_id, page_id, [sample])
 
-    def _save_sample(self, page: Page, blob: BlobWriter) -> list[BlobWriter]:
-        fresh = keep_blob(self._conn, self._keys, blob.sha256, blob.size, blob.key_id, blob.data_key)
+    def _save_sample(self, page: Page, blob: BlobWriter) -> None:
         url_digest = hashlib.sha256(page.url.encode()).hexdigest()
         write_entry(self._conn, Kind.CAPTURE, about=blob.sha256, url_sha256=url_digest)
         sample = NewSample(kind=page.kind, sha256=blob.sha256, size=blob.size)
         for listing_id in list_linking(self._conn, page.page_id):
             save_samples(self._conn, listing_id, page.page_id, [sample])
-        return [] if fresh else [blob]
 
     # -- small things -------------------------------------------------------------------------------------------------
 

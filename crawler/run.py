@@ -1,11 +1,11 @@
 """Running a crawl: in come settings and a card's path, out comes an exit code. One process a crawl."""
 
 import datetime as dt
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import scrapy.utils.log
 from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.capture import WarcFile
@@ -77,8 +77,8 @@ def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
         extra = browser_settings(settings, crawl.guard)
         handlers = {**options["DOWNLOAD_HANDLERS"], **extra.pop("DOWNLOAD_HANDLERS")}
         options |= {**extra, "DOWNLOAD_HANDLERS": handlers}
-    scrapy.utils.log.configure_logging({}, install_root_handler=False)
     process = AsyncCrawlerProcess(options, install_root_handler=False)
+    logging.getLogger("scrapy").setLevel(logging.WARNING)  # it would log every address
     process.crawl(MarketSpider, crawl=crawl)
     process.start()
 

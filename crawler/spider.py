@@ -11,6 +11,7 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 from scrapy.resolver import CachingThreadedResolver
 from twisted.internet import defer, error
+from twisted.internet.abstract import isIPAddress
 from twisted.python.failure import Failure
 
 from crawler.archives import fetch_archive
@@ -139,6 +140,8 @@ class NoNames(CachingThreadedResolver):
     """Scrapy never resolves a name: the guard does. So a request that missed the guard goes nowhere."""
 
     def getHostByName(self, name: str, timeout: Any = ()) -> "defer.Deferred[str]":  # noqa: N802  Twisted's name
+        if isIPAddress(name):  # the guard's own
+            return defer.succeed(name)
         return defer.fail(error.DNSLookupError(f"only the guard resolves names: {name}"))
 
 
@@ -165,8 +168,9 @@ def spider_settings(card: Card) -> dict[str, Any]:
         "HTTPPROXY_ENABLED": False,
         "REFERER_ENABLED": False,
         "HTTPERROR_ALLOW_ALL": True,
-        "TELNETCONSOLE_ENABLED": False,
-        "LOGSTATS_INTERVAL": 0,
+        # of Scrapy's extensions only these two: the others open a port (RemoteControl runs code sent to it), write
+        # files, or keep state that rows keep better
+        "EXTENSIONS_BASE": {"scrapy.extensions.corestats.CoreStats": 0, "scrapy.extensions.closespider.CloseSpider": 0},
         "LOG_LEVEL": "WARNING",
         "STATS_DUMP": False,
         "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",

@@ -147,4 +147,4 @@ class EvidenceError(FacewardenError):
 
 
 class EnrolmentError(_CodedError):
-    """`address_invalid`, `already_enrolled`, `subject_unknown`, `link_invalid`, `no_face`, `several_faces`."""
+    """`address_invalid`, `already_enrolled`, `subject_unknown`, `no_face`, `several_faces`, `photo_unreadable`."""

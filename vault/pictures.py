@@ -6,8 +6,24 @@ header and OpenCV's decoder, gave the same pixels, and knows CMYK, 16-bit and pa
 
 import io
 
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageChops,
+    ImagePalette,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
+# What Pillow would load later, when it no longer can: TIFF's reader is also EXIF's, MPO is a JPEG with several frames.
+LOADED = (
+    BmpImagePlugin, GifImagePlugin, ImageChops, ImagePalette, JpegImagePlugin, MpoImagePlugin, PngImagePlugin,
+    TiffImagePlugin, WebPImagePlugin,
+)  # fmt: skip
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 MOST_PIXELS = 40_000_000
@@ -22,13 +38,6 @@ TURNS = {
 MOSAIC_BLOCKS = 6  # at most: more of them name people (tests/vault/test_mosaic.py measures it)
 MOSAIC_REACH = 0.6  # of the face's longer side, from its centre to each edge of the crop
 
-PLUGINS = (
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    WebPImagePlugin,
-)  # imported before lock-down
 Image.MAX_IMAGE_PIXELS = None  # our own caps are checked from the header, and are lower
 
 
@@ -126,8 +135,10 @@ def make_mosaic(data: bytes, box: list[float], side: int) -> bytes:
 
 def warm_up() -> None:
     """Decode one picture of each format, so that nothing is loaded after the lock-down."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
     for name in FORMATS:
         out = io.BytesIO()
-        Image.new("RGB", (32, 32)).save(out, name)
+        Image.new("RGB", (32, 32)).save(out, name, **({} if name in ("GIF", "BMP") else {"exif": exif}))
         open_picture(out.getvalue(), SHORTEST_SIDE)
         make_mosaic(out.getvalue(), [4, 4, 16, 16], 32)

@@ -172,7 +172,6 @@ class Template:
 
     template_id: int
     subject_id: UUID
-    sha256: str
     pack: str
     attempts: int
     token: int

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import psycopg
 from celery import Celery
 
-from vault.errors import FacewardenError, LeaseLost, ServerError, StoreError
+from vault.errors import FacewardenError, LeaseLost, ServerError
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import Step, make_celery
@@ -55,15 +55,27 @@ def take_turn(context: Context, step: Step) -> int:
                 break
     except LeaseLost as exc:
         log.warning("a lease was lost; somebody else has the rows", step=step.value, why=exc.message)
-    except (psycopg.OperationalError, psycopg.InterfaceError, ServerError) as exc:
-        log.warning("the database went away; the rows wait", step=step.value, error=type(exc).__name__)
-        context.drop_connection()
-    except (psycopg.Error, FacewardenError, StoreError, OSError) as exc:
-        log.error("a step failed; its rows will be tried again", step=step.value, error=str(exc)[:300])
-        context.drop_connection()
+    except (psycopg.Error, FacewardenError, OSError) as exc:
+        log.warning(
+            "a step failed; its rows will be tried again", step=step.value, error=type(exc).__name__, why=str(exc)
+        )
+        give_back(context)
+    except Exception:  # the outer edge of a step
+        log.exception("a step failed in a way nobody foresaw; its rows will be tried again", step=step.value)
+        give_back(context)
     if total:
         log.info("turn", step=step.value, rows=total, seconds=round(time.monotonic() - started, 3))
     return total
+
+
+def give_back(context: Context) -> None:
+    """Free the claimed rows on a fresh connection, if the database is there; otherwise their lease ends by itself."""
+    context.drop_connection()
+    try:
+        context.give_back()
+    except (psycopg.Error, ServerError):
+        log.warning("the database does not answer; the rows wait for their lease to end")
+        context.drop_connection()
 
 
 def make_worker(settings: Settings) -> Celery:

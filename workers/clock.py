@@ -95,8 +95,11 @@ def run_clock(settings: Settings) -> None:
         try:
             sweep(context, tick)
             tick += 1
-        except (psycopg.Error, ServerError) as exc:
+        except (psycopg.OperationalError, ServerError) as exc:
             log.warning("the database went away; sweeping again soon", error=type(exc).__name__)
+            context.drop_connection()
+        except psycopg.Error:
+            log.exception("a sweep failed")
             context.drop_connection()
         stop.wait(max(0.0, TICK_SECONDS - (time.monotonic() - started)))
     context.close()

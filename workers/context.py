@@ -15,6 +15,7 @@ from vault.settings import Settings
 from vault.steps import Asker
 from vault.store import Connection, connect
 from vault.store.alerts import save_calibration
+from vault.store.work import Claim, WorkTable, claim_rows, give_back_rows
 from workers.faces.engine import Engine, load_engine
 from workers.faces.packs import get_pack
 
@@ -26,6 +27,7 @@ class Context:
         self.settings = settings
         self.asker = Asker(settings)
         self._conn: Connection | None = None
+        self._claimed: tuple[WorkTable, Claim] | None = None
 
     @property
     def conn(self) -> Connection:
@@ -33,6 +35,19 @@ class Context:
         if self._conn is None or self._conn.closed or self._conn.broken:
             self._conn = connect(self.settings, patience=PATIENCE_SECONDS)
         return self._conn
+
+    def claim(self, table: WorkTable, limit: int) -> Claim | None:
+        """Claim rows, and remember them in case the step fails before it can say anything of them."""
+        self._claimed = None
+        claim = claim_rows(self.conn, table, limit)
+        self._claimed = (table, claim) if claim else None
+        return claim
+
+    def give_back(self) -> None:
+        """The step failed: what it had claimed need not wait for its lease to end. Raises psycopg.Error, ServerError."""
+        if self._claimed is not None:
+            claimed, self._claimed = self._claimed, None
+            give_back_rows(self.conn, *claimed)
 
     def drop_connection(self) -> None:
         if self._conn is not None:

@@ -20,7 +20,7 @@ from vault.store.alerts import list_deliveries, mark_sent
 from vault.store.ledger import write_entry
 from vault.store.receipts import close_subject, get_receipt
 from vault.store.subjects import lock_consent, open_address
-from vault.store.work import DELIVERIES, claim_rows, fail_row, finish_rows
+from vault.store.work import DELIVERIES, fail_row, finish_rows
 from workers.context import Context
 
 BATCH = 50
@@ -66,7 +66,7 @@ log = get_logger(__name__)
 
 def deliver(context: Context) -> int:
     """One batch; returns how many deliveries it took up."""
-    claim = claim_rows(context.conn, DELIVERIES, BATCH)
+    claim = context.claim(DELIVERIES, BATCH)
     if claim is None:
         return 0
     for delivery in list_deliveries(context.conn, claim.ids):

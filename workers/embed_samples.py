@@ -18,7 +18,7 @@ from vault.steps import Step
 from vault.store.blobs import drop_files, read_blob, release_blobs
 from vault.store.faces import save_faces
 from vault.store.samples import list_samples, set_size
-from vault.store.work import IMAGES, Claim, claim_rows, extend_lease, fail_row, finish_rows
+from vault.store.work import IMAGES, Claim, extend_lease, fail_row, finish_rows
 from workers.context import Context
 from workers.faces.align import Pixels
 from workers.faces.engine import FoundFace
@@ -43,7 +43,7 @@ class Opened:
 
 def embed_samples(context: Context) -> int:
     """One batch; returns how many samples it took up."""
-    claim = claim_rows(context.conn, IMAGES, BATCH)
+    claim = context.claim(IMAGES, BATCH)
     if claim is None:
         return 0
     opened = open_samples(context, claim)

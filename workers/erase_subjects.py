@@ -22,7 +22,7 @@ from vault.store.receipts import (
     unmatch_faces,
 )
 from vault.store.subjects import tick_gallery
-from vault.store.work import ERASURES, claim_rows, finish_rows
+from vault.store.work import ERASURES, finish_rows
 from workers.context import Context
 
 log = get_logger(__name__)
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 def erase_subjects(context: Context) -> int:
     """One erasure; returns how many it took up."""
-    claim = claim_rows(context.conn, ERASURES, 1)
+    claim = context.claim(ERASURES, 1)
     if claim is None:
         return 0
     (subject_id,) = claim.ids

@@ -7,7 +7,7 @@ from vault.errors import EnrolmentError, InputRefused, KeyFileError, VectorError
 from vault.log import get_logger
 from vault.records import Template
 from vault.store.subjects import list_new_templates, open_picture, save_template
-from vault.store.work import TEMPLATES, claim_rows, fail_row, finish_rows
+from vault.store.work import TEMPLATES, fail_row, finish_rows
 from workers.context import Context
 from workers.embed_samples import TRANSIENT
 
@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 def make_templates(context: Context) -> int:
     """One batch; returns how many rows it took up."""
-    claim = claim_rows(context.conn, TEMPLATES, BATCH)
+    claim = context.claim(TEMPLATES, BATCH)
     if claim is None:
         return 0
     for template in list_new_templates(context.conn, claim.ids):

@@ -15,7 +15,7 @@ from vault.steps import Step
 from vault.store.alerts import raise_alert, save_match
 from vault.store.blobs import drop_files, release_blobs
 from vault.store.faces import close_faces, list_probes
-from vault.store.work import FACES, Claim, claim_rows, fail_row, finish_rows
+from vault.store.work import FACES, Claim, fail_row, finish_rows
 from workers.context import Context
 
 BATCH = 256
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 def match_faces(context: Context) -> int:
     """One batch; returns how many faces it took up."""
-    claim = claim_rows(context.conn, FACES, BATCH)
+    claim = context.claim(FACES, BATCH)
     if claim is None:
         return 0
     for attempt in range(RETRIES):

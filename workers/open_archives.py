@@ -19,7 +19,7 @@ from vault.store.blobs import drop_files, get_blob, keep_blob, release_blobs
 from vault.store.keys import get_data_key
 from vault.store.ledger import write_entries
 from vault.store.samples import NewSample, list_samples, save_samples
-from vault.store.work import ARCHIVES, claim_rows, extend_lease, fail_row, finish_rows
+from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
 from workers.embed_samples import TRANSIENT
 
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 def open_archives(context: Context) -> int:
     """One archive; returns how many it took up."""
-    claim = claim_rows(context.conn, ARCHIVES, 1)
+    claim = context.claim(ARCHIVES, 1)
     if claim is None:
         return 0
     (archive,) = list_samples(context.conn, claim.ids)

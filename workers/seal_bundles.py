@@ -25,7 +25,7 @@ from vault.store.bundles import (
     save_bundle,
 )
 from vault.store.ledger import chain_entries, count_unplaced, find_entries, list_heads, list_leaves, write_entry
-from vault.store.work import BUNDLES, claim_rows, fail_row, finish_rows
+from vault.store.work import BUNDLES, fail_row, finish_rows
 from workers.context import Context
 from workers.faces.packs import describe_pack, get_pack
 
@@ -46,7 +46,7 @@ log = get_logger(__name__)
 
 def seal_bundles(context: Context) -> int:
     """One bundle; returns how many rows it took up."""
-    claim = claim_rows(context.conn, BUNDLES, 1)
+    claim = context.claim(BUNDLES, 1)
     if claim is None:
         return 0
     for bundle in list_bundles(context.conn, claim.ids):

@@ -6,9 +6,8 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from psycopg.rows import class_row
-
 from vault.store import Connection
+from vault.store.rows import record_row
 
 SESSION_HOURS = 12
 
@@ -74,7 +73,7 @@ def start_session(conn: Connection, *, subject_id: UUID | None = None, operator:
 
 
 def get_session(conn: Connection, token: str) -> Session | None:
-    with conn.cursor(row_factory=class_row(Session)) as cursor:
+    with conn.cursor(row_factory=record_row(Session)) as cursor:
         return cursor.execute(
             """select subject_id, operator, form_token from session
                where token_sha256 = %(hash)s and expires_at > now()""",

@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from psycopg.rows import class_row
 
 from vault.errors import ConsentMissing
 from vault.records import Band, Delivery, Match
 from vault.store import CONSENT_MISSING, Connection
+from vault.store.rows import record_row
 
 
 def save_calibration(conn: Connection, calibration_id: str, pack: str, record: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def ask_delivery(conn: Connection, subject_id: UUID, kind: str) -> None:
 
 
 def list_deliveries(conn: Connection, delivery_ids: tuple[UUID, ...]) -> list[Delivery]:
-    with conn.cursor(row_factory=class_row(Delivery)) as cursor:
+    with conn.cursor(row_factory=record_row(Delivery)) as cursor:
         return cursor.execute(
             """select delivery_id, subject_id, alert_id, kind, attempts, token from delivery
                where delivery_id = any(%(ids)s)""",

@@ -41,9 +41,13 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
     """Erase the blobs of samples that need their bytes no more: every sample of that content is finished and none was
     matched or held. Returns the keys whose files are to be unlinked after the commit.
 
-    The rows are locked first and judged in a second statement, so a sample that has just come in is seen.
+    The rows are locked first and judged in a second statement, so a sample that has just come in is seen. A row that
+    somebody else holds is passed over, so nobody waits here; `list_unneeded` finds it again.
     """
-    conn.execute("select 1 from blob where sha256 = any(%(digests)s) order by sha256 for update", {"digests": digests})
+    free = conn.execute(
+        "select sha256 from blob where sha256 = any(%(digests)s) order by sha256 for update skip locked",
+        {"digests": digests},
+    ).fetchall()
     rows = conn.execute(
         """delete from blob where sha256 = any(%(digests)s) and not exists (
                select 1 from sample left join face using (sample_id)
@@ -51,7 +55,7 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
                  and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
                       or face.outcome in ('matched', 'held')))
            returning key_id""",
-        {"digests": digests},
+        {"digests": [sha256 for (sha256,) in free]},
     ).fetchall()
     key_ids: list[UUID] = [key_id for (key_id,) in rows]
     if key_ids:
@@ -60,6 +64,19 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
             "insert into blob_litter (key_id) select unnest(%(ids)s::uuid[]) on conflict do nothing", {"ids": key_ids}
         )
     return key_ids
+
+
+def list_unneeded(conn: Connection) -> list[str]:
+    """Digests of blobs that no sample needs any more."""
+    rows = conn.execute(
+        """select sha256 from blob where not exists (
+               select 1 from sample left join face using (sample_id)
+               where sample.sha256 = blob.sha256
+                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
+                      or face.outcome in ('matched', 'held')))
+           order by sha256 limit 10000"""
+    ).fetchall()
+    return [sha256 for (sha256,) in rows]
 
 
 def read_blob(conn: Connection, keys: Keys, folder: Path, sha256: str) -> bytes:

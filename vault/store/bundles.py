@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from vault.records import Bundle
 from vault.store import Connection
+from vault.store.rows import record_row
 
 Row = dict[str, Any]
 
@@ -21,7 +22,7 @@ def ask_bundle(conn: Connection, alert_id: UUID, asked_by: str) -> None:
 
 
 def list_bundles(conn: Connection, bundle_ids: tuple[UUID, ...]) -> list[Bundle]:
-    with conn.cursor(row_factory=class_row(Bundle)) as cursor:
+    with conn.cursor(row_factory=record_row(Bundle)) as cursor:
         return cursor.execute(
             "select bundle_id, alert_id, attempts, token from bundle where bundle_id = any(%(ids)s)",
             {"ids": list(bundle_ids)},
@@ -57,7 +58,7 @@ def describe_matches(conn: Connection, alert_id: UUID) -> list[Row]:
         return cursor.execute(
             """select match_id, match.score, cut, match.band, match.pack, calibration_id, matched_at,
                       face_id, ordinal, x, y, face.width, face.height, face.score as detector_score,
-                      sample_id, sample.sha256, archive.sha256 as archive_sha256, sample.member,
+                      sample.sample_id, sample.sha256, archive.sha256 as archive_sha256, sample.member,
                       page.url as fetched_from, sample.received_at
                from match join face using (face_id) join sample using (sample_id) join page using (page_id)
                left join sample as archive on archive.sample_id = sample.archive_id

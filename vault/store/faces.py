@@ -1,9 +1,8 @@
 """Rows of `face`: what was found in samples, on its way to the matcher and after it."""
 
-from psycopg.rows import class_row
-
 from vault.records import Face, Outcome, Probe, State
 from vault.store import Connection
+from vault.store.rows import record_row
 
 
 def save_faces(conn: Connection, sample_id: int, faces: list[Face]) -> None:
@@ -37,7 +36,7 @@ def save_faces(conn: Connection, sample_id: int, faces: list[Face]) -> None:
 
 def list_probes(conn: Connection, face_ids: tuple[int, ...]) -> list[Probe]:
     """The claimed faces, with the dataset and the policy they fall under."""
-    with conn.cursor(row_factory=class_row(Probe)) as cursor:
+    with conn.cursor(row_factory=record_row(Probe)) as cursor:
         return cursor.execute(
             """select face_id, sample_id, dataset_id, policy, retention_days, sample.sha256, pack, matrix_id, template,
                       face.attempts, face.token

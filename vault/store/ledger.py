@@ -3,8 +3,6 @@
 import datetime as dt
 from collections.abc import Iterable
 
-from psycopg.rows import class_row
-
 from vault.errors import StoreError
 from vault.keys import Keys
 from vault.ledger import EMPTY, Head, Kind, append_leaves, hash_leaf, head_message, make_entry
@@ -60,16 +58,8 @@ def chain_entries(conn: Connection, keys: Keys) -> int:
 
 def get_head(conn: Connection) -> Head:
     """The newest head, the empty tree's before the first."""
-    with conn.cursor(row_factory=class_row(_HeadRow)) as cursor:
-        row = cursor.execute(
-            "select tree_size, root, frontier from ledger_head order by tree_size desc limit 1"
-        ).fetchone()
-    return row.head if row else EMPTY
-
-
-class _HeadRow:
-    def __init__(self, tree_size: int, root: str, frontier: list[str]) -> None:
-        self.head = Head(tree_size=tree_size, root=root, frontier=tuple(frontier))
+    row = conn.execute("select tree_size, root, frontier from ledger_head order by tree_size desc limit 1").fetchone()
+    return Head(tree_size=row[0], root=row[1], frontier=tuple(row[2])) if row else EMPTY
 
 
 def _save_head(conn: Connection, head: Head, keys: Keys) -> None:

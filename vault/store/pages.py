@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg.rows import class_row
-
 from vault.records import Capture, Page, PageKind
 from vault.store import Connection
+from vault.store.rows import record_row
 
 SOURCE_LOCK = 0x4657  # "FW": the first half of a two-part advisory lock, the second is the source's id
 
@@ -81,7 +80,7 @@ def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tup
 
 
 def list_claimed_pages(conn: Connection, page_ids: Sequence[int]) -> list[Page]:
-    with conn.cursor(row_factory=class_row(Page)) as cursor:
+    with conn.cursor(row_factory=record_row(Page)) as cursor:
         return cursor.execute(
             """select page_id, source_id, url, kind, depth, hops, sha256, attempts, token from page
                where page_id = any(%(ids)s) order by page_id""",

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from psycopg.rows import class_row
-
 from vault.records import PageKind, Sample
 from vault.store import Connection
+from vault.store.rows import record_row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +51,7 @@ def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[
 
 def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
     """The claimed samples, with the policy of their source."""
-    with conn.cursor(row_factory=class_row(Sample)) as cursor:
+    with conn.cursor(row_factory=record_row(Sample)) as cursor:
         return cursor.execute(
             """select sample_id, listing_id, page_id, archive_id, kind, sha256, size, policy, retention_days,
                       source_id, attempts, token

@@ -1,14 +1,13 @@
 """Rows of `source`: the cards that are crawled, and their health."""
 
-from psycopg.rows import class_row
-
 from vault.records import Policy, Source
 from vault.store import Connection
+from vault.store.rows import record_row
 
 
 def save_source(conn: Connection, name: str, card: str, card_sha256: str, policy: Policy, days: int) -> Source:
     """The source of a card, made or brought up to date."""
-    with conn.cursor(row_factory=class_row(Source)) as cursor:
+    with conn.cursor(row_factory=record_row(Source)) as cursor:
         found = cursor.execute(
             """insert into source (name, card, card_sha256, policy, retention_days)
                values (%(name)s, %(card)s, %(sha256)s, %(policy)s, %(days)s)
@@ -22,7 +21,7 @@ def save_source(conn: Connection, name: str, card: str, card_sha256: str, policy
 
 
 def get_source(conn: Connection, name: str) -> Source | None:
-    with conn.cursor(row_factory=class_row(Source)) as cursor:
+    with conn.cursor(row_factory=record_row(Source)) as cursor:
         return cursor.execute(
             """select source_id, name, card_sha256, policy, retention_days, state, reason, last_crawl_at
                from source where name = %(name)s""",

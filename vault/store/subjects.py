@@ -3,13 +3,12 @@
 import datetime as dt
 from uuid import UUID, uuid4
 
-from psycopg.rows import class_row
-
 from vault.errors import EnrolmentError
 from vault.keys import Keys, decrypt, encrypt, make_data_key
 from vault.records import LiveTemplate, Subject, Template
 from vault.store import Connection
 from vault.store.keys import get_data_key, save_key
+from vault.store.rows import record_row
 
 
 def save_subject(
@@ -52,7 +51,7 @@ def save_subject(
 
 def get_subject(conn: Connection, subject_id: UUID) -> Subject:
     """Raises EnrolmentError: subject_unknown."""
-    with conn.cursor(row_factory=class_row(Subject)) as cursor:
+    with conn.cursor(row_factory=record_row(Subject)) as cursor:
         found = cursor.execute(
             "select subject_id, key_id, state, created_at from subject where subject_id = %(id)s", {"id": subject_id}
         ).fetchone()
@@ -133,7 +132,7 @@ def get_consent_times(conn: Connection, subject_id: UUID) -> dict[str, dt.dateti
 
 
 def list_new_templates(conn: Connection, template_ids: tuple[int, ...]) -> list[Template]:
-    with conn.cursor(row_factory=class_row(Template)) as cursor:
+    with conn.cursor(row_factory=record_row(Template)) as cursor:
         return cursor.execute(
             """select template_id, subject_id, pack, attempts, token from template
                where template_id = any(%(ids)s) order by template_id""",
@@ -185,7 +184,7 @@ def list_live_ids(conn: Connection, pack: str) -> dict[int, tuple[UUID, UUID]]:
 
 def list_live_templates(conn: Connection, pack: str, template_ids: list[int]) -> list[LiveTemplate]:
     """The sealed vectors of those of `template_ids` that may be searched now."""
-    with conn.cursor(row_factory=class_row(LiveTemplate)) as cursor:
+    with conn.cursor(row_factory=record_row(LiveTemplate)) as cursor:
         return cursor.execute(
             """select template_id, subject_id, consent_id, pack, matrix_id, sealed, wrapped, key_id
                from template join subject using (subject_id) join consent using (subject_id) join key using (key_id)

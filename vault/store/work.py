@@ -61,15 +61,16 @@ def claim_rows(conn: Connection, table: WorkTable, limit: int, **only: Any) -> C
 
 
 def _claim(conn: Connection, table: WorkTable, which: sql.SQL, limit: int, only: dict[str, Any]) -> Claim | None:
+    # materialized: the planner must neither take the rows twice nor draw a token for each of them
     query = sql.SQL("""
-        update {table} set state = 'running', attempts = attempts + 1, token = new.token, error_code = null,
-                           error_text = null, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-        from (select nextval('fencing_token') as token) as new
-        where {key} in (
-            select {key} from {table}
-            where {only} and {which}
-            order by {key} limit %(limit)s for update skip locked)
-        returning {key}, new.token""").format(which=which, **table.parts())
+        with picked as materialized (
+            select {key} as row_key from {table} where {only} and {which}
+            order by {key} limit %(limit)s for update skip locked),
+        fence as materialized (select nextval('fencing_token') as token)
+        update {table} set state = 'running', attempts = attempts + 1, token = fence.token, error_code = null,
+               error_text = null, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+        from picked, fence where {key} = picked.row_key
+        returning {key}, fence.token""").format(which=which, **table.parts())
     values = {"lease": LEASE_SECONDS, "most": MOST_ATTEMPTS, "limit": limit, **only}
     rows = conn.execute(query, values).fetchall()
     if not rows:
@@ -105,12 +106,21 @@ def extend_lease(conn: Connection, table: WorkTable, ids: Sequence[Any], token: 
     _expect(conn.execute(query, {"ids": list(ids), "token": token, "lease": LEASE_SECONDS}).rowcount, len(ids), table)
 
 
+def give_back_rows(conn: Connection, table: WorkTable, claim: Claim) -> None:
+    """Let rows that are still ours be tried again in a second: the step failed before it could say anything of them."""
+    query = sql.SQL("""
+        update {table} set state = 'ready', not_before = clock_timestamp() + interval '1 second', lease_until = null,
+               error_code = 'step_failed'
+        where {key} = any(%(ids)s) and token = %(token)s and state = 'running'""").format(**table.parts())
+    conn.execute(query, {"ids": list(claim.ids), "token": claim.token})
+
+
 def quarantine_exhausted(conn: Connection, table: WorkTable) -> int:
     """Quarantine rows whose fifth attempt never reported back. Returns how many."""
     query = sql.SQL("""
         update {table} set state = 'quarantined', lease_until = null, error_code = 'attempts_exhausted',
                error_text = 'the last attempt never reported back'
-        where state = 'running' and attempts >= %(most)s and lease_until < clock_timestamp()
+        where attempts >= %(most)s and (state = 'ready' or (state = 'running' and lease_until < clock_timestamp()))
         """).format(**table.parts())
     return conn.execute(query, {"most": MOST_ATTEMPTS}).rowcount
 
@@ -121,7 +131,7 @@ def count_claimable(conn: Connection, table: WorkTable, most: int, **only: Any) 
         select count(*) from (
             (select 1 from {table} where {only} and {fresh} limit %(limit)s)
             union all
-            (select 1 from {table} where {only} and {tried} limit %(limit)s)) as some
+            (select 1 from {table} where {only} and {tried} limit %(limit)s)) as waiting
         """).format(fresh=FRESH, tried=TRIED, **table.parts())
     row = conn.execute(query, {"most": MOST_ATTEMPTS, "limit": most, **only}).fetchone()
     return int(row[0]) if row else 0

@@ -1,0 +1,95 @@
+"""`./facewarden COMMAND`: finds the command, reads the settings once, turns errors into one line and an exit code."""
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+from vault.errors import FacewardenError
+from vault.log import clean_text, get_logger, set_up_logging
+from vault.settings import load_settings
+
+COMMANDS = ("demo", "up", "status", "doctor", "crawl", "enrol", "withdraw", "alerts", "login", "ledger", "models",
+            "verify", "test")  # fmt: skip
+PROCESSES = ("worker", "clock", "web", "crawler")  # what the supervisor starts; not listed in the help
+LOGGED = (*PROCESSES, "crawl")
+USAGE_ERROR = 2
+
+
+def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.ArgumentParser:
+    """The parser of all commands, each from its own module in `cli/commands/`."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--home", type=Path, default=argparse.SUPPRESS, help="the state folder")
+    common.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="a settings file (TOML)")
+    parser = argparse.ArgumentParser(
+        prog="facewarden",
+        parents=[common],
+        description="Finds leaked face datasets on sale and tells the enrolled people whose face is in them.",
+        epilog="begin with: ./facewarden demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in names:
+        module = importlib.import_module(f"cli.commands.{name}")
+        text = (module.__doc__ or "").strip()
+        options = {"parents": [common], "description": text, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        if name not in PROCESSES:
+            options["help"] = text.splitlines()[0]
+        subparser = subparsers.add_parser(name, **options)  # type: ignore[arg-type]
+        module.add_arguments(subparser)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    named = next((each for each in arguments if not each.startswith("-")), "")
+    # a named command loads its own module only: the others' libraries cost seconds
+    parser = make_parser((named,) if named in (*COMMANDS, *PROCESSES) else (*COMMANDS, *PROCESSES))
+    args, rest = parser.parse_known_args(arguments)
+    if rest and args.command != "test":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    # what a person started talks to them itself; what the supervisor started talks to a log file
+    set_up_logging(args.command, level=logging.INFO if args.command in LOGGED else logging.ERROR)
+    try:
+        settings = load_settings(home=getattr(args, "home", None), config=getattr(args, "config", None))
+        return int(importlib.import_module(f"cli.commands.{args.command}").run(args, settings))
+    except FacewardenError as exc:
+        say_error(exc.stable_code, exc.message, exc.mend)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as exc:
+        say_error("system", f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}", mend_for(exc))
+        return USAGE_ERROR
+    except Exception:  # the outer edge of the process
+        get_logger(__name__).exception("an error nobody foresaw")
+        say_error("unexpected", "something went wrong that we did not foresee", "the log line above says where")
+        return 70  # EX_SOFTWARE, sysexits.h
+
+
+def say_error(code: str, message: str, mend: str) -> None:
+    print(f"facewarden: {code}: {clean_text(message, 400)}", file=sys.stderr)  # noqa: T201
+    if mend:
+        print(f"  mend: {mend}", file=sys.stderr)  # noqa: T201
+
+
+def mend_for(exc: OSError) -> str:
+    import errno
+
+    return {
+        errno.ENOSPC: "the disk is full: free some space, nothing accepted is lost",
+        errno.EACCES: "check who owns it, or choose another --home",
+        errno.EROFS: "the folder cannot be written: choose another --home",
+    }.get(exc.errno or 0, "check the path and its rights")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

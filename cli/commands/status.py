@@ -1,0 +1,151 @@
+"""what runs, what waits, what was refused, and the cut in use
+
+example:
+  ./facewarden status
+  ./facewarden status --json      (pid and role of every process, row counts by state)
+"""
+
+import argparse
+import json
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from cli.servers import find_running
+from cli.supervisor import read_state
+from matcher.calibration import derive_cut, load_calibration
+from vault.errors import FacewardenError
+from vault.settings import Settings
+from vault.store import connect
+from vault.store.faces import count_kept_templates
+from vault.store.samples import count_refusals
+from vault.store.status import count_live_templates, count_states, list_sources
+
+# how processes that our children start are known, by a word of their command line
+ROLES = (
+    ("boxed.py", "box"),
+    ("vault.guard", "guard"),
+    ("cli/demo/markets", "market"),
+    ("playwright", "browser-driver"),
+    ("chrom", "browser"),
+    ("cli crawl", "crawl"),
+    ("postgres", "postgres-backend"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    state = read_state(settings.home)
+    table: dict[str, Any] = {
+        "home": str(settings.home),
+        "running": state is not None,
+        "processes": list_processes(state) if state else [],
+    }
+    if state:
+        table |= {name: state[name] for name in ("database_url", "redis_url", "web")}
+    if state or settings.servers.database_url:
+        try:
+            table |= describe_rows(find_running(settings))
+        except FacewardenError as exc:
+            table["problem"] = f"{exc.stable_code}: {exc.message}"
+    if args.json:
+        print(json.dumps(table, indent=1, default=str))  # noqa: T201
+    else:
+        show(table)
+    return 0 if state or "rows" in table else 1
+
+
+def list_processes(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every process of the running supervisor, with role, pid and resident memory in MB."""
+    known = {entry["pid"]: entry for entry in state["processes"] if entry["pid"]}
+    found: list[dict[str, Any]] = []
+    try:
+        supervisor = psutil.Process(state["supervisor"])
+        everything = [supervisor, *supervisor.children(recursive=True)]
+    except psutil.Error:
+        return found
+    for process in everything:
+        try:
+            entry = known.get(process.pid, {})
+            command = " ".join(process.cmdline())
+            role = entry.get("role") or ("supervisor" if process.pid == supervisor.pid else name_role(command))
+            found.append(
+                {
+                    "pid": process.pid,
+                    "role": role,
+                    "name": entry.get("name", role),
+                    "parent": process.ppid(),
+                    "restarts": entry.get("restarts", 0),
+                    "rss_mb": round(process.memory_info().rss / 1e6, 1),
+                }
+            )
+        except psutil.Error:
+            continue
+    return found
+
+
+def name_role(command: str) -> str:
+    return next((role for word, role in ROLES if word in command), "other")
+
+
+def describe_rows(settings: Settings) -> dict[str, Any]:
+    """Row counts by state, refusals by code, sources, kept templates, and the cut. Raises FacewardenError."""
+    with connect(settings) as conn:
+        templates = count_live_templates(conn, settings.faces.pack)
+        cut = derive_cut(
+            load_calibration(settings.faces.pack),
+            false_alerts=settings.matching.false_alerts_per_day,
+            faces=settings.matching.faces_per_day,
+            templates=templates,
+        )
+        return {
+            "rows": count_states(conn),
+            "refused": count_refusals(conn),
+            "sources": list_sources(conn),
+            "strangers_templates": count_kept_templates(conn),
+            "gallery": {"templates": templates},
+            "cut": {
+                "score": round(cut.score, 4),
+                "false_match_rate": cut.rate,
+                "wanted_rate": cut.wanted_rate,
+                "supported_by_data": cut.supported,
+                "calibration": cut.calibration_id,
+            },
+        }
+
+
+def show(table: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    console.print(f"{table['home']}: {'running' if table['running'] else 'not running (./facewarden up starts it)'}")
+    if "problem" in table:
+        console.print(f"problem: {table['problem']}")
+    if table["processes"]:
+        grid = Table("role", "name", "pid", "restarts", "MB")
+        for each in table["processes"]:
+            grid.add_row(*(str(each[name]) for name in ("role", "name", "pid", "restarts", "rss_mb")))
+        console.print(grid)
+    if "rows" not in table:
+        return
+    grid = Table("rows", "ready", "running", "done", "quarantined")
+    for name, states in table["rows"].items():
+        grid.add_row(name, *(str(states.get(key, 0)) for key in ("ready", "running", "done", "quarantined")))
+    console.print(grid)
+    if table["refused"]:
+        console.print("refused: " + ", ".join(f"{code} {count}" for code, count in table["refused"].items()))
+    for source in table["sources"]:
+        reason = f" ({source['reason']})" if source["reason"] else ""
+        console.print(f"source {source['name']}: {source['state']}{reason}, {source['pages']} pages, "
+                      f"{source['listings']} listings, last crawled {source['last_crawl_at'] or 'never'}")  # fmt: skip
+    kept, cut = table["strangers_templates"], table["cut"]
+    console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")
+    console.print(f"cut {cut['score']} for a false match rate of {cut['false_match_rate']:.1e} ({cut['calibration']})")
+    if not cut["supported_by_data"]:
+        console.print(
+            f"  the budget asks for {cut['wanted_rate']:.1e}, which the calibration data cannot support: "
+            "more false alerts than wanted must be expected"
+        )

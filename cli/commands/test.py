@@ -1,0 +1,23 @@
+"""run the tests; what follows is passed on to pytest
+
+example:
+  ./facewarden test
+  ./facewarden test tests/vault -k ledger
+"""
+
+import argparse
+import subprocess
+import sys
+
+from cli.supervisor import ROOT
+from vault.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tests", nargs="*", help="files, folders or test ids; default: all")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", *args.tests, *args.rest], cwd=ROOT, check=False
+    ).returncode

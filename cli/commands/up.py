@@ -1,0 +1,114 @@
+"""run everything on this machine until Ctrl-C
+
+Starts what no address is given for (PostgreSQL, Redis), brings the database up to date, then runs workers, the
+sweeper, the web server and the crawls of the cards folder.
+
+example:
+  ./facewarden up
+  DATABASE_URL=postgresql://... REDIS_URL=redis://... ./facewarden up --only worker     (one part of many machines)
+"""
+
+import argparse
+import datetime as dt
+import signal
+import time
+
+from rich.console import Console
+
+from cli.setup import check_port, prepare_database, prepare_keys, prepare_pack
+from cli.supervisor import Supervisor
+from vault.log import get_logger
+from vault.settings import Settings
+from vault.store.access import make_link
+from workers.faces.packs import describe_pack
+
+PARTS = ("web", "worker", "crawler")
+LOGIN_LASTS = dt.timedelta(hours=1)
+
+log = get_logger(__name__)
+
+
+class Stop(Exception):
+    """Somebody asked us to stop."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only", choices=(*PARTS, "migrate"), help="one part only, or only bring the database up to date"
+    )
+    parser.add_argument("--workers", type=int, help="worker processes (default: one a core)")
+    parser.add_argument("--port", type=int, help="port of the web server (default 8600)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.workers is not None:
+        settings = settings.replace("", workers=args.workers)
+    if args.port is not None:
+        settings = settings.replace("web", port=args.port)
+    parts = (args.only,) if args.only else PARTS
+    console = Console(stderr=True, highlight=False)
+    listen_for_stop()
+    try:
+        with Supervisor(settings=settings).running() as supervisor:
+            settings = start_base(supervisor, console)
+            if args.only == "migrate":
+                return 0
+            start_parts(supervisor, parts)
+            if "web" in parts:
+                console.print(f"dashboard: {make_operator_link(settings)}   (works once, for an hour)")
+            console.print("running; Ctrl-C stops")
+            while True:
+                supervisor.poll()
+                time.sleep(0.2)
+    except Stop:
+        console.print("stopped")
+    return 0
+
+
+def listen_for_stop() -> None:
+    """SIGTERM and Ctrl-C end what runs in good order."""
+
+    def stop(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise Stop
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def start_base(supervisor: Supervisor, console: Console) -> Settings:
+    """Keys, models, servers, schema: what every part needs. Says which models run under which licence."""
+    pack = prepare_pack(supervisor.settings)
+    told = describe_pack(pack)
+    console.print(f"pack {told['pack']}: {told['licence']}")
+    console.print(f"  detector   sha256 {told['detector_sha256']}\n  recogniser sha256 {told['recogniser_sha256']}")
+    keys = prepare_keys(supervisor.settings)
+    settings = supervisor.start_servers()
+    prepare_database(settings, keys).close()
+    return settings
+
+
+def start_parts(supervisor: Supervisor, parts: tuple[str, ...]) -> None:
+    settings = supervisor.settings
+    if "web" in parts:
+        check_port(settings.web.host, settings.web.port, "--port")
+        supervisor.start_command("web", "web", ["web"])
+    if "worker" in parts:
+        supervisor.start_command("clock", "clock", ["clock"])
+        for number in range(1, settings.worker_count + 1):
+            name = f"worker-{number}"
+            supervisor.start_command(name, "worker", ["worker", "--name", name])
+    if "crawler" in parts:
+        supervisor.start_command("crawler", "crawler", ["crawler"])
+
+
+def make_operator_link(settings: Settings) -> str:
+    """A one-time address with which the person at this terminal comes in."""
+    import getpass
+
+    from vault.store import connect
+
+    with connect(settings) as conn:
+        token = make_link(conn, "operator", LOGIN_LASTS, operator=f"{getpass.getuser()} (terminal)")
+    return f"{settings.public_url}/enter/{token}"

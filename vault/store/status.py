@@ -1,0 +1,43 @@
+"""Counts for `status`: how many rows are in which state, and how the sources are."""
+
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from vault.store import Connection
+
+
+def count_states(conn: Connection) -> dict[str, dict[str, int]]:
+    """table -> state -> rows, for every table that a step works on."""
+    counts: dict[str, dict[str, int]] = {}
+    rows = conn.execute(
+        """select 'page', state::text, count(*) from page group by 2
+           union all select 'sample', state::text, count(*) from sample group by 2
+           union all select 'face', state::text, count(*) from face group by 2
+           union all select 'template', state::text, count(*) from template group by 2
+           union all select 'delivery', state::text, count(*) from delivery group by 2
+           union all select 'bundle', state::text, count(*) from bundle group by 2
+           union all select 'erasure', state::text, count(*) from erasure group by 2"""
+    ).fetchall()
+    for table, state, count in rows:
+        counts.setdefault(table, {})[state] = count
+    return counts
+
+
+def list_sources(conn: Connection) -> list[dict[str, Any]]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select name, state, reason, policy, last_crawl_at,
+                      (select count(*) from page where page.source_id = source.source_id and kind = 'page') as pages,
+                      (select count(*) from listing where listing.source_id = source.source_id) as listings
+               from source order by name"""
+        ).fetchall()
+
+
+def count_live_templates(conn: Connection, pack: str) -> int:
+    row = conn.execute(
+        """select count(*) from template join consent using (subject_id)
+           where sealed is not null and pack = %(pack)s and confirmed_at is not null and withdrawn_at is null""",
+        {"pack": pack},
+    ).fetchone()
+    return int(row[0]) if row else 0
