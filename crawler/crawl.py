@@ -69,10 +69,11 @@ class Crawl:
     def waiting(self) -> int:
         return len(self._in_flight)
 
-    def tick(self) -> None:
-        """Ten times a second: keep what was gathered, renew leases, note refusals."""
+    def tick(self) -> bool:
+        """Ten times a second: keep what was gathered, renew leases, note refusals. True if there may be new pages."""
+        kept = False
         try:
-            self.keeper.flush_if_due()
+            kept = self.keeper.flush_if_due()
             self.keeper.record_refusals(self.guard.take_refusals())
             if self._in_flight and time.monotonic() - self._renewed > RENEW_SECONDS:
                 for token in set(self._in_flight.values()):
@@ -81,6 +82,7 @@ class Crawl:
                 self._renewed = time.monotonic()
         except psycopg.OperationalError as exc:
             self.lost = exc
+        return kept or not self._in_flight
 
     def close(self) -> None:
         """The last gathered results."""

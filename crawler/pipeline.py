@@ -147,9 +147,12 @@ class Keeper:
         if len(self._waiting) >= GATHER:
             self.flush()
 
-    def flush_if_due(self) -> None:
-        if self._waiting and time.monotonic() - self._since >= GATHER_SECONDS:
-            self.flush()
+    def flush_if_due(self) -> bool:
+        """True if anything was written."""
+        if not self._waiting or time.monotonic() - self._since < GATHER_SECONDS:
+            return False
+        self.flush()
+        return True
 
     def flush(self) -> None:
         """Write what has been gathered. Raises psycopg.OperationalError when the database is gone; then the rows keep

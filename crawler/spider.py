@@ -65,7 +65,15 @@ class MarketSpider(Spider):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.crawl.tick()
+            if self.crawl.tick():
+                self._wake_engine()
+
+    def _wake_engine(self) -> None:
+        """Have the engine ask the frontier now; by itself it would look again only every five seconds. Scrapy has no
+        public call for it: its own parts use this one."""
+        slot = self.crawler.engine._slot if self.crawler.engine else None
+        if slot is not None:
+            slot.nextcall.schedule()
 
     def parse(self, response: Response) -> None:
         headers = tuple(

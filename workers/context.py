@@ -44,7 +44,7 @@ class Context:
         return claim
 
     def give_back(self) -> None:
-        """The step failed: what it had claimed need not wait for its lease to end. Raises psycopg.Error, ServerError."""
+        """The step failed: what it had claimed need not wait for its lease. Raises psycopg.Error, ServerError."""
         if self._claimed is not None:
             claimed, self._claimed = self._claimed, None
             give_back_rows(self.conn, *claimed)
