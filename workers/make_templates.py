@@ -1,6 +1,7 @@
 """Enrolment pictures become templates. In come claimed template rows, out goes a keyed vector sealed for its subject.
 
-The picture shows exactly one face that is large enough; it is erased in the transaction that keeps the template.
+The picture shows one person: a second face counts unless it is much smaller or cut off by the picture's edge, as those
+of bystanders are. The picture is erased in the transaction that keeps the template.
 """
 
 from vault.errors import EnrolmentError, InputRefused, KeyFileError, VectorError
@@ -10,9 +11,12 @@ from vault.store.subjects import list_new_templates, open_picture, save_template
 from vault.store.work import TEMPLATES, fail_row, finish_rows
 from workers.context import Context
 from workers.embed_samples import TRANSIENT
+from workers.faces.align import Pixels
+from workers.faces.engine import FoundFace
 
 BATCH = 8
 SMALLEST_FACE = 48.0  # pixels; an enrolled face must be better than a harvested one
+BYSTANDER = 0.5  # of the main face's side; a smaller face is somebody in the background
 
 log = get_logger(__name__)
 
@@ -38,16 +42,25 @@ def make_template(context: Context, template: Template) -> None:
     conn, engine = context.conn, context.engine
     with context.box.batch() as child:
         picture = child.open_picture(open_picture(conn, context.keys, template))
-    faces = [face for face in engine.find_faces(picture.pixels) if min(face.box[2:]) >= SMALLEST_FACE]
-    if not faces:
-        raise EnrolmentError("no_face", f"no face of at least {SMALLEST_FACE:.0f} pixels")
-    if len(faces) > 1:
-        raise EnrolmentError("several_faces", f"{len(faces)} faces: a person enrols alone")
-    crop = faces[0].crop
-    assert crop is not None
+    height, width = picture.pixels.shape[:2]
+    crop = choose_face(engine.find_faces(picture.pixels), width, height)
     keyed = context.keys.protect_templates(engine.embed_enrolled(crop))[0]
     with conn.transaction():
         finish_rows(conn, TEMPLATES, [template.template_id], template.token)
         save_template(
             conn, context.keys, template, context.keys.matrix_id(engine.pack.dimension), keyed.astype("<f4").tobytes()
         )
+
+
+def choose_face(faces: list[FoundFace], width: int, height: int) -> Pixels:
+    """The crop of the one person in a picture of `width` x `height`. Raises EnrolmentError: no_face, several_faces."""
+    large = sorted((face for face in faces if min(face.box[2:]) >= SMALLEST_FACE), key=lambda face: -min(face.box[2:]))
+    if not large or large[0].crop is None:
+        raise EnrolmentError("no_face", f"no face of at least {SMALLEST_FACE:.0f} pixels")
+    main = large[0]
+    for other in large[1:]:
+        x, y, w, h = other.box
+        whole = x >= 0 and y >= 0 and x + w <= width and y + h <= height
+        if whole and min(w, h) >= BYSTANDER * min(main.box[2:]):
+            raise EnrolmentError("several_faces", f"{len(large)} faces: a person enrols alone")
+    return large[0].crop

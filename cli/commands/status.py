@@ -28,7 +28,7 @@ ROLES = (
     ("boxed.py", "box"),
     ("vault.guard", "guard"),
     ("cli/demo/markets", "market"),
-    ("playwright", "browser-driver"),
+    ("run-driver", "browser-driver"),
     ("chrom", "browser"),
     ("cli crawl", "crawl"),
     ("postgres", "postgres-backend"),

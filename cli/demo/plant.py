@@ -14,6 +14,7 @@ from cli.demo.people import (
     HTML_AS_JPG,
     VARIANTS,
     Person,
+    cut_middle,
     cut_short,
     draw_bomb,
     draw_nobody,
@@ -174,8 +175,8 @@ SHARES = {SHOP: 0.4, FORUM: 0.5, SPA: 0.1}
 
 
 def plan_faces(photos: dict[str, list[Path]], people: int, images: int, seed: int, markets: tuple[str, ...]) -> Plan:
-    """`people` people with two photos or more enrol with the first; `images` other photos, the rest of theirs included,
-    are spread over the markets. `photos`: name -> files, of people whom no calibration has used."""
+    """`people` people with two photos or more enrol with the first, cut to a portrait; `images` other photos, the rest
+    of theirs included, are spread over the markets. `photos`: name -> files, of people whom no calibration has used."""
     chance = random.Random(seed)
     several = sorted(name for name, files in photos.items() if len(files) > 1)
     chosen = chance.sample(several, people)
@@ -200,7 +201,7 @@ def plan_faces(photos: dict[str, list[Path]], people: int, images: int, seed: in
         for at in range(0, len(part), size):
             piece = part[at : at + size]
             offers[market].append(Offer(packed=piece) if market == FORUM else Offer(photos=piece))
-    return Plan(enrolled={name: photos[name][0].read_bytes() for name in chosen}, offers=offers)
+    return Plan(enrolled={name: cut_middle(photos[name][0]) for name in chosen}, offers=offers)
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
