@@ -31,7 +31,7 @@ from vault.errors import ServerError
 from vault.files import write_whole
 from vault.lockdown import die_with_parent
 from vault.log import get_logger
-from vault.settings import Settings, write_environment
+from vault.settings import Settings, child_environment
 from vault.steps import check_broker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +41,6 @@ LOG_BYTES = 10 << 20  # a larger log is moved aside at start
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS = 10.0  # a process that lived this long starts its back-off anew
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
 
 log = get_logger(__name__)
 
@@ -120,8 +119,7 @@ class Supervisor:
 
     def environ(self) -> dict[str, str]:
         """What a process of ours finds in its environment: our settings, one thread, and little else."""
-        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        return {**passed, **ONE_THREAD, "PYTHONPATH": str(ROOT), **write_environment(self.settings)}
+        return {**child_environment(self.settings), **ONE_THREAD, "PYTHONPATH": str(ROOT)}
 
     def start(self, child: Child) -> Child:
         self.children[child.name] = child
@@ -140,6 +138,7 @@ class Supervisor:
             child.process = subprocess.Popen(
                 child.argv, env=child.environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                 start_new_session=True, user=child.uid, group=child.uid, cwd=self.settings.home,
+                extra_groups=None if child.uid is None else [],
                 preexec_fn=lambda: die_with_parent(stop_signal),
             )  # fmt: skip
         child.started, child.exit_code = time.monotonic(), None

@@ -3,14 +3,12 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from crawler.cards import Card
 from crawler.pipeline import Keeper, needs_browser
 from crawler.proxy import GuardProcess
 from vault.log import get_logger
 from vault.records import Page, Source
-from vault.store import Connection
+from vault.store import Connection, DatabaseGone
 from vault.store.pages import count_open, list_claimed_pages
 from vault.store.work import PAGES, claim_rows, extend_lease
 
@@ -44,7 +42,7 @@ class Crawl:
                     return None
                 self._claimed = list_claimed_pages(self._conn, claim.ids)
                 self._in_flight.update({page.page_id: page.token for page in self._claimed})
-        except psycopg.OperationalError as exc:
+        except DatabaseGone as exc:
             self.lost = exc
             return None
         return self._claimed.pop(0)
@@ -57,7 +55,7 @@ class Crawl:
             return True
         try:
             return count_open(self._conn, self._source.source_id) > 0
-        except psycopg.OperationalError as exc:
+        except DatabaseGone as exc:
             self.lost = exc
             return False
 
@@ -80,7 +78,7 @@ class Crawl:
                     ids = [page_id for page_id, held in self._in_flight.items() if held == token]
                     extend_lease(self._conn, PAGES, ids, token)
                 self._renewed = time.monotonic()
-        except psycopg.OperationalError as exc:
+        except DatabaseGone as exc:
             self.lost = exc
         return kept or not self._in_flight
 
@@ -89,7 +87,7 @@ class Crawl:
         try:
             self.keeper.flush()
             self.keeper.record_refusals(self.guard.take_refusals())
-        except psycopg.OperationalError as exc:
+        except DatabaseGone as exc:
             self.lost = exc
 
     def browser_meta(self, page: Page) -> dict[str, Any]:

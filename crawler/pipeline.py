@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
-import psycopg
-
 from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile, seal_body
 from crawler.cards import Card, Rendering
@@ -28,7 +26,7 @@ from vault.log import get_logger
 from vault.records import Capture, Listing, Page, PageKind, Source
 from vault.settings import Settings
 from vault.steps import Asker, Step
-from vault.store import Connection
+from vault.store import Connection, RowRefused
 from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entry
 from vault.store.listings import save_listing, touch_listings
@@ -155,7 +153,7 @@ class Keeper:
         return True
 
     def flush(self) -> None:
-        """Write what has been gathered. Raises psycopg.OperationalError when the database is gone; then the rows keep
+        """Write what has been gathered. Raises DatabaseGone when the database is gone; then the rows keep
         their leases and everything is fetched again by the next crawl."""
         gathered, self._waiting = self._waiting, []
         if not gathered:
@@ -172,7 +170,7 @@ class Keeper:
                     self._keep_blob(writer)
                 for each in prepared:
                     self._save(each)
-        except (psycopg.DataError, psycopg.IntegrityError) as exc:
+        except RowRefused as exc:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
             self._known.clear()
             for each in prepared:
@@ -253,7 +251,7 @@ class Keeper:
                 if each.blob is not None:
                     self._keep_blob(each.blob)
                 self._save(each)
-        except (psycopg.DataError, psycopg.IntegrityError) as exc:
+        except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
             if each.blob is not None:
                 self._known.append(each.blob)

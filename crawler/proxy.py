@@ -1,12 +1,15 @@
 """Starting the egress guard of one crawl: in comes its policy, out come an address and what it refused."""
 
+import base64
 import json
+import os
 import queue
 import secrets
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +17,8 @@ from vault.egress import Policy
 from vault.errors import ServerError
 from vault.guard import USER
 from vault.log import get_logger
+
+ROOT = Path(__file__).resolve().parents[1]
 
 log = get_logger(__name__)
 
@@ -26,7 +31,11 @@ class GuardProcess:
         self.user = USER
         self.refusals: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()  # (code, place)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vault.guard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", "-m", "vault.guard"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": str(ROOT), "PATH": os.defpath, "LANG": "C.UTF-8"},  # no address or secret of ours
         )
         assert self._process.stdin and self._process.stdout
         try:
@@ -51,6 +60,11 @@ class GuardProcess:
     @property
     def address_with_password(self) -> str:
         return f"http://{self.user}:{self.password}@127.0.0.1:{self.port}"
+
+    @property
+    def authorization(self) -> str:
+        """The value of the Proxy-Authorization header (RFC 7617)."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
     @property
     def pid(self) -> int:

@@ -129,7 +129,7 @@ class GuardMiddleware:
     async def process_request(self, request: Request) -> Response | None:
         guard = self._crawl.guard
         request.meta["proxy"] = guard.address
-        request.headers["Proxy-Authorization"] = httpx.BasicAuth(guard.user, guard.password)._auth_header
+        request.headers["Proxy-Authorization"] = guard.authorization
         page = request.meta.get("page")
         if page is None or page.kind is not PageKind.ARCHIVE:
             return None

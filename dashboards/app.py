@@ -7,13 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import psycopg
-import redis
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
-from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -26,7 +23,8 @@ from vault.box import Box
 from vault.keys import load_keys
 from vault.log import get_logger
 from vault.settings import Settings
-from vault.steps import Asker, connect_redis
+from vault.steps import Asker, BrokerGone, connect_redis
+from vault.store import DatabaseError, DatabaseGone
 from vault.store.pool import make_pool
 
 STATIC = Path(__file__).parent / "static"
@@ -71,7 +69,7 @@ def make_app(settings: Settings) -> FastAPI:
     allowed = sorted({settings.public_url.split("//", 1)[1].split("/")[0].split(":")[0], "127.0.0.1", "localhost"})
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed)  # a name rebound to us is not answered
     app.add_exception_handler(HTTPException, show_http_error)
-    for gone in (PoolTimeout, psycopg.OperationalError):
+    for gone in DatabaseGone:
         app.add_exception_handler(gone, show_no_database)
     return app
 
@@ -99,11 +97,11 @@ def show_health(request: Request) -> JSONResponse:
     try:
         with request.app.state.pool.connection() as conn:
             conn.execute("select 1")
-    except (psycopg.Error, PoolTimeout):
+    except DatabaseError:
         parts["database"] = "no answer"
     try:
         connect_redis(request.app.state.settings).ping()
-    except redis.RedisError:
+    except BrokerGone:
         parts["redis"] = "no answer"
     state = "ok" if set(parts.values()) == {"ok"} else "degraded"
     return JSONResponse({"state": state, **parts}, status_code=200 if parts["database"] == "ok" else 503)

@@ -37,7 +37,7 @@ def list_members(file: BinaryIO, size: int, limits: dict[str, int]) -> Iterator[
         raise Refused("archive_corrupt", type(exc).__name__) from exc
     check_archive(entries, size, limits)
     for number, entry in enumerate(entries):
-        if entry.is_dir():
+        if entry.orig_filename.endswith("/"):
             continue
         head: dict[str, Any] = {"member": number}
         if has_unsafe_name(entry.orig_filename):

@@ -68,6 +68,11 @@ def serve(line: Line, shared: mmap.mmap) -> None:
             line.send({"refused": exc.code, "text": exc.text})
         except MemoryError:
             line.send({"refused": "decoder_memory"})
+        except OSError:  # the parent hung up
+            return
+        except Exception as exc:  # the outer edge: hostile bytes made a library fail in a way nobody foresaw
+            code = "archive_corrupt" if request.get("do") == "archive" else "image_corrupt"
+            line.send({"refused": code, "text": type(exc).__name__})
 
 
 def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: bytes) -> None:

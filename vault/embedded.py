@@ -129,24 +129,28 @@ def _become_nobody(home: Path) -> tuple[list[str], Path, int | None]:
     binaries = postgres_binaries()
     if os.getuid() != 0:
         return [], binaries, None
+    places = (home, socket_folder(home), home / "postgres")
     unshare = shutil.which("unshare", path=os.defpath)
-    if unshare:
-        prefix = [unshare, "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
-        if (
-            subprocess.run([*prefix, "true"], capture_output=True, check=False, env={"PATH": os.defpath}).returncode
-            == 0
-        ):
-            return prefix, binaries, None
+    prefix = [str(unshare), "-U", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+    if unshare and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
+        _give_to(0, places)
+        return prefix, binaries, None
     copy = home / "postgres-binaries"
     if not (copy / "bin/postgres").is_file():
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(binaries, copy, symlinks=True)
-    for folder in (home, socket_folder(home)):
-        os.chown(folder, NOBODY, NOBODY)  # home stays 0700: root passes, nobody owns
-    for place in (home / "postgres", copy):
-        for item in (place, *place.rglob("*")):
-            os.chown(item, NOBODY, NOBODY, follow_symlinks=False)
+    _give_to(NOBODY, (*places, copy))
     return [], copy, NOBODY
+
+
+def _give_to(uid: int, places: tuple[Path, ...]) -> None:
+    """Change who owns folders (and all that lies in the cluster's and the binaries'); they stay 0700."""
+    for place in places:
+        if not place.exists() or place.stat().st_uid == uid:
+            continue
+        inside = place.rglob("*") if place.name.startswith("postgres") else ()
+        for item in (*inside, place):
+            os.chown(item, uid, uid, follow_symlinks=False)
 
 
 def _init_cluster(home: Path, data: Path, prefix: list[str], binaries: Path, uid: int | None) -> None:
@@ -157,6 +161,7 @@ def _init_cluster(home: Path, data: Path, prefix: list[str], binaries: Path, uid
                "--auth-host=reject", "--encoding=UTF8", "--no-locale", "--data-checksums"]  # fmt: skip
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, user=uid, group=uid,
+        extra_groups=None if uid is None else [],
         env={"PATH": os.defpath, "LC_ALL": "C"}, cwd=home,
     )  # fmt: skip
     if done.returncode != 0:

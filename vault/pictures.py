@@ -66,15 +66,12 @@ def open_picture(data: bytes, long_side: int) -> tuple[Image.Image, tuple[int, i
     if min(width, height) < SHORTEST_SIDE:
         raise Refused("image_too_small", f"{width} x {height}")
     try:
-        turn = file.getexif().get(ORIENTATION)
-    except Exception:  # damaged EXIF says nothing about the pixels
-        turn = None
-    try:
         if file.format == "JPEG":
             file.draft("RGB", (long_side, long_side))
-        file.load()
+        file.load()  # before EXIF is asked for: that would load too, and a load that failed is not repeated
+        turn = read_orientation(file)
         picture = to_rgb(shrink(file, long_side))
-        if turn in TURNS:
+        if turn is not None and turn in TURNS:
             picture = picture.transpose(TURNS[turn])
             if turn >= 5:
                 width, height = height, width
@@ -84,6 +81,15 @@ def open_picture(data: bytes, long_side: int) -> tuple[Image.Image, tuple[int, i
         cut = "truncated" in str(exc) or isinstance(exc, EOFError)
         raise Refused("image_truncated" if cut else "image_corrupt", type(exc).__name__) from exc
     return picture, (width, height)
+
+
+def read_orientation(file: Image.Image) -> int | None:
+    try:
+        return file.getexif().get(ORIENTATION)
+    except MemoryError:
+        raise
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return None
 
 
 def shrink(picture: Image.Image, long_side: int) -> Image.Image:

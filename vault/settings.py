@@ -211,6 +211,14 @@ def write_environment(settings: Settings) -> dict[str, str]:
     return env
 
 
+PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """What a process of ours finds in its environment: our settings, and of our own environment only what it needs."""
+    return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **write_environment(settings)}
+
+
 def put_value(table: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for name in path[:-1]:
         table = table.setdefault(name, {})

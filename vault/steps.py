@@ -21,6 +21,8 @@ HINT_SECONDS = 30  # an older hint says nothing that the sweeper has not said si
 SOCKET_SECONDS = 2.0
 PAUSE_SECONDS = 3.0  # after a failed hint, how long no other is tried
 
+BrokerGone = redis.RedisError  # so that other rooms need not import redis
+
 log = get_logger(__name__)
 
 

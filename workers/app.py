@@ -7,13 +7,13 @@ other steps get their turn. A lost lease or a database that restarts ends the tu
 import time
 from collections.abc import Callable
 
-import psycopg
 from celery import Celery
 
 from vault.errors import FacewardenError, LeaseLost, ServerError
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import Step, make_celery
+from vault.store import DatabaseError
 from workers.build_gallery import build_gallery
 from workers.chain_ledger import chain_ledger
 from workers.context import Context
@@ -55,7 +55,7 @@ def take_turn(context: Context, step: Step) -> int:
                 break
     except LeaseLost as exc:
         log.warning("a lease was lost; somebody else has the rows", step=step.value, why=exc.message)
-    except (psycopg.Error, FacewardenError, OSError) as exc:
+    except (DatabaseError, FacewardenError, OSError) as exc:
         log.warning(
             "a step failed; its rows will be tried again", step=step.value, error=type(exc).__name__, why=str(exc)
         )
@@ -73,7 +73,7 @@ def give_back(context: Context) -> None:
     context.drop_connection()
     try:
         context.give_back()
-    except (psycopg.Error, ServerError):
+    except (DatabaseError, ServerError):
         log.warning("the database does not answer; the rows wait for their lease to end")
         context.drop_connection()
 

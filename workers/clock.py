@@ -7,15 +7,12 @@ import signal
 import threading
 import time
 
-import psycopg
-import redis
-
 from matcher.generations import read_manifest
 from vault.errors import IndexFileError, ServerError
 from vault.log import get_logger
 from vault.settings import Settings
-from vault.steps import Step, count_hints
-from vault.store import Connection
+from vault.steps import BrokerGone, Step, count_hints
+from vault.store import Connection, DatabaseError, DatabaseGone
 from vault.store.ledger import count_unplaced
 from vault.store.subjects import read_gallery_clock
 from vault.store.work import (
@@ -59,7 +56,7 @@ def sweep(context: Context, tick: int) -> dict[Step, int]:
     try:
         if count_hints(context.settings) > MOST_WAITING:
             return sent
-    except redis.RedisError:
+    except BrokerGone:
         pass  # asking says it again, and better
     for step, table in WORK.items():
         waiting = count_claimable(conn, table, HINTS_A_STEP)
@@ -95,10 +92,10 @@ def run_clock(settings: Settings) -> None:
         try:
             sweep(context, tick)
             tick += 1
-        except (psycopg.OperationalError, ServerError) as exc:
+        except (*DatabaseGone, ServerError) as exc:
             log.warning("the database went away; sweeping again soon", error=type(exc).__name__)
             context.drop_connection()
-        except psycopg.Error:
+        except DatabaseError:
             log.exception("a sweep failed")
             context.drop_connection()
         stop.wait(max(0.0, TICK_SECONDS - (time.monotonic() - started)))

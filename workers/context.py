@@ -4,8 +4,6 @@ import contextlib
 from functools import cached_property
 from pathlib import Path
 
-import psycopg
-
 from matcher.calibration import Calibration, Cut, derive_cut, load_calibration
 from matcher.gallery import Gallery
 from vault.box import Box
@@ -13,7 +11,7 @@ from vault.gate import HashGate, load_gate
 from vault.keys import Keys, load_keys
 from vault.settings import Settings
 from vault.steps import Asker
-from vault.store import Connection, connect
+from vault.store import Connection, DatabaseError, connect
 from vault.store.alerts import save_calibration
 from vault.store.work import Claim, WorkTable, claim_rows, give_back_rows
 from workers.faces.engine import Engine, load_engine
@@ -51,7 +49,7 @@ class Context:
 
     def drop_connection(self) -> None:
         if self._conn is not None:
-            with contextlib.suppress(psycopg.Error):
+            with contextlib.suppress(DatabaseError):
                 self._conn.close()
         self._conn = None
 

@@ -8,14 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
-import psycopg
-
 from crawler.cards import read_card
 from vault.errors import CardError, ServerError
 from vault.lockdown import die_with_parent
 from vault.log import get_logger
 from vault.settings import Settings
-from vault.store import connect
+from vault.store import DatabaseError, connect
 from vault.store.sources import get_source
 
 LOOK_SECONDS = 10.0
@@ -46,7 +44,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                         [sys.executable, "-P", "-m", "cli", "crawl", str(path)],
                         preexec_fn=lambda: die_with_parent(signal.SIGTERM),
                     )
-        except (psycopg.Error, ServerError) as exc:
+        except (DatabaseError, ServerError) as exc:
             log.warning("the database does not answer; looking again soon", error=type(exc).__name__)
         stop.wait(LOOK_SECONDS)
     for process in running.values():

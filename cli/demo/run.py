@@ -22,7 +22,6 @@ from uuid import UUID
 
 import httpx
 import psutil
-import psycopg
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -40,7 +39,7 @@ from matcher.calibration import derive_cut, load_calibration
 from vault.errors import EnrolmentError, FacewardenError, ServerError
 from vault.keys import Keys, load_keys
 from vault.settings import Settings
-from vault.store import Connection, connect
+from vault.store import Connection, DatabaseError, connect
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.status import count_live_templates, count_states
 
@@ -256,7 +255,7 @@ def wait_until_settled(demo: Demo, supervisor: Supervisor) -> Connection:
             try:
                 conn = conn if conn is not None and not conn.broken else connect(demo.settings, patience=30.0)
                 states = count_states(conn)
-            except (psycopg.Error, FacewardenError):
+            except (DatabaseError, FacewardenError):
                 conn = None
                 continue
             live.update(show_progress(states))

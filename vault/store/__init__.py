@@ -16,6 +16,11 @@ Connection = psycopg.Connection[TupleRow]
 CONSENT_MISSING = "FW001"  # raised by the trigger on `match`
 CONNECT_SECONDS = 5
 
+# psycopg's errors by what can be done about them, so that other rooms need not import it
+DatabaseGone = (psycopg.OperationalError, psycopg.InterfaceError)  # it restarts or is out of reach: try again
+RowRefused = (psycopg.DataError, psycopg.IntegrityError)  # this row can never be kept
+DatabaseError = psycopg.Error  # any of them
+
 
 def connect(settings: Settings, *, patience: float = 0.0) -> Connection:
     """An autocommit connection (open transactions with `conn.transaction()`). Tries for `patience` seconds.

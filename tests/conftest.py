@@ -1,0 +1,80 @@
+"""What tests stand on: the embedded servers, a fresh database each, keys, the models loaded once."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cli.supervisor import Supervisor
+from vault.keys import Keys, load_keys, make_key_file
+from vault.settings import Servers, Settings
+from vault.steps import connect_redis
+from vault.store import Connection, connect
+from vault.store.keys import check_deployment
+from vault.store.migrate import migrate
+from workers.context import Context
+from workers.faces.engine import Engine
+from workers.faces.packs import opencv_zoo
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The embedded PostgreSQL and Valkey, running; the database `facewarden` is migrated and serves as a template."""
+    home = tmp_path_factory.mktemp("servers") / "home"
+    supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
+    with supervisor.running():
+        settings = supervisor.start_servers()
+        with connect(settings) as conn:
+            migrate(conn)
+        yield settings.servers
+
+
+@pytest.fixture
+def settings(servers: Servers, tmp_path: Path) -> Iterator[Settings]:
+    """Settings with a state folder and a migrated database of their own."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(servers.database_url.replace("/facewarden?", "/postgres?"), autocommit=True) as admin:
+        admin.execute(f"create database {name} template facewarden".encode())
+        home = tmp_path / "home"
+        home.mkdir()
+        made = Settings(
+            home=home,
+            key_file=tmp_path / "home.key",
+            servers=Servers(
+                database_url=servers.database_url.replace("/facewarden?", f"/{name}?"), redis_url=servers.redis_url
+            ),
+        )
+        connect_redis(made).flushall()
+        yield made
+        admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture
+def keys(settings: Settings) -> Keys:
+    make_key_file(settings.key_file)
+    return load_keys(settings.key_file)
+
+
+@pytest.fixture
+def conn(settings: Settings, keys: Keys) -> Iterator[Connection]:
+    with connect(settings) as connection:
+        check_deployment(connection, keys)
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    return Engine(opencv_zoo())
+
+
+@pytest.fixture
+def context(settings: Settings, keys: Keys, conn: Connection, engine: Engine) -> Iterator[Context]:
+    """A worker's context on this test's database, with the models that were loaded once."""
+    made = Context(settings)
+    made.__dict__["engine"] = engine
+    yield made
+    made.close()

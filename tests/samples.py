@@ -1,0 +1,95 @@
+"""Small makers of rows and pictures that several rooms' tests need. Everything is drawn or ships with a package."""
+
+import datetime as dt
+import hashlib
+import io
+from uuid import UUID
+
+from PIL import Image
+
+from cli.commands.enrol import enrol
+from cli.demo.people import list_people, save_jpeg
+from crawler.capture import seal_body
+from vault.blobs import sync_folders
+from vault.ledger import Kind
+from vault.records import Capture, Listing, PageKind, Policy
+from vault.store import Connection
+from vault.store.blobs import keep_blob
+from vault.store.ledger import write_entry
+from vault.store.listings import save_listing
+from vault.store.pages import NewPage, add_pages, save_capture
+from vault.store.samples import NewSample, save_samples
+from vault.store.sources import save_source
+from vault.store.subjects import confirm_consent, find_subject
+from workers.context import Context
+from workers.make_templates import make_templates
+
+PEOPLE = {person.name: person for person in list_people()}
+ENROLLED = [person for person in PEOPLE.values() if person.enrols]
+STRANGERS = [person for person in PEOPLE.values() if not person.enrols]
+
+
+def portrait(name: str, quality: int = 92) -> bytes:
+    return save_jpeg(PEOPLE[name].portrait, quality)
+
+
+def png(width: int, height: int, mode: str = "RGB", colour: object = 0) -> bytes:
+    out = io.BytesIO()
+    Image.new(mode, (width, height), colour).save(out, "PNG")  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def make_listing(
+    conn: Connection, name: str = "test-source", *, policy: Policy = Policy.EPHEMERAL, days: int = 0
+) -> int:
+    """A source with one page, captured, that shows one listing; the listing's id."""
+    source = save_source(conn, name, "card", hashlib.sha256(b"card").hexdigest(), policy, days)
+    url = f"http://{name}.example/item/1"
+    key = hashlib.sha256(url.encode()).hexdigest()
+    ids, _ = add_pages(conn, source.source_id, [NewPage(url=url, url_key=key, kind=PageKind.PAGE, depth=0)])
+    conn.execute("update page set state = 'done' where page_id = %s", [ids[key]])
+    now = dt.datetime.now(dt.UTC)
+    capture_id = save_capture(
+        conn,
+        Capture(page_id=ids[key], warc_file="none.warc.gz", warc_offset=0, warc_length=0,
+                sha256=hashlib.sha256(url.encode()).hexdigest(), media_type="text/html", captured_at=now),
+    )  # fmt: skip
+    listing = Listing(
+        url=url, title="5000张人脸 10元", seller="seller", description="text", price_text="10元", price=None,
+        currency="CNY", claimed_text="5000张", claimed_count=5000, invalid_fields=(), images=(), archives=(),
+    )  # fmt: skip
+    return save_listing(conn, source.source_id, listing, capture_id)
+
+
+def add_sample(context: Context, listing_id: int, content: bytes, kind: PageKind = PageKind.IMAGE) -> str:
+    """Keep bytes as a sample of a listing, as the crawler would; their SHA-256."""
+    conn = context.conn
+    writer = seal_body(context.blobs, content)
+    sync_folders(context.blobs, [writer.key_id])
+    row = conn.execute("select page_id from listing join page using (source_id) where listing_id = %s", [listing_id])
+    (page_id,) = row.fetchone() or (0,)
+    with conn.transaction():
+        keep_blob(conn, context.keys, writer.sha256, writer.size, writer.key_id, writer.data_key)
+        sample = NewSample(kind=kind, sha256=writer.sha256, size=writer.size)
+        save_samples(conn, listing_id, page_id, [sample])
+        write_entry(conn, Kind.CAPTURE, about=writer.sha256, url_sha256="")
+    return writer.sha256
+
+
+def enrol_person(context: Context, name: str, *, confirmed: bool = True) -> UUID:
+    """Enrol one of the demo's people through the common door, make the template, confirm."""
+    address = f"{name}@test.example"
+    enrol(context.conn, context.keys, context.settings, address, portrait(name), recorded_by="test")
+    while make_templates(context):
+        pass
+    subject_id = find_subject(context.conn, context.keys, address)
+    assert subject_id is not None
+    if confirmed:
+        confirm_consent(context.conn, subject_id)
+    return subject_id
+
+
+def count(conn: Connection, query: str, *values: object) -> int:
+    row = conn.execute(query.encode(), values).fetchone()
+    assert row is not None
+    return int(row[0])

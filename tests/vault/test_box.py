@@ -1,0 +1,139 @@
+"""The walls of the box, and that its parent outlives everything that happens inside."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.samples import portrait
+from vault import box as box_module
+from vault.box import RENEW_AFTER, Box, Child
+from vault.errors import InputRefused
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    with Box() as made:
+        yield made
+
+
+def test_the_kernels_walls_are_up(box: Box) -> None:
+    """On the project's machine all of them work; elsewhere `doctor` shows what is there."""
+    with box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        assert child.active["limits"]
+        assert child.active["no_new_privileges"]
+        missing = [name for name, active in child.active.items() if not active]
+    if missing:
+        pytest.skip(f"this kernel does not offer: {', '.join(missing)}")
+
+
+@pytest.mark.parametrize(
+    ("what", "argument"),
+    [
+        ("open", "/etc/passwd"), ("open", "/proc/self/environ"), ("open", "/dev/null"), ("create", "/tmp/escaped"),
+        ("socket", ""), ("unix", ""), ("fork", ""), ("exec", "/bin/true"), ("kill", ""), ("execute_data", ""),
+        ("memory", ""), ("environment", ""),
+    ],
+)  # fmt: skip
+def test_what_is_forbidden_inside_is_refused(box: Box, what: str, argument: str) -> None:
+    with box.batch() as child:
+        assert child.probe(what, argument).startswith("refused")
+    assert not Path("/tmp/escaped").exists()
+
+
+def test_no_process_is_started_by_a_postscript_file_that_is_named_jpg(box: Box) -> None:
+    """Ghostscript is never called: the child may not start anything, and does not try."""
+    with box.batch() as child:
+        with pytest.raises(InputRefused):
+            child.open_picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
+        assert psutil.Process(child.pid).children() == []
+
+
+def test_the_child_shares_no_descriptor_with_us_but_one_socket(box: Box, tmp_path: Path) -> None:
+    with open(tmp_path / "secret", "w", encoding="ascii"), socket.socket(), box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        names = [str(path.readlink()) for path in Path(f"/proc/{child.pid}/fd").iterdir()]
+    assert len(names) == 1
+    assert names[0].startswith("socket:")
+
+
+def test_killing_only_the_decoder_fails_only_its_item(box: Box) -> None:
+    with box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(InputRefused) as caught:
+            child.open_picture(portrait("astronaut"))
+        assert (caught.value.stable_code, caught.value.message) == ("decoder_died", "SIGKILL")
+        assert child.open_picture(portrait("astronaut")).width > 0
+
+
+def test_killing_the_zygote_costs_one_item_at_most(box: Box) -> None:
+    with box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        os.kill(psutil.Process(child.pid).ppid(), signal.SIGKILL)
+        time.sleep(0.2)
+        with pytest.raises(InputRefused):
+            child.open_picture(portrait("astronaut"))
+        assert child.open_picture(portrait("astronaut")).width > 0
+
+
+def test_a_decoder_that_crashes_is_replaced(box: Box) -> None:
+    with box.batch() as child:
+        with pytest.raises(InputRefused) as caught:
+            child.probe("crash")
+        assert caught.value.stable_code == "decoder_died"
+        assert child.open_picture(portrait("astronaut")).width > 0
+
+
+def test_a_decoder_that_hangs_is_killed_at_its_deadline(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_module, "ITEM_SECONDS", 0.5)
+    with box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        pid = child.pid
+        started = time.monotonic()
+        with pytest.raises(InputRefused) as caught:
+            child.probe("spin")
+        assert caught.value.stable_code == "decoder_timeout"
+        assert time.monotonic() - started < 3
+        assert not psutil.pid_exists(pid)
+
+
+def test_a_child_is_renewed_after_many_items(box: Box) -> None:
+    small = portrait("astronaut", 30)
+    with box.batch() as child:
+        child.open_picture(small)
+        first = child.pid
+        for _ in range(RENEW_AFTER):
+            child.open_picture(small)
+        assert child.pid != first
+
+
+def test_nothing_is_left_when_the_batch_and_the_box_end() -> None:
+    box = Box()
+    with box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        pids = [child.pid, psutil.Process(child.pid).ppid()]
+    box.close()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{"shown": [99999, 99999], "width": 99999, "height": 99999}, {"shown": [10, 10]}, {"shown": [-1, 5], "width": 5,
+     "height": 5}, {}],
+)  # fmt: skip
+def test_a_child_that_talks_nonsense_is_not_believed(
+    box: Box, monkeypatch: pytest.MonkeyPatch, head: dict[str, object]
+) -> None:
+    with box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        monkeypatch.setattr(Child, "_exchange", lambda *_: (head, b""))
+        with pytest.raises(InputRefused) as caught:
+            child.open_picture(portrait("astronaut"))
+        assert caught.value.stable_code == "decoder_died"

@@ -1,0 +1,324 @@
+"""The guard's decisions: a table of hostile addresses and spellings, and the guard process itself."""
+
+import http.server
+import ipaddress
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.proxy import GuardProcess
+from vault import egress
+from vault.addresses import is_public
+from vault.egress import Policy, Target, check_target, parse_authority, parse_rule, parse_target
+from vault.errors import EgressRefused
+
+SPECIAL = [
+    "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.1.2.3",
+    "169.254.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.170", "192.0.2.1",
+    "192.31.196.1", "192.52.193.1", "192.88.99.1", "192.168.0.1", "192.175.48.1", "198.18.0.1", "198.19.255.255",
+    "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "168.63.129.16",
+    "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::ffff:10.0.0.1", "64:ff9b::127.0.0.1",
+    "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b:1::1", "100::1", "100:0:0:1::1", "2001::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:2::1", "2001:10::1", "2001:20::1", "2001:db8::1", "2002:7f00:1::",
+    "2002:a00:1::", "2002:808:808::", "2620:4f:8000::1", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fd12::1",
+    "fe80::1", "fe80::1%1", "fec0::1", "ff02::1", "ff0e::1", "4000::1", "1::1",
+]  # fmt: skip
+PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.1", "100.63.255.255", "100.128.0.1",
+          "2606:4700:4700::1111", "2a00:1450:4001:80b::200e", "64:ff9b::8.8.8.8"]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", SPECIAL)
+def test_a_special_address_is_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+@given(st.ip_addresses(v=6))
+def test_no_ipv6_form_smuggles_a_private_ipv4(address: ipaddress.IPv6Address) -> None:
+    """Whatever carries an IPv4 address is public only if that address is."""
+    low = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    for prefix in ("::", "::ffff:0:0", "64:ff9b::"):
+        carried = ipaddress.IPv6Address(int(ipaddress.IPv6Address(prefix)) | int(low))
+        assert not is_public(carried) or is_public(low)
+    assert not is_public(ipaddress.IPv6Address(0x2002 << 112 | int(low) << 80))
+
+
+HOSTILE_URLS = [
+    "http://good.example@127.0.0.1/", "http://good.example:80@evil.example/", "http://evil.example#@good.example/",
+    "http://evil.example\\@good.example/", "http://good.example\\.evil.example/", "http://good.example\t.evil/",
+    "http://good.example\n/", "http:// good.example/", "http://good.example /", "http://good.example%00.evil/",
+    "http://g\u043eod.example/", "http://good\u3002example/", "http://xn--/", "http://good..example/", "http://./",
+    "http:///etc/passwd", "http:good.example/", "http:/good.example/", "//good.example/", "file:///etc/passwd",
+    "ftp://good.example/", "gopher://good.example/", "data:text/html,x", "javascript:alert(1)", "ws://good.example/",
+    "http://good.example:0/", "http://good.example:22/", "http://good.example:6379/", "http://good.example:99999/",
+    "http://good.example:080x/", "http://good.example:/", "http://[::1]/", "http://[::ffff:127.0.0.1]/",
+    "http://[good.example]/", "http://[::1/", "http://127.0.0.1/", "http://2130706433/", "http://0x7f000001/",
+    "http://0177.0.0.1/", "http://127.1/", "http://0/", "http://localhost/", "http://169.254.169.254/latest/meta-data",
+    "http://evil.example/?good.example", "http://good.example.evil.example/", "http://evilgood.example/",
+    "http://evil.example/good.example", "http://sub.good.example/", "HTTP://EVIL.EXAMPLE/",
+]  # fmt: skip
+GOOD_URLS = ["http://good.example/", "http://GOOD.example./x?y=1#z", "https://good.example/a", "http://a.wild.example/",
+             "http://a.b.wild.example/", "http://ports.example:8080/"]  # fmt: skip
+POLICY = Policy(hosts=("good.example", "*.wild.example", "ports.example:8080"))
+
+
+def decide(url: str) -> Target:
+    target, _path = parse_target(url)
+    check_target(target, POLICY)
+    return target
+
+
+@pytest.mark.parametrize("url", HOSTILE_URLS)
+def test_a_hostile_address_is_refused_without_a_name_service(url: str) -> None:
+    with pytest.raises(EgressRefused):
+        decide(url)
+
+
+@pytest.mark.parametrize("url", GOOD_URLS)
+def test_what_the_card_names_is_allowed(url: str) -> None:
+    assert decide(url).host
+
+
+@pytest.mark.parametrize("host", ["wild.example", "evilwild.example", "a.wild.example.evil"])
+def test_a_wildcard_covers_names_under_it_only(host: str) -> None:
+    with pytest.raises(EgressRefused):
+        check_target(Target(host=host, port=80), POLICY)
+
+
+@pytest.mark.parametrize("entry", ["", "a b", "*.127.0.0.1", "http://x", "x/y", "x:0", "*", "x:70000", "*.*.x"])
+def test_a_host_that_means_nothing_is_refused_on_the_card(entry: str) -> None:
+    with pytest.raises(EgressRefused):
+        parse_rule(entry)
+
+
+@given(st.text(max_size=40))
+def test_an_authority_is_read_one_way_or_not_at_all(text: str) -> None:
+    try:
+        target = parse_authority(text, 80)
+    except EgressRefused:
+        return
+    assert parse_authority(target.pair, None) == target
+    assert not set("@/\\?# \t\r\n%") & set(target.host)
+
+
+def test_an_onion_address_never_goes_without_its_proxy() -> None:
+    policy = Policy(hosts=("abc.onion",))
+    with pytest.raises(EgressRefused) as caught:
+        check_target(Target(host="abc.onion", port=80), policy)
+    assert caught.value.stable_code == "upstream_unavailable"
+
+
+# -- names that resolve inside, and the process -----------------------------------------------------------------------
+
+
+class Inside(http.server.BaseHTTPRequestHandler):
+    """A server on loopback that must not be reached, and one that may (with --lab)."""
+
+    protocol_version = "HTTP/1.1"
+    hits: list[str]
+
+    def do_GET(self) -> None:
+        type(self).hits.append(self.path)
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = f"{self.path} {self.headers.get('proxy-authorization')} {self.headers['host']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def inside() -> Iterator[int]:
+    Inside.hits = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Inside)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+
+
+def through(guard: GuardProcess) -> httpx.Client:
+    return httpx.Client(proxy=guard.address_with_password, trust_env=False, timeout=10)
+
+
+def test_loopback_is_reached_only_as_an_exact_lab_pair(inside: int) -> None:
+    host = f"127.0.0.1:{inside}"
+    with GuardProcess(Policy(hosts=(host, f"localhost:{inside}"))) as guard, through(guard) as client:
+        answer = client.get(f"http://{host}/x")
+        assert (answer.status_code, answer.reason_phrase) == (403, "address_refused")
+    assert Inside.hits == []
+    with GuardProcess(Policy(hosts=(host, f"localhost:{inside}"), lab=(host,))) as guard, through(guard) as client:
+        assert client.get(f"http://{host}/x").text == f"/x None {host}"
+        assert client.get(f"http://localhost:{inside}/y").status_code == 403
+        assert ("address_refused", f"http://localhost:{inside}/y") in wait_for_refusals(guard)
+    assert Inside.hits == ["/x"]
+
+
+def wait_for_refusals(guard: GuardProcess) -> list[tuple[str, str]]:
+    deadline = time.monotonic() + 5
+    while guard.refusals.empty() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return guard.take_refusals()
+
+
+def test_each_hop_of_a_redirect_is_checked_anew(inside: int) -> None:
+    host = f"127.0.0.1:{inside}"
+    with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard, through(guard) as client:
+        answer = client.get(f"http://{host}/to/http://169.254.169.254/latest", follow_redirects=True)
+        assert (answer.status_code, answer.reason_phrase) == (403, "host_not_on_card")
+
+
+@pytest.mark.parametrize("url", ["https://evil.example/", "https://127.0.0.1/", "https://good.example:22/"])
+def test_a_tunnel_is_checked_like_everything_else(url: str) -> None:
+    with GuardProcess(POLICY) as guard, through(guard) as client, pytest.raises(httpx.ProxyError, match="403"):
+        client.get(url)
+
+
+def test_nobody_else_on_the_machine_can_use_the_guard(inside: int) -> None:
+    host = f"127.0.0.1:{inside}"
+    with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard:
+        for proxy in (guard.address, guard.address.replace("//", "//crawl:guess@")):
+            with httpx.Client(proxy=proxy, trust_env=False) as client:
+                assert client.get(f"http://{host}/x").status_code == 407
+    assert Inside.hits == []
+
+
+def test_a_second_request_cannot_ride_on_the_first_ones_check(inside: int) -> None:
+    """Two requests in one write to the proxy: the second is never forwarded."""
+    host = f"127.0.0.1:{inside}"
+    with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard:
+        credentials = guard.authorization
+        one = f"GET http://{host}/%s HTTP/1.1\r\nHost: {host}\r\nProxy-Authorization: {credentials}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", guard.port)) as sock:
+            sock.sendall((one % "first" + one % "second").encode())
+            answer = b""
+            while data := sock.recv(65536):
+                answer += data
+    assert Inside.hits == ["/first"]
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_name_is_resolved_once_and_the_checked_address_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that answers a public address first and 127.0.0.1 next: only the first is ever dialled."""
+    import asyncio
+
+    answers = [["93.184.216.34"], ["127.0.0.1"]]
+    dialled: list[str] = []
+
+    async def resolve_once(self: object, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(0, 0, 0, "", (address, port)) for address in answers.pop(0)]
+
+    async def connect(address: str, port: int, **_: object) -> None:
+        dialled.append(address)
+        raise OSError("not now")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve_once)
+    monkeypatch.setattr(egress.asyncio, "open_connection", connect)
+    for _ in range(2):
+        with pytest.raises(EgressRefused):
+            asyncio.run(egress.dial(Target(host="good.example", port=80), POLICY))
+    assert dialled == ["93.184.216.34"]
+
+
+def test_one_inner_address_among_many_refuses_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    async def both(self: object, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(0, 0, 0, "", (address, port)) for address in ("93.184.216.34", "10.0.0.1")]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", both)
+    with pytest.raises(EgressRefused) as caught:
+        asyncio.run(egress.dial(Target(host="good.example", port=80), POLICY))
+    assert caught.value.stable_code == "address_refused"
+
+
+def test_the_guard_ends_when_its_parent_does(inside: int) -> None:
+    script = (
+        "import os, signal\nfrom crawler.proxy import GuardProcess\nfrom vault.egress import Policy\n"
+        "g = GuardProcess(Policy(hosts=('x.example',)))\nprint(g.pid, g.port, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+    )
+    port = int(done.stdout.split()[1])
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.5).close()
+        except OSError:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the guard outlived its parent")
+
+
+# -- SOCKS ------------------------------------------------------------------------------------------------------------
+
+
+class Socks(threading.Thread):
+    """A SOCKS5 server (RFC 1928) that notes the names it was asked for and connects all of them to one port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.asked: list[tuple[int, bytes]] = []
+
+    def run(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        client.recv(2 + 255)
+        client.sendall(b"\5\0")
+        head = client.recv(4)
+        name = client.recv(client.recv(1)[0]) if head[3] == 3 else client.recv(4)
+        client.recv(2)
+        self.asked.append((head[3], name))
+        server = socket.create_connection(("127.0.0.1", self._to))
+        client.sendall(b"\5\0\0\1\0\0\0\0\0\0")
+        threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
+        self._pump(client, server)
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+        finally:
+            target.close()
+
+
+def test_a_hidden_service_is_reached_by_name_through_its_proxy_and_waits_when_it_is_down(inside: int) -> None:
+    socks = Socks(inside)
+    socks.start()
+    policy = Policy(hosts=("market.onion",), upstream=f"socks5h://127.0.0.1:{socks.port}")
+    with GuardProcess(policy) as guard, through(guard) as client:
+        assert client.get("http://market.onion/list").text.startswith("/list")
+    assert socks.asked == [(3, b"market.onion")]  # 3: a domain name, resolved by the proxy
+    down = Policy(hosts=("market.onion",), upstream="socks5h://127.0.0.1:1")
+    with GuardProcess(down) as guard, through(guard) as client:
+        assert client.get("http://market.onion/list").reason_phrase == "upstream_unavailable"

@@ -1,0 +1,196 @@
+"""The embedded servers and the supervisor: started, killed, left over, stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from cli.supervisor import ROOT, Supervisor, read_state
+from vault import embedded
+from vault.embedded import LONGEST_SOCKET_PATH, socket_folder
+from vault.errors import ServerError
+from vault.settings import Servers, Settings, child_environment
+from vault.steps import Asker, Step, check_broker, connect_redis, count_hints
+from vault.store import connect
+
+
+def settings_in(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", key_file=tmp_path / "home.key")
+
+
+def wait_until(true: object, patience: float = 20.0) -> None:
+    deadline = time.monotonic() + patience
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_data_are_kept_between_runs_and_only_sockets_listen(tmp_path: Path) -> None:
+    for run in (1, 2):
+        with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+            settings = supervisor.start_servers()
+            pids = [child.process.pid for child in supervisor.children.values() if child.process]
+            for pid in pids:
+                for process in (psutil.Process(pid), *psutil.Process(pid).children()):
+                    assert [c for c in process.net_connections("inet") if c.status == "LISTEN"] == []
+            with connect(settings) as conn:
+                conn.execute("create table if not exists kept (x int)")
+                conn.execute("insert into kept values (1)")
+                assert conn.execute("select count(*) from kept").fetchone() == (run,)
+        assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_only_the_owner_may_enter_the_folders(tmp_path: Path) -> None:
+    with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+        supervisor.start_servers()
+        for folder in (tmp_path / "home", tmp_path / "home/run", tmp_path / "home/postgres", tmp_path / "home/logs"):
+            assert folder.stat().st_mode & 0o077 == 0, folder
+
+
+def test_a_killed_server_is_started_again_with_its_data(tmp_path: Path) -> None:
+    with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+        settings = supervisor.start_servers()
+        with connect(settings) as conn:
+            conn.execute("create table kept (x int)")
+        for name in ("postgres", "redis"):
+            child = supervisor.children[name]
+            assert child.process is not None
+            first = child.process.pid
+            os.kill(first, signal.SIGKILL)
+
+            def back(child: object = child, first: int = first) -> bool:
+                supervisor.poll()
+                process = child.process  # type: ignore[attr-defined]
+                return process is not None and process.pid != first and process.poll() is None
+
+            wait_until(back)
+        with connect(settings, patience=20) as conn:
+            assert conn.execute("select count(*) from kept").fetchone() == (0,)
+        check_broker(settings, patience=10)
+
+
+def test_what_a_killed_supervisor_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    """SIGKILL of the supervisor: its children are told by the kernel, and the next start takes over in any case."""
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom cli.supervisor import Supervisor\n"
+        "from vault.settings import load_settings\n"
+        "with Supervisor(settings=load_settings()).running() as s:\n"
+        "    s.start_servers()\n    print('up', flush=True)\n    time.sleep(600)\n"
+    )
+    environ = {**child_environment(settings_in(tmp_path)), "PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen([sys.executable, "-c", script], env=environ, stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"up\n"
+    state = read_state(tmp_path / "home")
+    assert state is not None
+    with pytest.raises(ServerError, match="running"), Supervisor(settings=settings_in(tmp_path)).running():
+        pass
+    first.kill()
+    first.wait()
+    assert read_state(tmp_path / "home") is None
+    with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+        settings = supervisor.start_servers()
+        with connect(settings) as conn:
+            assert conn.execute("select 1").fetchone() == (1,)
+        new = {child.process.pid for child in supervisor.children.values() if child.process}
+        assert new.isdisjoint(entry["pid"] for entry in state["processes"])
+    for entry in state["processes"]:
+        assert not psutil.pid_exists(entry["pid"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_everything_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+    environ = {**child_environment(settings_in(tmp_path)), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cli", "up", "--only", "crawler"], env=environ, stderr=subprocess.PIPE
+    )
+    wait_until(
+        lambda: any(p["role"] == "crawler" for p in (read_state(tmp_path / "home") or {"processes": []})["processes"])
+    )
+    pids = [entry["pid"] for entry in (read_state(tmp_path / "home") or {})["processes"]]
+    process.send_signal(number)
+    assert process.wait(40) == 0
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    log = (tmp_path / "home/logs/postgres.log").read_text()
+    assert not (tmp_path / "home/postgres/postmaster.pid").exists(), log
+
+
+def test_as_root_without_namespaces_postgres_runs_as_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where user namespaces are not allowed, the binaries are copied and the server drops to uid 65534."""
+    if os.getuid() != 0:
+        pytest.skip("only root has to become somebody else")
+    with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+        supervisor.start_servers()  # made in a namespace, so owned by root
+    monkeypatch.setattr(embedded.shutil, "which", lambda *_, **__: None)
+    for parent in tmp_path.parents:  # uid 65534 must be able to reach the folder
+        if parent.stat().st_uid == 0 and parent != Path("/tmp") and str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+    for _ in range(2):
+        with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+            settings = supervisor.start_servers()
+            child = supervisor.children["postgres"]
+            assert child.process is not None
+            assert psutil.Process(child.process.pid).uids().real == 65534
+            with connect(settings) as conn:
+                assert conn.execute("select 1").fetchone() == (1,)
+    monkeypatch.undo()
+    with (
+        Supervisor(settings=settings_in(tmp_path)).running() as supervisor,
+        connect(supervisor.start_servers()) as conn,
+    ):
+        assert conn.execute("select 1").fetchone() == (1,)  # and back
+
+
+def test_a_long_path_still_gets_sockets(tmp_path: Path) -> None:
+    home = tmp_path / ("long" * 25)
+    assert len(str(socket_folder(home) / ".s.PGSQL.5432.lock")) <= LONGEST_SOCKET_PATH
+    settings = Settings(home=home, key_file=tmp_path / "k")
+    with Supervisor(settings=settings).running() as supervisor, connect(supervisor.start_servers()) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+
+
+# -- hints -----------------------------------------------------------------------------------------------------------
+
+
+def test_hints_survive_a_flush_and_a_broker_that_is_gone_never_stops_the_asker(tmp_path: Path) -> None:
+    with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+        settings = supervisor.start_servers()
+        asker = Asker(settings)
+        assert asker.ask(Step.DELIVER)
+        connect_redis(settings).flushall()
+        assert count_hints(settings) == 0
+        assert asker.ask(Step.DELIVER)
+        assert count_hints(settings) == 1
+        child = supervisor.children["redis"]
+        assert child.process is not None
+        os.kill(child.process.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        assert not asker.ask(Step.DELIVER)
+        assert not asker.ask(Step.DELIVER)  # left alone for a while: at once
+        assert time.monotonic() - started < 5
+        os.kill(child.process.pid, signal.SIGCONT)
+        assert asker.failed == 1
+
+
+def test_a_redis_that_evicts_keys_is_refused(tmp_path: Path) -> None:
+    with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+        settings = supervisor.start_servers()
+        connect_redis(settings).config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(ServerError, match="allkeys-lru") as caught:
+            check_broker(settings)
+        assert "noeviction" in caught.value.mend
+
+
+def test_a_database_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path).replace("servers", database_url=f"postgresql://x@/x?host={tmp_path}")
+    with pytest.raises(ServerError) as caught:
+        connect(settings)
+    assert "\n" not in caught.value.message
+    assert Servers().database_url == ""
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)

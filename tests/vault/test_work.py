@@ -1,0 +1,234 @@
+import contextlib
+import threading
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.samples import count, make_listing
+from vault.errors import LeaseLost
+from vault.records import PageKind
+from vault.settings import Settings
+from vault.store import Connection, connect
+from vault.store.samples import NewSample, save_samples
+from vault.store.work import (
+    IMAGES,
+    MOST_ATTEMPTS,
+    Claim,
+    claim_rows,
+    count_claimable,
+    extend_lease,
+    fail_row,
+    finish_rows,
+    give_back_rows,
+    quarantine_exhausted,
+)
+
+
+def add_images(conn: Connection, number: int) -> None:
+    listing_id = make_listing(conn)
+    (page_id,) = conn.execute("select page_id from page").fetchone() or (0,)
+    samples = [NewSample(kind=PageKind.IMAGE, sha256=f"{index:064d}", size=1) for index in range(number)]
+    save_samples(conn, listing_id, page_id, samples)
+
+
+def expire(conn: Connection) -> None:
+    conn.execute("update sample set lease_until = now() - interval '1 second' where state = 'running'")
+
+
+def states(conn: Connection) -> list[str]:
+    return [state for (state,) in conn.execute("select state::text from sample order by sample_id").fetchall()]
+
+
+def test_a_claim_takes_a_batch_under_one_token_and_raises_attempts_first(conn: Connection) -> None:
+    add_images(conn, 10)
+    claim = claim_rows(conn, IMAGES, 4)
+    assert claim is not None
+    assert len(claim.ids) == 4
+    assert count(conn, "select count(*) from sample where token = %s and attempts = 1", claim.token) == 4
+    second = claim_rows(conn, IMAGES, 100)
+    assert second is not None
+    assert len(second.ids) == 6
+    assert second.token != claim.token
+    assert claim_rows(conn, IMAGES, 4) is None
+
+
+def test_a_lease_that_ended_is_claimed_again_and_the_first_worker_may_not_write(conn: Connection) -> None:
+    add_images(conn, 1)
+    first = claim_rows(conn, IMAGES, 1)
+    assert first is not None
+    expire(conn)
+    second = claim_rows(conn, IMAGES, 1)
+    assert second is not None
+    for write in (
+        lambda: finish_rows(conn, IMAGES, first.ids, first.token),
+        lambda: fail_row(conn, IMAGES, first.ids[0], first.token, "x", "", final=True),
+        lambda: extend_lease(conn, IMAGES, first.ids, first.token),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    finish_rows(conn, IMAGES, second.ids, second.token)
+    assert states(conn) == ["done"]
+
+
+def test_rows_that_were_tried_are_claimed_one_by_one(conn: Connection) -> None:
+    add_images(conn, 5)
+    claim_rows(conn, IMAGES, 5)
+    expire(conn)
+    for _ in range(5):
+        claim = claim_rows(conn, IMAGES, 5)
+        assert claim is not None
+        assert len(claim.ids) == 1
+
+
+def test_five_attempts_then_quarantine_with_the_reason(conn: Connection) -> None:
+    add_images(conn, 1)
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        conn.execute("update sample set not_before = null")
+        claim = claim_rows(conn, IMAGES, 1)
+        assert claim is not None, attempt
+        fail_row(conn, IMAGES, claim.ids[0], claim.token, "decoder_died", "SIGKILL", final=False)
+    assert states(conn) == ["quarantined"]
+    assert conn.execute("select error_code, error_text from sample").fetchone() == ("decoder_died", "SIGKILL")
+
+
+def test_a_row_whose_fifth_attempt_never_reports_back_is_quarantined(conn: Connection) -> None:
+    add_images(conn, 1)
+    for _ in range(MOST_ATTEMPTS):
+        assert claim_rows(conn, IMAGES, 1)
+        expire(conn)
+    assert claim_rows(conn, IMAGES, 1) is None
+    assert quarantine_exhausted(conn, IMAGES) == 1
+    assert conn.execute("select state, error_code from sample").fetchone() == ("quarantined", "attempts_exhausted")
+
+
+def test_a_failed_row_waits_before_it_is_tried_again(conn: Connection) -> None:
+    add_images(conn, 1)
+    claim = claim_rows(conn, IMAGES, 1)
+    assert claim is not None
+    fail_row(conn, IMAGES, claim.ids[0], claim.token, "x", "", final=False)
+    assert claim_rows(conn, IMAGES, 1) is None
+    conn.execute("update sample set not_before = now()")
+    assert claim_rows(conn, IMAGES, 1) is not None
+
+
+def test_many_workers_never_share_a_row(settings: Settings, conn: Connection) -> None:
+    add_images(conn, 200)
+    taken: list[int] = []
+    lock = threading.Lock()
+
+    def work() -> None:
+        with connect(settings) as own:
+            while (claim := claim_rows(own, IMAGES, 7)) is not None:
+                finish_rows(own, IMAGES, claim.ids, claim.token)
+                with lock:
+                    taken.extend(claim.ids)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 200
+    assert states(conn) == ["done"] * 200
+
+
+def test_a_claim_looks_only_at_rows_that_are_left(conn: Connection) -> None:
+    """Both ways to claim have an index, so that a long queue does not make each claim slower."""
+    add_images(conn, 50)
+    conn.execute("set enable_seqscan = off")
+    plan = "\n".join(
+        row[0]
+        for row in conn.execute(
+            "explain select sample_id from sample where kind = 'image' and attempts > 0 and attempts < 5 "
+            "and state in ('ready', 'running') order by sample_id limit 1"
+        ).fetchall()
+    )
+    assert "sample_tried" in plan
+    plan = "\n".join(
+        row[0]
+        for row in conn.execute(
+            "explain select sample_id from sample where kind = 'image' and state = 'ready' and attempts = 0 "
+            "order by sample_id limit 16"
+        ).fetchall()
+    )
+    assert "sample_fresh" in plan
+
+
+def test_no_history_of_claims_loses_or_doubles_a_row(conn: Connection) -> None:
+    """A state machine: workers claim, finish, fail, vanish, come back late. Each row ends once, and only its holder
+    could say how."""
+
+    class Workers(RuleBasedStateMachine):
+        @initialize()
+        def begin(self) -> None:
+            conn.execute("truncate sample cascade")
+            conn.execute("truncate listing cascade")
+            conn.execute("truncate page cascade")
+            conn.execute("truncate source cascade")
+            add_images(conn, 6)
+            self.claims: list[Claim] = []
+            self.finished: list[int] = []
+
+        @rule(limit=st.integers(1, 4))
+        def claim(self, limit: int) -> None:
+            claim = claim_rows(conn, IMAGES, limit)
+            if claim is not None:
+                self.claims.append(claim)
+
+        @rule(data=st.data())
+        def finish(self, data: st.DataObject) -> None:
+            if self.claims:
+                claim = data.draw(st.sampled_from(self.claims))
+                try:
+                    with conn.transaction():
+                        finish_rows(conn, IMAGES, claim.ids, claim.token)
+                    self.finished += claim.ids
+                except LeaseLost:
+                    pass
+
+        @rule(data=st.data(), final=st.booleans())
+        def fail(self, data: st.DataObject, final: bool) -> None:
+            if self.claims:
+                claim = data.draw(st.sampled_from(self.claims))
+                with contextlib.suppress(LeaseLost):
+                    fail_row(conn, IMAGES, claim.ids[0], claim.token, "x", "", final=final)
+
+        @rule(data=st.data())
+        def give_back(self, data: st.DataObject) -> None:
+            if self.claims:
+                give_back_rows(conn, IMAGES, data.draw(st.sampled_from(self.claims)))
+
+        @rule()
+        def time_passes(self) -> None:
+            expire(conn)
+            conn.execute("update sample set not_before = null")
+            quarantine_exhausted(conn, IMAGES)
+
+        @invariant()
+        def every_row_is_somewhere(self) -> None:
+            found = states(conn)
+            assert len(found) == 6
+            assert len(self.finished) == len(set(self.finished))
+            assert found.count("done") == len(self.finished)
+            assert count(conn, "select count(*) from sample where attempts > 5") == 0
+
+        def teardown(self) -> None:
+            for _ in range(60):  # whatever happened, everything comes to an end
+                self.time_passes()
+                claim = claim_rows(conn, IMAGES, 4)
+                if claim is None:
+                    break
+                finish_rows(conn, IMAGES, claim.ids, claim.token)
+            self.time_passes()
+            assert set(states(conn)) <= {"done", "quarantined"}
+            assert count_claimable(conn, IMAGES, 10) == 0
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Workers,
+        settings=hypothesis_settings(
+            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
