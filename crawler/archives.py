@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from vault.blobs import BlobWriter
 from vault.errors import InputRefused
@@ -28,11 +28,11 @@ class FetchedArchive:
 
 
 async def fetch_archive(url: str, proxy: str, user_agent: str, folder: Path, most_bytes: int) -> FetchedArchive:
-    """Raises InputRefused: body_too_large, body_empty; httpx.HTTPError; TimeoutError."""
-    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    """Raises InputRefused: body_too_large, body_empty; httpx2.HTTPError; TimeoutError."""
+    timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
     async with (
         asyncio.timeout(TOTAL_SECONDS),
-        httpx.AsyncClient(proxy=proxy, trust_env=False, timeout=timeout, verify=False) as client,  # noqa: S501
+        httpx2.AsyncClient(proxy=proxy, trust_env=False, timeout=timeout, verify=False) as client,
         client.stream("GET", url, headers={"User-Agent": user_agent, "Accept-Encoding": "identity"}) as response,
     ):
         headers = {name.lower(): value for name, value in response.headers.items()}

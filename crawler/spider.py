@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
-import httpx
+import httpx2
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import IgnoreRequest
@@ -108,7 +108,7 @@ def name_failure(problem: BaseException) -> tuple[str, str, bool]:
         return problem.stable_code, problem.message, True
     if isinstance(problem, IgnoreRequest):
         return "robots_refused", text, True
-    if isinstance(problem, error.TimeoutError | TimeoutError | defer.TimeoutError | httpx.TimeoutException):
+    if isinstance(problem, error.TimeoutError | TimeoutError | defer.TimeoutError | httpx2.TimeoutException):
         return "fetch_timeout", text, False
     if "cancelled" in type(problem).__name__.lower() or "maxsize" in text.lower():
         return "body_too_large", text, True

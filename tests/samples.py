@@ -9,7 +9,7 @@ from PIL import Image
 
 from cli.commands.enrol import enrol
 from cli.demo.people import list_people, save_jpeg
-from crawler.capture import seal_body
+from crawler.capture import WarcFile, seal_body
 from vault.blobs import sync_folders
 from vault.ledger import Kind
 from vault.records import Capture, Listing, PageKind, Policy
@@ -24,6 +24,7 @@ from vault.store.subjects import confirm_consent, find_subject
 from workers.context import Context
 from workers.make_templates import make_templates
 
+PAGE = "<html><h1>5000张人脸 10元</h1></html>".encode()
 PEOPLE = {person.name: person for person in list_people()}
 ENROLLED = [person for person in PEOPLE.values() if person.enrols]
 STRANGERS = [person for person in PEOPLE.values() if not person.enrols]
@@ -93,3 +94,23 @@ def count(conn: Connection, query: str, *values: object) -> int:
     row = conn.execute(query.encode(), values).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def capture_listing(context: Context, listing_id: int) -> None:
+    """Give the listing's page a real WARC record, as the crawler would."""
+    conn = context.conn
+    page_id = count(
+        conn,
+        "select page_id from capture join listing_version using (capture_id) where listing_id = %s",
+        listing_id,
+    )
+    with WarcFile(context.settings.home / "warc", "test") as warc:
+        made = warc.write_response(
+            page_id, "http://test.example/", 200, [("Content-Type", "text/html")], PAGE, "text/html"
+        )
+        warc.sync()
+    conn.execute(
+        "update capture set warc_file = %s, warc_offset = %s, warc_length = %s, sha256 = %s where page_id = %s",
+        [made.warc_file, made.warc_offset, made.warc_length, made.sha256, page_id],
+    )
+    write_entry(conn, Kind.CAPTURE, about=made.sha256, url_sha256="")

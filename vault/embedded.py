@@ -135,6 +135,12 @@ def _become_nobody(home: Path) -> tuple[list[str], Path, int | None]:
     if unshare and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
         _give_to(0, places)
         return prefix, binaries, None
+    closed = next((folder for folder in home.parents if not folder.stat().st_mode & 0o001), None)
+    if closed is not None:
+        raise ServerError(
+            f"PostgreSQL refuses root, namespaces are not allowed here, and uid {NOBODY} cannot enter {closed}",
+            mend="choose a --home that it can reach, e.g. /var/lib/facewarden, or run as an ordinary user",
+        )
     copy = home / "postgres-binaries"
     if not (copy / "bin/postgres").is_file():
         shutil.rmtree(copy, ignore_errors=True)

@@ -43,7 +43,7 @@ def set_up_logging(role: str, *, level: int = logging.INFO) -> None:
     )
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
-    for talkative in ("httpx", "httpcore", "scrapy", "twisted", "scrapy-playwright", "asyncio"):
+    for talkative in ("httpx2", "httpcore2", "scrapy", "twisted", "scrapy-playwright", "asyncio"):
         logging.getLogger(talkative).setLevel(logging.WARNING)  # they log addresses, which may carry tokens
     structlog.configure(
         processors=[

@@ -64,6 +64,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_timeout": SOCKET_SECONDS,
             "socket_connect_timeout": SOCKET_SECONDS,
             "visibility_timeout": 3600,
+            "max_retries": 0,  # of opening a channel: whoever asks must not wait; a worker's own loop reconnects
         },
     )
     return app

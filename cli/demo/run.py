@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
+import httpx2
 import psutil
 from rich.console import Console
 from rich.live import Live
@@ -159,8 +159,8 @@ def wait_for_web(demo: Demo, supervisor: Supervisor) -> None:
     deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
         supervisor.poll()
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{demo.settings.public_url}/health", trust_env=False, timeout=5).status_code == 200:
+        with contextlib.suppress(httpx2.HTTPError):
+            if httpx2.get(f"{demo.settings.public_url}/health", trust_env=False, timeout=5).status_code == 200:
                 return
         time.sleep(0.1)
     raise ServerError("the web server does not answer", mend="see web.log in the logs folder")
@@ -212,8 +212,8 @@ def follow_links(demo: Demo, known: set[str]) -> set[str]:
         body = message.get_body()
         found = LINK.search(body.get_content()) if body is not None else None
         if found is not None:
-            with contextlib.suppress(httpx.HTTPError):
-                with httpx.Client(trust_env=False, timeout=20) as browser:
+            with contextlib.suppress(httpx2.HTTPError):
+                with httpx2.Client(trust_env=False, timeout=20) as browser:
                     browser.get(found[0]).raise_for_status()
                     answer = browser.post(found[0], headers={"Origin": demo.settings.public_url})
                 if answer.status_code not in (303, 410):  # 410: followed in an earlier run

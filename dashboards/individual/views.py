@@ -66,7 +66,7 @@ def show_me(request: Request, visitor: SignedInSubject) -> Response:
         alerts = list_own_alerts(conn, visitor.subject_id)
     if status is None:
         raise HTTPException(404)
-    page: Response = request.app.state.pages.show(request, "me.html", status=status, alerts=alerts)
+    page: Response = request.app.state.pages.show(request, "me.html", me=status, alerts=alerts)
     return page
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,8 +156,8 @@ def inside() -> Iterator[int]:
     server.shutdown()
 
 
-def through(guard: GuardProcess) -> httpx.Client:
-    return httpx.Client(proxy=guard.address_with_password, trust_env=False, timeout=10)
+def through(guard: GuardProcess) -> httpx2.Client:
+    return httpx2.Client(proxy=guard.address_with_password, trust_env=False, timeout=10)
 
 
 def test_loopback_is_reached_only_as_an_exact_lab_pair(inside: int) -> None:
@@ -189,7 +189,7 @@ def test_each_hop_of_a_redirect_is_checked_anew(inside: int) -> None:
 
 @pytest.mark.parametrize("url", ["https://evil.example/", "https://127.0.0.1/", "https://good.example:22/"])
 def test_a_tunnel_is_checked_like_everything_else(url: str) -> None:
-    with GuardProcess(POLICY) as guard, through(guard) as client, pytest.raises(httpx.ProxyError, match="403"):
+    with GuardProcess(POLICY) as guard, through(guard) as client, pytest.raises(httpx2.ProxyError, match="403"):
         client.get(url)
 
 
@@ -197,7 +197,7 @@ def test_nobody_else_on_the_machine_can_use_the_guard(inside: int) -> None:
     host = f"127.0.0.1:{inside}"
     with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard:
         for proxy in (guard.address, guard.address.replace("//", "//crawl:guess@")):
-            with httpx.Client(proxy=proxy, trust_env=False) as client:
+            with httpx2.Client(proxy=proxy, trust_env=False) as client:
                 assert client.get(f"http://{host}/x").status_code == 407
     assert Inside.hits == []
 
@@ -232,7 +232,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_dialled(monkeypatch:
         raise OSError("not now")
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve_once)
-    monkeypatch.setattr(egress.asyncio, "open_connection", connect)
+    monkeypatch.setattr(asyncio, "open_connection", connect)
     for _ in range(2):
         with pytest.raises(EgressRefused):
             asyncio.run(egress.dial(Target(host="good.example", port=80), POLICY))

@@ -13,9 +13,9 @@ import pytest
 
 from cli.supervisor import ROOT, Supervisor, read_state
 from vault import embedded
-from vault.embedded import LONGEST_SOCKET_PATH, socket_folder
+from vault.embedded import socket_folder
 from vault.errors import ServerError
-from vault.settings import Servers, Settings, child_environment
+from vault.settings import LONGEST_SOCKET_PATH, Servers, Settings, child_environment
 from vault.steps import Asker, Step, check_broker, connect_redis, count_hints
 from vault.store import connect
 
@@ -127,8 +127,10 @@ def test_as_root_without_namespaces_postgres_runs_as_nobody(tmp_path: Path, monk
         pytest.skip("only root has to become somebody else")
     with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
         supervisor.start_servers()  # made in a namespace, so owned by root
-    monkeypatch.setattr(embedded.shutil, "which", lambda *_, **__: None)
-    for parent in tmp_path.parents:  # uid 65534 must be able to reach the folder
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ServerError, match="65534 cannot enter"):
+        embedded.postgres_service(tmp_path / "home")
+    for parent in (tmp_path, *tmp_path.parents):  # uid 65534 must be able to reach the folder
         if parent.stat().st_uid == 0 and parent != Path("/tmp") and str(parent).startswith("/tmp/"):
             parent.chmod(0o755)
     for _ in range(2):

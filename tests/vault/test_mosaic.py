@@ -17,7 +17,8 @@ REFERENCE = 0.363  # the cosine above which OpenCV Zoo calls two SFace vectors t
 def embed_whole(engine: Engine, picture: Image.Image) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """The vector of a whole crop, without asking a detector whether it sees a face."""
     square = picture.convert("RGB").resize((112, 112))
-    return engine.embed_crops([np.ascontiguousarray(np.asarray(square)[:, :, ::-1])])[0]
+    vectors = engine.embed_crops([np.ascontiguousarray(np.asarray(square)[:, :, ::-1])])
+    return np.asarray(vectors[0], np.float32)
 
 
 def test_a_mosaic_names_nobody(engine: Engine) -> None:

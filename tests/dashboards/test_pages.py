@@ -1,0 +1,306 @@
+"""The pages as a visitor, an operator, a person and an enemy see them."""
+
+import re
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dashboards.app import HEADERS, make_app
+from tests.samples import add_sample, capture_listing, count, enrol_person, make_listing, portrait
+from tests.workers.test_steps import run_steps
+from vault.store import Connection
+from vault.store.access import make_link
+from vault.store.alerts import ask_delivery
+from workers.context import Context
+from workers.deliver import CONFIRM_LASTS
+
+
+@pytest.fixture
+def client(context: Context) -> Iterator[TestClient]:
+    with TestClient(make_app(context.settings), base_url="http://127.0.0.1:8600", follow_redirects=False) as made:
+        yield made
+
+
+def sign_in_operator(client: TestClient, conn: Connection) -> None:
+    token = make_link(conn, "operator", CONFIRM_LASTS, operator="olga")
+    assert client.get(f"/enter/{token}").status_code == 200
+    assert client.post(f"/enter/{token}").headers["location"] == "/security/alerts"
+
+
+def sign_in_subject(client: TestClient, conn: Connection, subject_id: UUID) -> None:
+    token = make_link(conn, "subject", CONFIRM_LASTS, subject_id=subject_id)
+    assert client.post(f"/me/enter/{token}").headers["location"] == "/me"
+
+
+def form_token(page: str) -> str:
+    found = re.search(r'name="form_token" value="([^"]+)"', page)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture
+def alert(context: Context) -> UUID:
+    """One alert, with a listing whose title is hostile."""
+    listing_id = make_listing(context.conn)
+    capture_listing(context, listing_id)
+    context.conn.execute(
+        "update listing_version set title = %s, description = %s",
+        ["<script>alert(1)</script> 5000张 =cmd()", "\u202e<img src=x onerror=alert(2)>"],
+    )
+    enrol_person(context, "astronaut")
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    run_steps(context)
+    (alert_id,) = context.conn.execute("select alert_id from alert").fetchone() or (None,)
+    assert isinstance(alert_id, UUID)
+    return alert_id
+
+
+# -- who may see what -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/security/alerts", f"/security/alerts/{uuid4()}", "/security/faces/1.png", "/me"])
+def test_a_visitor_who_is_not_signed_in_is_sent_to_the_start(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+def test_a_person_sees_no_operators_page_and_an_operator_no_persons(
+    client: TestClient, context: Context, alert: UUID
+) -> None:
+    (subject_id,) = context.conn.execute("select subject_id from subject").fetchone() or (None,)
+    assert isinstance(subject_id, UUID)
+    sign_in_subject(client, context.conn, subject_id)
+    for path in ("/security/alerts", f"/security/alerts/{alert}", "/security/faces/1.png"):
+        assert client.get(path).status_code == 403
+    client.cookies.clear()
+    sign_in_operator(client, context.conn)
+    assert client.get("/me").status_code == 403
+
+
+FORMS = {"/enter/{token}", "/leave", "/me/confirm/{token}", "/me/enter/{token}", "/me/withdraw"}
+
+
+def test_there_is_no_page_that_takes_a_picture(client: TestClient) -> None:
+    """No search oracle: nothing in the application accepts an upload."""
+    app = client.app
+    for route in app.routes:  # type: ignore[attr-defined]
+        if "POST" in (getattr(route, "methods", None) or ()):
+            assert route.path in (
+                "/enter/{token}",
+                "/leave",
+                "/me/confirm/{token}",
+                "/me/enter/{token}",
+                "/me/withdraw",
+            )
+        assert "PUT" not in (getattr(route, "methods", None) or ())
+    for path in ("/docs", "/redoc", "/openapi.json", "/search", "/metrics"):
+        assert client.get(path).status_code == 404
+
+
+def test_a_link_works_once_and_only_for_its_purpose(client: TestClient, context: Context) -> None:
+    subject_id = enrol_person(context, "astronaut", confirmed=False)
+    token = make_link(context.conn, "confirm", CONFIRM_LASTS, subject_id=subject_id)
+    assert client.post(f"/enter/{token}").status_code == 410
+    assert client.post(f"/me/enter/{token}").status_code == 410
+    for _ in range(3):
+        assert client.get(f"/me/confirm/{token}").status_code == 200  # a mail scanner spends nothing
+    assert client.post(f"/me/confirm/{token}").status_code == 303
+    assert client.post(f"/me/confirm/{token}").status_code == 410
+    assert client.post("/me/confirm/guess").status_code == 410
+    old = make_link(context.conn, "subject", CONFIRM_LASTS, subject_id=subject_id)
+    context.conn.execute("update link set expires_at = now() - interval '1 second'")
+    assert client.post(f"/me/enter/{old}").status_code == 410
+
+
+def test_tokens_are_kept_as_digests_only(client: TestClient, context: Context) -> None:
+    sign_in_operator(client, context.conn)
+    cookie = client.cookies["facewarden_session"]
+    assert count(context.conn, "select count(*) from session where token_sha256 = %s", cookie) == 0
+    assert count(context.conn, "select count(*) from session") == 1
+
+
+def test_a_form_from_elsewhere_is_refused(client: TestClient, context: Context) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    sign_in_subject(client, context.conn, subject_id)
+    token = form_token(client.get("/me").text)
+    other = {"form_token": token, "sure": "yes"}
+    assert client.post("/me/withdraw", data={"form_token": "guess", "sure": "yes"}).status_code == 403
+    assert client.post("/me/withdraw", data=other, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert client.post("/leave", data=other, headers={"Origin": "null"}).status_code == 403
+    assert count(context.conn, "select count(*) from consent where withdrawn_at is not null") == 0
+
+
+def test_signing_out_ends_the_session(client: TestClient, context: Context) -> None:
+    sign_in_operator(client, context.conn)
+    token = form_token(client.get("/security/alerts").text)
+    assert client.post("/leave", data={"form_token": token}).status_code == 303
+    assert client.get("/security/alerts").status_code == 303
+    assert count(context.conn, "select count(*) from session") == 0
+
+
+def test_the_cookie_cannot_be_read_by_a_script_and_goes_nowhere_else(client: TestClient, context: Context) -> None:
+    token = make_link(context.conn, "operator", CONFIRM_LASTS, operator="olga")
+    cookie = client.post(f"/enter/{token}").headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+
+
+# -- what the pages show ----------------------------------------------------------------------------------------------
+
+
+def test_every_answer_carries_the_headers(client: TestClient) -> None:
+    for path in ("/", "/health", "/nowhere", "/static/facewarden.css", "/security/alerts"):
+        headers = client.get(path).headers
+        for name, value in HEADERS.items():
+            if name != "Cache-Control":
+                assert headers[name] == value, (path, name)
+    policy = HEADERS["Content-Security-Policy"]
+    assert "script-src" not in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_every_asset_is_our_own(client: TestClient, context: Context, alert: UUID) -> None:
+    sign_in_operator(client, context.conn)
+    for path in ("/", "/security/alerts", f"/security/alerts/{alert}"):
+        page = client.get(path).text
+        for link in re.findall(r'(?:src|href|action)="([^"]+)"', page):
+            assert link.startswith(("/", "#", "?")), link
+            if link.startswith("/static/"):
+                assert client.get(link).status_code == 200
+
+
+def test_the_alert_page_shows_the_listing_escaped_and_the_face_blurred(
+    client: TestClient, context: Context, alert: UUID
+) -> None:
+    sign_in_operator(client, context.conn)
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "<script>" not in page
+    assert "onerror=alert(2)&gt;" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; 5000张 =cmd()" in page
+    assert "astronaut" not in page
+    assert "strong" in page
+    (picture,) = re.findall(r'src="(/security/faces/\d+\.png)"', page)
+    answer = client.get(picture)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    with context.box.batch() as child:
+        pixels = child.open_picture(answer.content).pixels
+    assert context.engine.find_faces(pixels) == []
+
+
+def test_a_look_at_an_alert_is_logged(client: TestClient, context: Context, alert: UUID) -> None:
+    sign_in_operator(client, context.conn)
+    client.get(f"/security/alerts/{alert}")
+    (entry,) = context.conn.execute("select entry from ledger where about = %s", [str(alert)]).fetchone() or ("",)
+    assert '"kind":"view"' in entry
+    assert '"operator":"olga"' in entry
+
+
+def test_only_faces_of_alerts_can_be_asked_for(client: TestClient, context: Context, alert: UUID) -> None:
+    add_sample(context, make_listing(context.conn, "other"), portrait("t1-4"))
+    run_steps(context)
+    sign_in_operator(client, context.conn)
+    stranger = count(context.conn, "select face_id from face where outcome = 'unmatched'")
+    for face_id in (stranger, 0, -1, 10**6, 2**63, 10**30, "x", "1/../2"):
+        assert client.get(f"/security/faces/{face_id}.png").status_code in (404, 422), face_id
+
+
+@pytest.mark.parametrize("path", ["/security/alerts/nonsense", "/security/alerts?page=0", "/security/alerts?page=x",
+                                  "/security/alerts?page=1e9", f"/security/alerts/{uuid4()}"])  # fmt: skip
+def test_a_senseless_address_gets_a_4xx_and_no_traceback(client: TestClient, context: Context, path: str) -> None:
+    sign_in_operator(client, context.conn)
+    answer = client.get(path)
+    assert 400 <= answer.status_code < 500
+    assert "Traceback" not in answer.text
+
+
+def test_a_host_that_is_not_ours_is_not_answered(client: TestClient) -> None:
+    assert client.get("/", headers={"Host": "rebound.evil.example"}).status_code == 400
+
+
+def test_the_list_has_pages(client: TestClient, context: Context, alert: UUID) -> None:
+    for number in range(60):
+        make_listing(context.conn, f"source-{number}")
+    context.conn.execute(
+        """insert into alert (alert_id, subject_id, dataset_id, band)
+           select gen_random_uuid(), subject_id, dataset_id, 'possible' from subject, dataset on conflict do nothing"""
+    )
+    sign_in_operator(client, context.conn)
+    first, second = client.get("/security/alerts").text, client.get("/security/alerts?page=2").text
+    assert "Page 1 of 2" in first
+    assert 'href="?page=2"' in first
+    assert first.count("<tr>") + second.count("<tr>") == 61 + 2
+
+
+# -- the person's page ------------------------------------------------------------------------------------------------
+
+
+def test_a_person_confirms_sees_their_status_and_withdraws(client: TestClient, context: Context) -> None:
+    conn = context.conn
+    subject_id = enrol_person(context, "astronaut", confirmed=False)
+    listing_id = make_listing(conn)
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    run_steps(context)
+    assert count(conn, "select count(*) from match") == 0, "nothing is searched before the confirmation"
+    token = make_link(conn, "confirm", CONFIRM_LASTS, subject_id=subject_id)
+    assert client.post(f"/me/confirm/{token}").status_code == 303
+    page = client.get("/me").text
+    assert "confirmed on" in page
+    assert "nothing" in page
+    add_sample(context, listing_id, portrait("astronaut", 50))
+    run_steps(context)
+    page = client.get("/me").text
+    assert "1 dataset with a face that may be yours" in page
+    for secret in ("test-source", "5000", "score", "0."):
+        assert secret not in page.split("<main")[1]
+    data = {"form_token": form_token(page), "sure": ""}
+    assert client.post("/me/withdraw", data=data).status_code == 303
+    assert client.post("/me/withdraw", data={**data, "sure": "yes"}).status_code == 200
+    add_sample(context, listing_id, portrait("astronaut", 40))
+    run_steps(context)
+    assert count(conn, "select count(*) from match") == 0
+    assert client.get("/me").status_code == 303, "the session ended with the erasure"
+
+
+def test_a_photo_that_will_not_do_is_told_to_the_person_only(client: TestClient, context: Context) -> None:
+    from cli.commands.enrol import enrol
+    from tests.samples import png
+
+    enrol(context.conn, context.keys, context.settings, "x@test.example", png(100, 100), recorded_by="test")
+    run_steps(context)
+    (subject_id,) = context.conn.execute("select subject_id from subject").fetchone() or (None,)
+    assert isinstance(subject_id, UUID)
+    sign_in_subject(client, context.conn, subject_id)
+    assert "No face could be found in your picture" in client.get("/me").text
+
+
+# -- when servers are gone --------------------------------------------------------------------------------------------
+
+
+def test_health_says_degraded_without_redis_and_503_without_the_database(context: Context) -> None:
+    no_redis = context.settings.replace("servers", redis_url="redis+socket:///nowhere.sock?virtual_host=0")
+    with TestClient(make_app(no_redis), base_url="http://127.0.0.1:8600") as client:
+        answer = client.get("/health")
+        assert (answer.status_code, answer.json()["state"]) == (200, "degraded")
+        assert client.get("/").status_code == 200
+    no_database = context.settings.replace("servers", database_url="postgresql://x@/x?host=/nowhere")
+    with TestClient(make_app(no_database), base_url="http://127.0.0.1:8600") as client:
+        assert client.get("/health").status_code == 503
+        client.cookies.set("facewarden_session", "x")
+        answer = client.get("/security/alerts")
+        assert answer.status_code == 503
+        assert "Nothing is lost" in answer.text
+        assert answer.headers["retry-after"] == "5"
+
+
+def test_withdrawal_is_kept_even_when_redis_is_gone(context: Context) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    ask_delivery(context.conn, subject_id, "confirmation")
+    gone = context.settings.replace("servers", redis_url="redis+socket:///nowhere.sock?virtual_host=0")
+    with TestClient(make_app(gone), base_url="http://127.0.0.1:8600", follow_redirects=False) as client:
+        sign_in_subject(client, context.conn, subject_id)
+        data = {"form_token": form_token(client.get("/me").text), "sure": "yes"}
+        assert client.post("/me/withdraw", data=data).status_code == 200
+    assert count(context.conn, "select count(*) from erasure") == 1

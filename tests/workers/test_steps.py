@@ -1,0 +1,516 @@
+"""The steps on real rows: refusals, retries, groups, lost consents, withdrawal to the last byte."""
+
+import email
+import email.policy
+import io
+import os
+import re
+import signal
+import zipfile
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from cli.demo.people import HTML_AS_JPG, open_t1, save_jpeg
+from evidence.verify import check_bundle
+from matcher.gallery import Gallery
+from tests.samples import (
+    ENROLLED,
+    STRANGERS,
+    add_sample,
+    capture_listing,
+    count,
+    enrol_person,
+    make_listing,
+    png,
+    portrait,
+)
+from vault.box import Child
+from vault.errors import InputRefused
+from vault.keys import decrypt
+from vault.records import PageKind
+from vault.steps import Step
+from vault.store import Connection
+from vault.store.bundles import ask_bundle
+from vault.store.ledger import verify_ledger
+from vault.store.subjects import confirm_consent, withdraw_consent
+from vault.store.work import MOST_ATTEMPTS
+from workers.app import STEPS, take_turn
+from workers.context import Context
+from workers.deliver import deliver
+from workers.embed_samples import embed_samples
+from workers.erase_subjects import erase_subjects
+from workers.match_faces import match_faces
+from workers.open_archives import open_archives
+from workers.seal_bundles import seal_bundles
+
+
+def run_steps(context: Context) -> None:
+    """Every step until nothing is left."""
+    while sum(take_turn(context, step) for step in Step):
+        pass
+
+
+def ends(conn: Connection) -> dict[str, str | None]:
+    rows = conn.execute("select sha256, state || coalesce(':' || error_code, '') from sample").fetchall()
+    return dict(rows)
+
+
+def test_file_function_and_task_of_a_step_bear_one_name() -> None:
+    import importlib
+
+    assert set(STEPS) == set(Step)
+    for step, function in STEPS.items():
+        assert function.__name__ == step.value
+        assert getattr(importlib.import_module(f"workers.{step.value}"), step.value) is function
+
+
+# -- samples to faces -------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_good_and_hostile_samples_ends_each_in_its_own_way(context: Context) -> None:
+    listing_id = make_listing(context.conn)
+    group = add_sample(context, listing_id, save_jpeg(open_t1(), 90))
+    empty = add_sample(context, listing_id, png(64, 64))
+    html = add_sample(context, listing_id, HTML_AS_JPG)
+    cut = add_sample(context, listing_id, portrait("astronaut")[:2000])
+    assert embed_samples(context) == 4
+    assert ends(context.conn) == {
+        group: "done",
+        empty: "done",
+        html: "quarantined:format_not_allowed",
+        cut: "quarantined:image_truncated",
+    }
+    assert count(context.conn, "select count(*) from face where state = 'ready' and template is not null") == 6
+    assert count(context.conn, "select count(*) from blob") == 1, "what shows nobody is not kept"
+
+
+def test_a_decoder_that_dies_costs_one_attempt_and_the_batch_goes_on(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing_id = make_listing(context.conn)
+    victim = add_sample(context, listing_id, portrait("astronaut"))
+    other = add_sample(context, listing_id, portrait("t1-1"))
+    original = Child.open_picture
+    killed: list[int] = []
+
+    def kill_first(self: Child, data: bytes, *rest: int) -> object:
+        if not killed:
+            original(self, data, *rest)
+            killed.append(self.pid)
+            os.kill(self.pid, signal.SIGKILL)
+        return original(self, data, *rest)
+
+    monkeypatch.setattr(Child, "open_picture", kill_first)
+    assert embed_samples(context) == 2
+    assert ends(context.conn) == {victim: "ready:decoder_died", other: "done"}
+    assert count(context.conn, "select attempts from sample where sha256 = %s", victim) == 1
+    context.conn.execute("update sample set not_before = null")
+    assert embed_samples(context) == 1
+    assert ends(context.conn)[victim] == "done"
+
+
+def test_a_poison_sample_is_quarantined_after_five_attempts_with_its_reason(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = add_sample(context, make_listing(context.conn), portrait("astronaut"))
+
+    def die(self: Child, data: bytes, *rest: int) -> object:
+        raise InputRefused("decoder_memory")
+
+    monkeypatch.setattr(Child, "open_picture", die)
+    for _ in range(MOST_ATTEMPTS):
+        assert embed_samples(context) == 1
+        context.conn.execute("update sample set not_before = null")
+    assert embed_samples(context) == 0
+    assert ends(context.conn) == {digest: "quarantined:decoder_memory"}
+
+
+def test_a_step_that_fails_gives_its_rows_back_at_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_sample(context, make_listing(context.conn), portrait("astronaut"))
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr("workers.embed_samples.save_faces", fail)
+    assert take_turn(context, Step.EMBED_SAMPLES) == 0
+    row = context.conn.execute("select state, attempts, error_code from sample").fetchone()
+    assert row == ("ready", 1, "step_failed")
+    monkeypatch.undo()
+    context.conn.execute("update sample set not_before = null")
+    assert take_turn(context, Step.EMBED_SAMPLES) == 1
+
+
+def test_a_database_that_goes_away_in_mid_batch_leaves_nothing_half_written(context: Context) -> None:
+    add_sample(context, make_listing(context.conn), portrait("astronaut"))
+    original = context.engine.find_faces
+
+    def cut_off(pixels: object) -> object:
+        context.conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid = pg_backend_pid()")
+        return original(pixels)  # type: ignore[arg-type]
+
+    context.engine.find_faces = cut_off  # type: ignore[method-assign, assignment]
+    try:
+        assert take_turn(context, Step.EMBED_SAMPLES) == 0
+    finally:
+        context.engine.find_faces = original  # type: ignore[method-assign]
+    assert count(context.conn, "select count(*) from face") == 0
+    context.conn.execute("update sample set not_before = null")
+    assert take_turn(context, Step.EMBED_SAMPLES) == 1
+    assert count(context.conn, "select count(*) from face") == 1
+
+
+# -- archives ---------------------------------------------------------------------------------------------------------
+
+
+def pack(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return out.getvalue()
+
+
+def test_an_archives_pictures_become_samples_and_the_archive_is_dropped(context: Context) -> None:
+    archive = pack(
+        {
+            "a.jpg": portrait("astronaut"),
+            "../b.jpg": portrait("t1-1"),
+            "c.txt": b"text",
+            "again.jpg": portrait("astronaut"),
+            "inner.zip": pack({"x": b"x"}),
+        }
+    )
+    digest = add_sample(context, make_listing(context.conn), archive, PageKind.ARCHIVE)
+    assert open_archives(context) == 1
+    rows = context.conn.execute(
+        "select member, state, error_code, notice from sample where archive_id is not null order by member"
+    ).fetchall()
+    assert rows == [
+        (0, "ready", None, None),
+        (1, "ready", None, "archive_name_unsafe"),
+        (2, "ready", None, None),
+        (4, "quarantined", "archive_nested", None),
+    ]
+    assert ends(context.conn)[digest] == "done"
+    assert count(context.conn, "select count(*) from blob where sha256 = %s", digest) == 0
+
+
+def test_an_archive_that_was_interrupted_is_begun_again_without_doubles(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.open_archives.PORTION", 3)
+    members = {f"{number}.png": png(32, 32, "RGB", (number, 0, 0)) for number in range(10)}
+    add_sample(context, make_listing(context.conn), pack(members), PageKind.ARCHIVE)
+    original = Child.open_archive
+
+    def stop_half_way(self: Child, *args: object) -> object:
+        for number, member in enumerate(original(self, *args)):  # type: ignore[arg-type]
+            if number == 7:
+                raise RuntimeError("killed")
+            yield member
+
+    monkeypatch.setattr(Child, "open_archive", stop_half_way)
+    assert take_turn(context, Step.OPEN_ARCHIVES) == 0
+    assert count(context.conn, "select count(*) from sample where archive_id is not null") == 6
+    monkeypatch.setattr(Child, "open_archive", original)
+    context.conn.execute("update sample set not_before = null")
+    assert take_turn(context, Step.OPEN_ARCHIVES) == 1
+    assert count(context.conn, "select count(*) from sample where archive_id is not null") == 10
+    files = [path for path in context.blobs.rglob("*") if path.is_file()]
+    assert len(files) == count(context.conn, "select count(*) from blob"), "no file without a row"
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"Rar!\x1a\x07\x01\x00", "archive_unsupported"),
+                                               (pack({"a": b"a"})[:-8], "archive_corrupt")])  # fmt: skip
+def test_a_hostile_archive_ends_in_its_code_and_is_dropped(context: Context, content: bytes, code: str) -> None:
+    digest = add_sample(context, make_listing(context.conn), content, PageKind.ARCHIVE)
+    open_archives(context)
+    assert ends(context.conn) == {digest: f"quarantined:{code}"}
+    assert count(context.conn, "select count(*) from blob") == 0
+
+
+def test_a_listed_picture_in_an_archive_is_never_stored_and_stops_the_source(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    from vault.gate import HashGate
+
+    bad = png(40, 40)
+    md5 = hashlib.md5(bad, usedforsecurity=False).hexdigest()
+    context.__dict__["gate"] = HashGate(digests=frozenset({md5}))
+    add_sample(context, make_listing(context.conn), pack({"bad.png": bad, "b.png": png(41, 41)}), PageKind.ARCHIVE)
+    open_archives(context)
+    digest = hashlib.sha256(bad).hexdigest()
+    assert ends(context.conn)[digest] == "quarantined:hash_listed"
+    assert count(context.conn, "select count(*) from blob where sha256 = %s", digest) == 0
+    assert context.conn.execute("select state from source").fetchone() == ("paused",)
+    assert digest in (context.settings.home / f"reports/{digest}.txt").read_text()
+    assert (
+        count(context.conn, "select count(*) from ledger where about = %s and entry like '%%hash_listed%%'", digest)
+        == 1
+    )
+
+
+# -- faces to alerts --------------------------------------------------------------------------------------------------
+
+
+def test_one_alert_a_person_and_dataset_however_often_the_face_is_there(context: Context) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    first, second = make_listing(context.conn, "one"), make_listing(context.conn, "two")
+    for quality in (40, 60, 80):
+        add_sample(context, first, portrait("astronaut", quality))
+    add_sample(context, second, portrait("astronaut", 50))
+    add_sample(context, second, portrait(STRANGERS[0].name))
+    run_steps(context)
+    conn = context.conn
+    assert count(conn, "select count(*) from alert") == 2
+    assert count(conn, "select count(*) from match where subject_id = %s and alert_id is not null", subject_id) == 4
+    assert count(conn, "select count(*) from delivery where kind = 'alert' and state = 'done'") == 2
+    assert count(conn, "select count(*) from face where outcome = 'unmatched' and template is null") == 1
+    add_sample(context, first, portrait("astronaut", 90))
+    run_steps(context)
+    assert count(conn, "select count(*) from alert") == 2
+    assert count(conn, "select count(*) from delivery where kind = 'alert'") == 2, "nobody is told twice"
+
+
+def test_a_match_row_says_what_it_was_compared_with(context: Context) -> None:
+    enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
+    run_steps(context)
+    row = context.conn.execute(
+        "select score, cut, band, pack, calibration_id in (select calibration_id from calibration) from match"
+    ).fetchone()
+    assert row is not None
+    score, cut, band, pack_name, calibrated = row
+    assert score > 0.8 > cut > 0.3
+    assert (band, pack_name, calibrated) == ("strong", "opencv-zoo", True)
+
+
+def test_a_consent_that_ends_between_search_and_write_leaves_no_match(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
+    embed_samples(context)
+    original = Gallery.search
+    withdrawn: list[bool] = []
+
+    def withdraw_after(self: Gallery, *args: object) -> object:
+        found = original(self, *args)  # type: ignore[arg-type]
+        if not withdrawn:
+            withdrawn.append(withdraw_consent(context.conn, subject_id))
+        return found
+
+    monkeypatch.setattr(Gallery, "search", withdraw_after)
+    assert match_faces(context) == 1
+    conn = context.conn
+    assert count(conn, "select count(*) from match") == 0
+    assert count(conn, "select count(*) from alert") == 0
+    assert conn.execute("select outcome, state from face").fetchone() == ("unmatched", "done")
+
+
+def test_a_hub_is_held_for_review_and_nobody_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One face above the cut for three people: forced here by a cut that every pair reaches."""
+    for person in ENROLLED[:3]:
+        enrol_person(context, person.name)
+    add_sample(context, make_listing(context.conn), portrait(STRANGERS[0].name))
+    embed_samples(context)
+    cut = context.cut()
+    from dataclasses import replace
+
+    monkeypatch.setattr(Context, "cut", lambda self: replace(cut, score=-0.9))
+    match_faces(context)
+    conn = context.conn
+    assert count(conn, "select count(*) from match where held = 'hub_suspect' and alert_id is null") == 3
+    assert count(conn, "select count(*) from alert") == 0
+    assert conn.execute("select outcome from face").fetchone() == ("held",)
+
+
+# -- the outbox -------------------------------------------------------------------------------------------------------
+
+
+def messages(context: Context) -> list[email.message.EmailMessage]:
+    paths = sorted(context.settings.mail_folder.glob("*.eml"))
+    return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
+
+
+def body(message: email.message.EmailMessage) -> str:
+    part = message.get_body()
+    assert part is not None
+    return str(part.get_content())
+
+
+def test_an_alert_shows_no_picture_no_marketplace_and_no_score(context: Context) -> None:
+    enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn, "bad-market"), portrait("astronaut", 60))
+    run_steps(context)
+    (alert,) = (message for message in messages(context) if "something you should see" in str(message["Subject"]))
+    assert not alert.is_multipart()
+    text = body(alert)
+    for secret in ("bad-market", "5000", "http://bad", "score", "strong", "img"):
+        assert secret not in text
+    assert re.search(r"/me/enter/[\w-]{40,}", text)
+    assert alert["To"] == "astronaut@test.example"
+
+
+def test_sending_again_changes_nothing(context: Context) -> None:
+    enrol_person(context, "astronaut", confirmed=False)
+    deliver(context)
+    (first,) = context.settings.mail_folder.iterdir()
+    context.conn.execute("update delivery set state = 'ready', attempts = 0")
+    deliver(context)
+    (second,) = context.settings.mail_folder.iterdir()
+    assert first == second
+    assert messages(context)[0]["Message-ID"].strip("<>").split("@")[0] == second.stem
+
+
+def test_nothing_leaves_for_somebody_who_has_withdrawn(context: Context) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
+    deliver(context)
+    sent = len(messages(context))
+    embed_samples(context)
+    match_faces(context)
+    withdraw_consent(context.conn, subject_id)
+    deliver(context)
+    assert len(messages(context)) == sent
+    row = context.conn.execute("select state, error_code from delivery where kind = 'alert'").fetchone()
+    assert row == ("quarantined", "subject_unknown")
+
+
+def test_a_mail_folder_that_cannot_be_written_is_tried_again(context: Context) -> None:
+    enrol_person(context, "astronaut", confirmed=False)
+    context.settings.mail_folder.write_text("a file where the folder should be")
+    deliver(context)
+    row = context.conn.execute("select state, error_code, attempts from delivery").fetchone()
+    assert row == ("ready", "mail_folder", 1)
+    context.settings.mail_folder.unlink()
+    context.conn.execute("update delivery set not_before = null")
+    deliver(context)
+    assert len(messages(context)) == 1
+
+
+# -- leaving ----------------------------------------------------------------------------------------------------------
+
+
+def test_withdrawal_erases_everything_and_ends_with_a_signed_receipt(context: Context) -> None:
+    conn, home = context.conn, context.settings.home
+    stays, leaves = enrol_person(context, "t1-1"), enrol_person(context, "astronaut")
+    listing_id = make_listing(conn)
+    own = add_sample(context, listing_id, portrait("astronaut", 60))
+    shared = add_sample(context, listing_id, portrait("t1-1", 60))
+    capture_listing(context, listing_id)
+    run_steps(context)
+    (alert_id,) = conn.execute("select alert_id from alert where subject_id = %s", [leaves]).fetchone() or (None,)
+    ask_bundle(conn, alert_id, "test")
+    run_steps(context)
+    (bundle,) = (home / "bundles").iterdir()
+    vectors = {each: open_template(context, each) for each in (stays, leaves)}
+    withdraw_consent(conn, leaves)
+    run_steps(context)
+    assert conn.execute("select state from subject where subject_id = %s", [leaves]).fetchone() == ("erased",)
+    for table in ("match", "alert", "template"):
+        assert count(conn, f"select count(*) from {table} where subject_id = %s", leaves) == 0
+        assert count(conn, f"select count(*) from {table} where subject_id = %s", stays) == 1
+    assert count(conn, "select count(*) from blob where sha256 = %s", own) == 0
+    assert count(conn, "select count(*) from blob where sha256 = %s", shared) == 1
+    assert not bundle.exists()
+    index = b"".join(path.read_bytes() for path in (home / "index").iterdir())
+    assert vectors[leaves] not in index
+    row = conn.execute(
+        "select address_digest, address_sealed, wrapped from subject join key using (key_id) where subject_id = %s",
+        [leaves],
+    ).fetchone()
+    assert row == (None, None, None)
+    (receipt,) = (message for message in messages(context) if "erased" in str(message["Subject"]))
+    line, signature = (each for each in body(receipt).splitlines() if re.fullmatch(r"\{.*\}|[0-9a-f]{128}", each))
+    assert context.keys.verify(line.encode(), bytes.fromhex(signature))
+    assert '"matches":1' in line
+    assert "astronaut" not in line
+    assert verify_ledger(conn, context.keys) == []
+    assert take_turn(context, Step.ERASE_SUBJECTS) == 0
+
+
+def open_template(context: Context, subject_id: UUID) -> bytes:
+    row = context.conn.execute(
+        "select template_id, sealed, wrapped, key_id from template join subject using (subject_id) join key "
+        "using (key_id) where subject_id = %s",
+        [subject_id],
+    ).fetchone()
+    assert row is not None
+    return decrypt(context.keys.unwrap_key(row[2], str(row[3])), row[1], b"template:%d" % row[0])
+
+
+def test_somebody_who_withdrew_can_enrol_again(context: Context) -> None:
+    first = enrol_person(context, "astronaut")
+    withdraw_consent(context.conn, first)
+    run_steps(context)
+    second = enrol_person(context, "astronaut")
+    assert second != first
+    assert context.gallery.refresh(context.conn)
+    assert context.gallery.template_count == 1
+
+
+def test_an_erasure_that_is_interrupted_is_finished(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    withdraw_consent(context.conn, subject_id)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("workers.erase_subjects.save_receipt", fail)
+    assert take_turn(context, Step.ERASE_SUBJECTS) == 0
+    assert count(context.conn, "select count(*) from template") == 1, "all of it or nothing"
+    monkeypatch.undo()
+    context.conn.execute("update erasure set not_before = null")
+    assert erase_subjects(context) == 1
+    assert count(context.conn, "select count(*) from template") == 0
+
+
+@pytest.mark.parametrize(
+    ("photo", "code"),
+    [(save_jpeg(open_t1(), 90), "several_faces"), (png(200, 200), "no_face"), (HTML_AS_JPG, "format_not_allowed")],
+)
+def test_an_enrolment_photo_that_will_not_do_is_refused_with_its_reason(
+    context: Context, photo: bytes, code: str
+) -> None:
+    from cli.commands.enrol import enrol
+    from workers.make_templates import make_templates
+
+    enrol(context.conn, context.keys, context.settings, "x@test.example", photo, recorded_by="test")
+    assert make_templates(context) == 1
+    assert context.conn.execute("select state, error_code from template").fetchone() == ("quarantined", code)
+    (subject_id,) = context.conn.execute("select subject_id from subject").fetchone() or (None,)
+    confirm_consent(context.conn, subject_id)
+    context.gallery.refresh(context.conn)
+    assert context.gallery.template_count == 0
+
+
+# -- evidence ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_that_cannot_be_written_is_tried_again_and_leaves_no_part(context: Context) -> None:
+    enrol_person(context, "astronaut")
+    listing_id = make_listing(context.conn)
+    capture_listing(context, listing_id)
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    run_steps(context)
+    (alert_id,) = context.conn.execute("select alert_id from alert").fetchone() or (None,)
+    ask_bundle(context.conn, alert_id, "test")
+    (context.settings.home / "bundles").write_text("a file where the folder should be")
+    seal_bundles(context)
+    assert context.conn.execute("select state, error_code from bundle").fetchone() == ("ready", "disk")
+    (context.settings.home / "bundles").unlink()
+    context.conn.execute("update bundle set not_before = null")
+    seal_bundles(context)
+    (path,) = (context.settings.home / "bundles").iterdir()
+    report = check_bundle(path.read_bytes())
+    assert report.failed == []
+    assert len([what for _, what, _ in report.rows if what.startswith("capture of")]) == 2
+    names = zipfile.ZipFile(path).namelist()
+    assert "matches.json" in names
+    text = b"".join(zipfile.ZipFile(path).read(name) for name in names if name.endswith(".json"))
+    assert b"astronaut@" not in text, "the person appears as a keyed digest only"
