@@ -4,16 +4,19 @@ import os
 import shutil
 from typing import Any
 
+from playwright.async_api import TimeoutError as NotInTime
 from scrapy_playwright.page import PageMethod
 
 from crawler.cards import Card
 from crawler.proxy import GuardProcess
 from vault.errors import ServerError
+from vault.log import get_logger
 from vault.settings import Settings
 
 CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL = "apt-get install chromium"
 RENDER_MS = 30_000
+WAIT_MS = 15_000
 UNWANTED = {"image", "media", "font"}  # pictures are fetched by the frontier, one by one
 ARGUMENTS = [
     "--proxy-bypass-list=<-loopback>",  # Chromium would otherwise reach loopback without the proxy
@@ -23,6 +26,8 @@ ARGUMENTS = [
     "--no-first-run", "--no-pings", "--disable-gpu", "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]  # fmt: skip
+
+log = get_logger(__name__)
 
 
 def find_chromium(settings: Settings) -> str | None:
@@ -63,8 +68,16 @@ def is_unwanted(request: Any) -> bool:
 
 def page_meta(card: Card) -> dict[str, Any]:
     """The request meta that has a page rendered, and waited for."""
-    if card.read.wait_for:
-        wait = PageMethod("wait_for_selector", card.read.wait_for, state="attached", timeout=RENDER_MS)
-    else:
-        wait = PageMethod("wait_for_load_state", "networkidle", timeout=RENDER_MS)
-    return {"playwright": True, "playwright_page_methods": [wait]}
+    return {"playwright": True, "playwright_page_methods": [PageMethod(wait_for_content, card.read.wait_for)]}
+
+
+async def wait_for_content(page: Any, selector: str) -> None:
+    """Until the element is there (or, without one, the network is quiet). If it does not come the page is read as it
+    is: what stands there instead - a login, an error - is evidence as well."""
+    try:
+        if selector:
+            await page.wait_for_selector(selector, state="attached", timeout=WAIT_MS)
+        else:
+            await page.wait_for_load_state("networkidle", timeout=WAIT_MS)
+    except NotInTime as exc:
+        log.info("a page was read before it was what the card expects", error=type(exc).__name__)

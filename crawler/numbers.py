@@ -22,7 +22,7 @@ CURRENCIES = {"USDT": "USDT", "元": "CNY", "¥": "CNY", "￥": "CNY", "RMB": "C
               "US$": "USD", "$": "USD", "USD": "USD", "€": "EUR", "EUR": "EUR", "₽": "RUB", "RUB": "RUB", "₹": "INR",
               "INR": "INR", "£": "GBP", "GBP": "GBP"}  # fmt: skip
 MARK = "|".join(re.escape(mark) for mark in CURRENCIES)
-PRICE = re.compile(rf"(?:{MARK})\s*\d[\d.,]*|\d[\d.,]*\s*(?:{MARK})", re.IGNORECASE)
+PRICE = re.compile(rf"(?:{MARK})\s*\d[\d.,]*|\d[\d.,]*\s*(?:{MARK})(?!\s*\d)", re.IGNORECASE)
 NO_PRICE = re.compile(r"-\s*\d|\d\s*e\s*[+-]?\d", re.IGNORECASE)  # negative, or written with an exponent
 HIGHEST_PRICE = Decimal(10) ** 12
 
@@ -46,14 +46,14 @@ def read_number(match: re.Match[str]) -> int | None:
 
 
 def find_price(text: str) -> str:
-    """The part of a text that is a price with its currency, or nothing."""
-    found = PRICE.search(text)
-    return found[0].strip() if found else ""
+    """The part of a text that is a price with its currency; nothing if there is none, or more than one."""
+    found = {match[0].strip(" .,") for match in PRICE.finditer(text)}
+    return found.pop() if len(found) == 1 else ""
 
 
 def parse_price(text: str) -> tuple[Decimal | None, str | None]:
     """(amount, ISO 4217 currency) of a price; None where the text does not say."""
-    amount = Price.fromstring(text).amount
+    amount = Price.fromstring(text).amount if re.search(r"\d", text) else None  # "free sample" is no price of 0
     if amount is None or NO_PRICE.search(text) or not 0 <= amount <= HIGHEST_PRICE:
         amount = None
     currency = next((code for mark, code in CURRENCIES.items() if mark in text.upper()), None)

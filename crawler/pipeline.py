@@ -214,6 +214,8 @@ class Keeper:
             return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
         if not self._allows(target):
             return Prepared(fetched=fetched, failure=("redirect_refused", target, True))
+        if canonical_url(target) == canonical_url(fetched.page.url):
+            return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
         return Prepared(fetched=fetched, redirect=target)
 
     def _prepare_page(self, fetched: Fetched) -> Prepared:

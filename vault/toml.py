@@ -62,8 +62,10 @@ def build_record(cls: type[T], table: Mapping[str, Any], text: str = "", path: t
     try:
         return cls(**values)
     except ValueError as exc:  # a record's own __post_init__ check: "field: what is wrong"
-        name, _, message = str(exc).rpartition(": ")
-        raise Misfit(message, field=dotted(path, name), line=find_line(text, path, name)) from exc
+        name, _, message = str(exc).partition(": ")
+        if name not in fields:
+            name, message = "", str(exc)
+        raise Misfit(message, field=dotted(path, name), line=find_line(text, path, name or None)) from exc
 
 
 def convert_value(kind: Any, value: Any, text: str, path: tuple[str, ...]) -> Any:

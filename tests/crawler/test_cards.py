@@ -1,0 +1,95 @@
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from crawler.cards import parse_card, read_card
+from vault.errors import CardError
+
+TODAY = dt.date(2026, 11, 1)
+GOOD = """\
+name = "shop-1"
+kind = "shop"
+
+[why]
+purpose = "Watch a market that sells face datasets"
+legal_basis = "Legitimate interest, see record 7"
+valid_until = 2027-01-31
+
+[where]
+hosts = ["shop.example", "*.cdn.example", "alt.example:8080"]
+start = ["https://shop.example/list"]
+
+[read]
+listing = "article"
+title = "h1::text"
+"""
+
+
+def test_a_card_with_only_what_is_needed_is_enough() -> None:
+    card = parse_card(GOOD, "card.toml", TODAY)
+    assert card.keep.policy == "ephemeral"
+    assert card.why.robots == "obey"
+    assert card.pace.delay > 0
+
+
+WRONG = [
+    ('name = "shop-1"', 'name = "Shop 1"', "name", "small letters", 1),
+    ('kind = "shop"', 'kind = "bazaar"', "kind", "'shop', 'forum'", 2),
+    ('kind = "shop"', "", "kind", "missing field", None),
+    ("purpose = ", "porpoise = ", "why.porpoise", "did you mean 'purpose'", 5),
+    ('"Watch a market that sells face datasets"', '"x"', "why.purpose", "must say something", 5),
+    ("valid_until = 2027-01-31", "", "why.valid_until", "missing field", None),
+    ("2027-01-31", '"2027-01-31"', "why.valid_until", "date", 7),
+    ("[read]", "[why2]\nx = 1\n[read]", "why2", "unknown field", 13),
+    ("2027-01-31", '2027-01-31\nrobots = "ignore"', "why.robots_reason", "needs a reason", None),
+    ('"shop.example", ', '"http://shop.example", ', "where.hosts", "not a host", 10),
+    ('"*.cdn.example"', '"*"', "where.hosts", "not a host", 10),
+    ('"https://shop.example/list"', '"file:///etc/passwd"', "where.start", "scheme", 11),
+    ('start = ["https://shop.example/list"]', "start = []", "where.start", "at least one", 11),
+    ('start = ["https://shop.example/list"]', 'start = "https://shop.example/"', "where.start", "a list", 11),
+    ("[read]", 'proxy = "http://p.example:1"\n[read]', "where.proxy", "socks5h", None),
+    ('"h1::text"', '"h1["', "read.title", "no CSS selector", 15),
+    ('title = "h1::text"', "", "read.title", "missing field", None),
+    ("[read]", '[keep]\npolicy = "retro"\n[read]', "keep.days", "retro needs", None),
+    ("[read]", '[keep]\npolicy = "forever"\n[read]', "keep.policy", "'ephemeral', 'retro'", 14),
+    ("[read]", "[keep]\npolicy = 'retro'\ndays = 2000\n[read]", "keep.days", "1095", 15),
+    ("[read]", "[budget]\npages = 0\n[read]", "budget.pages", "1 or more", 14),
+    ("[read]", "[pace]\nconcurrency = 1000\n[read]", "pace.concurrency", "1 to 64", 14),
+    ("[read]", "[read", "", "not valid TOML", 13),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "field", "words", "line"), WRONG)
+def test_a_wrong_card_names_line_field_and_mend(old: str, new: str, field: str, words: str, line: int | None) -> None:
+    assert old in GOOD
+    with pytest.raises(CardError) as caught:
+        parse_card(GOOD.replace(old, new, 1), "card.toml", TODAY)
+    shown = f"{caught.value.message} {caught.value.mend}"
+    assert caught.value.stable_code == "card_invalid"
+    assert field in shown
+    assert words in shown
+    if line is not None:
+        assert f"card.toml:{line}:" in shown, shown
+
+
+def test_an_expired_card_is_refused_from_the_next_day_on() -> None:
+    parse_card(GOOD, "card.toml", dt.date(2027, 1, 31))
+    with pytest.raises(CardError) as caught:
+        parse_card(GOOD, "card.toml", dt.date(2027, 2, 1))
+    assert caught.value.stable_code == "card_expired"
+
+
+def test_a_card_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CardError) as caught:
+        read_card(tmp_path / "none.toml", TODAY)
+    assert caught.value.stable_code == "card_missing"
+    (tmp_path / "latin.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(CardError):
+        read_card(tmp_path / "latin.toml", TODAY)
+
+
+def test_no_card_opens_loopback_by_itself() -> None:
+    """A card may name 127.0.0.1, but only --lab on the command line lets the guard dial it (see test_egress)."""
+    card = parse_card(GOOD.replace("shop.example", "127.0.0.1:8601"), "card.toml", TODAY)
+    assert not any("lab" in name for name in card.where.__dataclass_fields__)

@@ -1,0 +1,111 @@
+"""A page test is a folder: saved pages and `expected.json`. Every source passes the same contract."""
+
+import datetime as dt
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from crawler.cards import Card, parse_card
+from crawler.pages import canonical_url, parse_page
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(__file__).with_name("sources")
+SOURCES = sorted(path.name for path in FOLDER.iterdir())
+
+
+def open_card(name: str) -> Card:
+    text = (ROOT / "crawler/sources" / name / "card.toml").read_text(encoding="utf-8")
+    return parse_card(text.replace("PORT", "8601"), name, dt.date(2026, 11, 1))
+
+
+def test_every_source_has_its_saved_pages() -> None:
+    assert sorted(path.name for path in (ROOT / "crawler/sources").iterdir() if path.is_dir()) == SOURCES
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_saved_page_gives_what_is_expected(name: str) -> None:
+    card = open_card(name)
+    expected: dict[str, Any] = json.loads((FOLDER / name / "expected.json").read_text(encoding="utf-8"))
+    assert sorted(expected) == sorted(path.name for path in (FOLDER / name).glob("*.html"))
+    for page, wanted in expected.items():
+        body = (FOLDER / name / page).read_bytes()
+        url = f"http://127.0.0.1:8601/at/{page.removesuffix('.html')}"
+        found = parse_page(body, url, "text/html; charset=utf-8", card)
+        listings = [json.loads(json.dumps(asdict(listing), default=str)) for listing in found.listings]
+        assert {"links": list(found.links), "listings": listings} == wanted
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_reading_is_pure_and_stays_on_http(name: str) -> None:
+    card = open_card(name)
+    for path in (FOLDER / name).glob("*.html"):
+        first, second = (parse_page(path.read_bytes(), "http://x.example/a", "text/html", card) for _ in range(2))
+        assert first == second
+        addresses = [*first.links, *(url for each in first.listings for url in (*each.images, *each.archives))]
+        assert all(url.startswith(("http://", "https://")) for url in addresses)
+
+
+def page(*inner: str) -> bytes:
+    """A page with a listing for each text."""
+    articles = "".join(f'<article class="product-page">{each}</article>' for each in inner)
+    return f"<html><body>{articles}</body></html>".encode()
+
+
+def test_addresses_that_are_no_pages_are_dropped() -> None:
+    card = open_card("demo_shop")
+    sources = ("javascript:alert(1)", "data:image/png;base64,AA", "file:///etc/passwd", "a.jpg", "ftp://x/y",
+               "//other.example/b.jpg", "a.jpg#x", " c.jpg ", "http://[bad")  # fmt: skip
+    images = "".join(f'<img src="{src}">' for src in sources)
+    found = parse_page(page(f"<h1>t</h1><div class=gallery>{images}</div>"), "http://x.example/d/", "text/html", card)
+    assert found.listings[0].images == (
+        "http://x.example/d/a.jpg",
+        "http://other.example/b.jpg",
+        "http://x.example/d/c.jpg",
+    )
+
+
+def test_hostile_text_is_cleaned_cut_and_marked() -> None:
+    card = open_card("demo_shop")
+    title = "a\x1b[31mred\r\nline\u202eevil\0" + "x" * 2_000_000
+    listing = parse_page(page(f"<h1>{title}</h1>"), "http://x.example/", "text/html", card).listings[0]
+    assert len(listing.title) == 300
+    assert listing.title.endswith("…")
+    assert not set("\x1b\r\n\u202e\0") & set(listing.title)
+
+
+def test_a_listing_without_a_title_is_none() -> None:
+    assert parse_page(page("<p>x</p>"), "http://x.example/", "text/html", open_card("demo_shop")).listings == ()
+
+
+def test_two_listings_on_one_page_have_two_addresses() -> None:
+    body = page("<h1>a</h1>", "<h1>b</h1>")
+    found = parse_page(body, "http://x.example/", "text/html", open_card("demo_shop"))
+    assert [listing.url for listing in found.listings] == ["http://x.example/", "http://x.example/#1"]
+
+
+def test_a_page_of_nested_tags_is_read_within_limits() -> None:
+    body = b"<div>" * 200_000 + b"<h1>deep</h1>"
+    assert parse_page(body, "http://x.example/", "text/html", open_card("demo_shop")).listings == ()
+
+
+@hypothesis_settings(deadline=None, max_examples=100)
+@given(
+    st.binary(max_size=500), st.sampled_from(["text/html", "text/html; charset=gbk", "", "x", "text/html; charset=no"])
+)
+def test_no_bytes_break_the_reading(body: bytes, content_type: str) -> None:
+    parse_page(body, "http://x.example/", content_type, open_card("demo_shop"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("http://x.example/?b=1&a=2", "http://x.example/?a=2&b=1"), ("http://X.example/a#top", "http://x.example/a"),
+     ("http://x.example/a b", "http://x.example/a%20b")],
+)  # fmt: skip
+def test_addresses_that_mean_the_same_have_one_spelling(one: str, other: str) -> None:
+    assert canonical_url(one) == canonical_url(other)
