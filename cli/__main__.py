@@ -14,7 +14,7 @@ from vault.settings import load_settings
 
 COMMANDS = ("demo", "up", "status", "doctor", "crawl", "enrol", "withdraw", "alerts", "login", "ledger", "models",
             "verify", "test")  # fmt: skip
-PROCESSES = ("worker", "clock", "web", "crawler")  # what the supervisor starts; not listed in the help
+PROCESSES = ("worker", "clock", "web", "crawler", "health")  # what a supervisor starts; not listed in the help
 LOGGED = (*PROCESSES, "crawl")
 USAGE_ERROR = 2
 
@@ -48,10 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     named = next((each for each in arguments if not each.startswith("-")), "")
     # a named command loads its own module only: the others' libraries cost seconds
     parser = make_parser((named,) if named in (*COMMANDS, *PROCESSES) else (*COMMANDS, *PROCESSES))
-    args, rest = parser.parse_known_args(arguments)
-    if rest and args.command != "test":
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    args.rest = rest
+    if named == "test" and arguments[0] == "test" and not {"-h", "--help"} & set(arguments):
+        arguments = ["test", "--", *arguments[1:]]  # all of it is for pytest
+    args = parser.parse_args(arguments)
     # what a person started talks to them itself; what the supervisor started talks to a log file
     set_up_logging(args.command, level=logging.INFO if args.command in LOGGED else logging.ERROR)
     try:
@@ -69,10 +68,19 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as exc:
         say_error("system", f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}", mend_for(exc))
         return USAGE_ERROR
-    except Exception:  # the outer edge of the process
+    except Exception as exc:  # the outer edge of the process
+        if is_database_error(exc):
+            say_error("store_refused", str(exc).splitlines()[0], "see ./facewarden status; nothing accepted is lost")
+            return USAGE_ERROR
         get_logger(__name__).exception("an error nobody foresaw")
         say_error("unexpected", "something went wrong that we did not foresee", "the log line above says where")
         return 70  # EX_SOFTWARE, sysexits.h
+
+
+def is_database_error(exc: Exception) -> bool:
+    from vault.store import DatabaseError
+
+    return isinstance(exc, DatabaseError)
 
 
 def say_error(code: str, message: str, mend: str) -> None:

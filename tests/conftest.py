@@ -1,13 +1,14 @@
 """What tests stand on: the embedded servers, a fresh database each, keys, the models loaded once."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from cli.supervisor import Supervisor
+from tests.fakes import Answer, Site
 from vault.keys import Keys, load_keys, make_key_file
 from vault.settings import Servers, Settings
 from vault.steps import connect_redis
@@ -78,3 +79,16 @@ def context(settings: Settings, keys: Keys, conn: Connection, engine: Engine) ->
     made.__dict__["engine"] = engine
     yield made
     made.close()
+
+
+@pytest.fixture
+def make_site() -> Iterator[Callable[[Callable[[str], Answer]], Site]]:
+    sites: list[Site] = []
+
+    def make(answer: Callable[[str], Answer]) -> Site:
+        sites.append(Site(answer))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.shutdown()

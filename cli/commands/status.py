@@ -18,7 +18,7 @@ from cli.supervisor import read_state
 from matcher.calibration import derive_cut, load_calibration
 from vault.errors import FacewardenError
 from vault.settings import Settings
-from vault.store import connect
+from vault.store import DatabaseError, connect
 from vault.store.faces import count_kept_templates
 from vault.store.samples import count_refusals
 from vault.store.status import count_live_templates, count_states, list_sources
@@ -53,6 +53,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             table |= describe_rows(find_running(settings))
         except FacewardenError as exc:
             table["problem"] = f"{exc.stable_code}: {exc.message}"
+        except DatabaseError as exc:  # it is being set up, or has just gone away
+            table["problem"] = f"store_refused: {str(exc).splitlines()[0]}"
     if args.json:
         print(json.dumps(table, indent=1, default=str))  # noqa: T201
     else:

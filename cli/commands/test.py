@@ -14,10 +14,8 @@ from vault.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tests", nargs="*", help="files, folders or test ids; default: all")
+    parser.add_argument("tests", nargs="*", help="files, folders, test ids and options of pytest; default: all tests")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", *args.tests, *args.rest], cwd=ROOT, check=False
-    ).returncode
+    return subprocess.run([sys.executable, "-P", "-m", "pytest", *args.tests], cwd=ROOT, check=False).returncode

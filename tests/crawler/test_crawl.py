@@ -1,30 +1,28 @@
 """Real crawls of a server that this test runs: everything is fetched once, whatever happens on the way."""
 
 import hashlib
-import http.server
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from cli.supervisor import ROOT
 from crawler.browser import find_chromium
+from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import count, png
 from vault.keys import Keys
 from vault.settings import Settings, child_environment
 from vault.store import Connection
-
-Answer = tuple[int, dict[str, str], bytes]
 
 CARD = """\
 name = "test-market"
@@ -51,55 +49,6 @@ concurrency = 8
 [budget]
 pages = {pages}
 """
-
-
-class Site(http.server.ThreadingHTTPServer):
-    """Serves what `answer(path)` says, and counts requests."""
-
-    daemon_threads = True
-
-    def __init__(self, answer: Callable[[str], Answer]) -> None:
-        self.hits: Counter[str] = Counter()
-        self.answer = answer
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Site
-
-    def do_GET(self) -> None:
-        self.server.hits[self.path] += 1
-        status, headers, body = self.server.answer(self.path)
-        self.send_response(status)
-        for name, value in {"Content-Type": "text/html", "Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-NOT_FOUND: Answer = (404, {}, b"no")
-
-
-@pytest.fixture
-def make_site() -> Iterator[Callable[[Callable[[str], Answer]], Site]]:
-    sites: list[Site] = []
-
-    def make(answer: Callable[[str], Answer]) -> Site:
-        sites.append(Site(answer))
-        return sites[-1]
-
-    yield make
-    for site in sites:
-        site.shutdown()
 
 
 def html(text: str, **headers: str) -> Answer:
@@ -195,10 +144,11 @@ def test_kills_in_mid_crawl_lose_nothing(
     site = make_site(answer)
     environ = {**child_environment(settings), "PYTHONPATH": str(ROOT)}
     chance = random.Random(seed)
-    deep = {"pages": f"1000\ndepth = {total}"}
+    deep: dict[str, Any] = {"pages": f"1000\ndepth = {total}"}
     for part in (0.25, 0.5, 0.75):
         process = subprocess.Popen(
-            command(settings, site, tmp_path, **deep), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            command(settings, site, tmp_path, **deep), env=environ, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
         wanted = total * 2 * part * chance.uniform(0.9, 1.1)
@@ -251,7 +201,8 @@ def test_failures_end_in_their_codes_and_temporary_ones_are_tried_again(
     assert done.returncode == 0, done.stderr
     found = pages(conn)
     expected = {
-        "/": "done", "/self": "quarantined:redirect_loop", "/gone": "quarantined:http_404", "/secret": "quarantined:http_403", "/busy": "done",
+        "/": "done", "/self": "quarantined:redirect_loop",
+        "/gone": "quarantined:http_404", "/secret": "quarantined:http_403", "/busy": "done",
         "/out": "quarantined:redirect_refused", "/file": "quarantined:redirect_refused", "/moved": "done",
         "/target": "done", "/empty": "done", "/empty.png": "quarantined:body_empty", "/moved.png": "done",
         "/real.png": "done",

@@ -1,0 +1,176 @@
+"""Does the chain lose anything when it is disturbed? Runs the demo twice over the same markets, once left alone, once
+with workers, Redis and PostgreSQL killed under it, and holds the rows of both runs against each other.
+
+    .venv/bin/python -m bench.disturb
+    .venv/bin/python -m bench.disturb --faces DIR --people 50 --images 2000 --json bench/out/disturb.json
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from cli.supervisor import ROOT, read_state
+from vault.settings import Servers, Settings
+from vault.steps import BrokerGone, connect_redis
+
+RUN_SECONDS = 900.0
+PORTS = 4  # the dashboard's and the markets'
+
+
+def find_ports() -> int:
+    """The first of four neighbouring ports of loopback on which nobody listens."""
+    for first in range(21_000, 32_000, PORTS):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + PORTS):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return first
+    raise RuntimeError("no free ports")
+
+
+def start_demo(home: Path, port: int, options: list[str]) -> "subprocess.Popen[bytes]":
+    argv = [sys.executable, "-P", "-m", "cli", "demo", "--exit", "--home", str(home), "--port", str(port), *options]
+    environ = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return subprocess.Popen(
+        argv, env={**environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def run_demo(
+    home: Path, port: int, options: list[str], plan: list[str] | None = None, span: float = 0.0
+) -> Counter[str]:
+    """One demo to its end; `plan` names what is done to it, spread over `span` seconds of its crawl. What was done."""
+    process = start_demo(home, port, options)
+    try:
+        done = disturb(home, process, plan, span) if plan else Counter[str]()
+        _out, told = process.communicate(timeout=RUN_SECONDS)
+    except BaseException:
+        process.terminate()
+        process.communicate()
+        raise
+    if process.returncode not in (0, 1):
+        raise RuntimeError(f"the demo ended with {process.returncode}: {told.decode()[-2000:]}")
+    return done
+
+
+def disturb(home: Path, process: "subprocess.Popen[bytes]", plan: list[str], span: float) -> Counter[str]:
+    """Carry out the plan while the demo crawls and matches."""
+    done: Counter[str] = Counter()
+    while not list_pids(home, "crawl"):
+        if process.poll() is not None:
+            return done
+        time.sleep(0.02)
+    started = time.monotonic()
+    for number, what in enumerate(plan, 1):
+        time.sleep(max(0.0, started + span * number / (len(plan) + 1) - time.monotonic()))
+        while process.poll() is None and not act(home, what):
+            time.sleep(0.05)
+        if process.poll() is None:
+            done[what] += 1
+    return done
+
+
+def act(home: Path, what: str) -> bool:
+    """Do it once; False if there was nothing to do it to just now."""
+    if what == "flush":
+        state = read_state(home)
+        if state is None:
+            return False
+        settings = Settings(home=home, key_file=home / "none", servers=Servers(redis_url=state["redis_url"]))
+        with contextlib.suppress(BrokerGone):
+            return bool(connect_redis(settings).flushall())
+        return False
+    role = {"workers": "worker", "postgres": "postgres", "redis": "redis"}[what]
+    killed = 0
+    for pid in list_pids(home, role):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    return killed > 0
+
+
+def list_pids(home: Path, role: str) -> list[int]:
+    state = read_state(home)
+    return [each["pid"] for each in state["processes"] if each["role"] == role and each["pid"]] if state else []
+
+
+def make_plan(kills: int, flushes: int, databases: int) -> list[str]:
+    """Kills of all workers with the flushes and the database's death spread among them."""
+    plan = ["workers"] * kills
+    for number, what in enumerate(["flush"] * flushes + ["postgres"] * databases):
+        plan.insert(1 + 2 * number, what)
+    return plan
+
+
+def read_rows(path: Path) -> Counter[str]:
+    """The rows that a demo wrote with --results."""
+    return Counter(map(json.dumps, json.loads(path.read_text(encoding="utf-8"))))
+
+
+def compare(folder: Path, options: list[str], plan: list[str]) -> dict[str, Any]:
+    """Figures of both runs, what was done to the second, and the rows in which they differ."""
+    port = find_ports()
+    runs: dict[str, Any] = {}
+    for name in ("alone", "disturbed"):
+        files = ["--results", str(folder / f"{name}.rows"), "--json", str(folder / f"{name}.json")]
+        span = runs["alone"]["stages"]["crawl and match"] if runs else 0.0
+        done = run_demo(folder / name, port, [*options, *files], plan if runs else None, span)
+        runs[name] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    alone, disturbed = (read_rows(folder / f"{name}.rows") for name in runs)
+    return {
+        "rows": alone.total(),
+        "lost": sorted((alone - disturbed).elements()),
+        "extra": sorted((disturbed - alone).elements()),
+        "done": dict(done),
+        "alone": runs["alone"],
+        "disturbed": runs["disturbed"],
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, help="real faces, one folder a person (default: the small demo)")
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=5, help="how often all workers are killed")
+    parser.add_argument("--flushes", type=int, default=2, help="how often Redis is emptied")
+    parser.add_argument("--databases", type=int, default=1, help="how often PostgreSQL is killed")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args(arguments)
+    options = []
+    if args.faces:
+        options = ["--faces", str(args.faces), "--people", str(args.people), "--images", str(args.images)]
+        options += ["--seed", str(args.seed)]
+    folder = Path(tempfile.mkdtemp(prefix="facewarden-disturb-"))
+    try:
+        table = compare(folder, options, make_plan(args.kills, args.flushes, args.databases))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for name in ("rows", "done"):
+        print(f"{name:12} {table[name]}")
+    for name in ("lost", "extra"):
+        print(f"{name:12} {len(table[name])}", *table[name][:5], sep="\n  ")
+    for name in ("seconds", "found_alerts", "false_alerts"):
+        print(f"{name:12} {table['alone'][name]} alone, {table['disturbed'][name]} disturbed")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(table, indent=1, ensure_ascii=False), encoding="utf-8")
+    return int(bool(table["lost"] or table["extra"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

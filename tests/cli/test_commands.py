@@ -1,0 +1,227 @@
+"""The commands from outside: help, one line for every trouble, nothing told to the wrong person."""
+
+import contextlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.__main__ import COMMANDS, PROCESSES, main, make_parser
+from cli.supervisor import ROOT, Supervisor
+from tests.samples import PEOPLE, count, portrait
+from vault.keys import Keys
+from vault.settings import Settings, child_environment
+from vault.store import Connection
+from workers.context import Context
+from workers.deliver import deliver
+from workers.make_templates import make_templates
+
+
+def facewarden(settings: Settings, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    env = {**child_environment(settings), "PYTHONPATH": str(ROOT), **environ}
+    argv = [sys.executable, "-P", "-m", "cli", *arguments]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *PROCESSES])
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "usage: facewarden" in shown
+    assert name in PROCESSES or "example:\n  ./facewarden" in shown
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("test", "verify")])
+def test_the_examples_of_the_help_are_commands_that_exist(name: str) -> None:
+    text = importlib.import_module(f"cli.commands.{name}").__doc__ or ""
+    lines = [line.split("./facewarden ", 1)[1] for line in text.splitlines() if "./facewarden " in line]
+    parser = make_parser((name,))
+    assert lines
+    for line in lines:
+        words = line.split("   ")[0].replace("3f0c...", "12345678-1234-5678-1234-567812345678").split()
+        if words[0] == name:
+            parser.parse_args(words)
+
+
+def test_the_help_lists_what_people_use_and_not_what_the_supervisor_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"\n    {name} " in shown for name in COMMANDS)
+    assert not any(f"\n    {name} " in shown for name in PROCESSES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["crawl", "nowhere.toml"], "card_missing", "cannot read"),
+        (["enrol", "--address", "no address", "--photo", "PHOTO"], "address_invalid", "no e-mail address"),
+        (["enrol", "--address", "a@b.example\r\nBcc: c@d.example", "--photo", "PHOTO"], "address_invalid", ""),
+        (["enrol", "--address", "a@b.example", "--photo", "/nowhere.jpg"], "photo_unreadable", "cannot read"),
+        (["withdraw", "--address", "nobody@b.example"], "subject_unknown", "nobody is enrolled"),
+        (["alerts", "--seal", "12345678-1234-5678-1234-567812345678"], "evidence_invalid", "no such alert"),
+        (["models", "add", "insightface:x", "--licence", "research-only", "--from", "/nowhere.zip"], "model_", ""),
+        (["demo", "--faces", "/nowhere", "--exit"], "setting_invalid", "no folder"),
+        (["demo", "--lab", "10.0.0.1:80"], "setting_invalid", "not a loopback"),
+    ],
+)
+def test_a_trouble_is_one_line_with_a_code_and_exit_code_2(
+    settings: Settings, keys: Keys, tmp_path: Path, arguments: list[str], code: str, words: str
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(portrait("astronaut"))
+    done = facewarden(settings, *[str(photo) if each == "PHOTO" else each for each in arguments])
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"facewarden: {code}" in done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("wokers = 2", "did you mean 'workers'"),
+        ("[web]\nport = 'x'", "a whole number"),
+        ("[web]\nport = 0", "between 1 and 65535"),
+        ("[faces]\npack = 'none'", "none"),
+        ("workers = ", "TOML"),
+        ("home = '/x'", "--home"),
+    ],
+)
+def test_a_wrong_setting_names_file_and_mend(tmp_path: Path, text: str, words: str) -> None:
+    config = tmp_path / "f.toml"
+    config.write_text(text)
+    argv = [sys.executable, "-P", "-m", "cli", "up", "--home", str(tmp_path / "home"), "--config", str(config)]
+    done = subprocess.run(
+        argv, env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_word_in_the_environment_is_named(settings: Settings) -> None:
+    done = facewarden(settings, "status", FACEWARDEN_WORKERS="many")
+    assert done.returncode == 2
+    assert "FACEWARDEN_WORKERS: 'many' is not a number" in done.stderr
+
+
+def test_a_database_that_is_not_there_is_one_line(settings: Settings) -> None:
+    done = facewarden(settings, "ledger", "verify", DATABASE_URL="postgresql://127.0.0.1:9/none?connect_timeout=1")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    argv = [sys.executable, "-P", "-m", "cli", "up", "--home", str(tmp_path / "file/home")]
+    done = subprocess.run(
+        argv, env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "mend:" in done.stderr
+
+
+def test_enrolling_tells_the_terminal_nothing_about_the_person(context: Context, tmp_path: Path) -> None:
+    """Whether a photo will do, and later whether it matches, is told to the confirmed address only."""
+    shown = []
+    for number, name in enumerate(("astronaut", "blank")):
+        photo = tmp_path / f"{name}.jpg"
+        photo.write_bytes(portrait(name) if name in PEOPLE else b"\xff\xd8\xff not a picture")
+        arguments = ("--address", f"p{number}@test.example", "--photo", str(photo))
+        done = facewarden(context.settings, "enrol", *arguments)
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stdout)
+    assert shown[0] == shown[1]
+    while make_templates(context) or deliver(context):
+        pass
+    assert count(context.conn, "select count(*) from consent where confirmed_at is not null") == 0
+    mails = [path.read_text(encoding="utf-8") for path in context.settings.mail_folder.glob("*.eml")]
+    assert sum("/me/confirm/" in mail for mail in mails) == 2
+
+
+def test_the_ledger_verifies_and_a_changed_row_is_named(settings: Settings, keys: Keys, conn: Connection) -> None:
+    photo = settings.home / "photo.jpg"
+    photo.write_bytes(portrait("astronaut"))
+    assert facewarden(settings, "enrol", "--address", "a@b.example", "--photo", str(photo)).returncode == 0
+    done = facewarden(settings, "ledger", "verify")
+    assert done.returncode == 0, done.stderr
+    assert "verified" in done.stdout
+    conn.execute("alter table ledger disable trigger user")
+    conn.execute("update ledger set entry = replace(entry, 'recorded', 'forgotten')")
+    done = facewarden(settings, "ledger", "verify")
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+
+
+def test_status_gives_pid_and_role_of_every_process(tmp_path: Path) -> None:
+    made = Settings(home=tmp_path / "home", key_file=tmp_path / "home.key")
+    supervisor = Supervisor(settings=made)
+    with supervisor.running():
+        supervisor.start_servers()
+        supervisor.start_command("clock", "clock", ["clock"])
+        done = facewarden(made, "status", "--json")
+        table = json.loads(done.stdout)
+        roles = {each["role"]: each["pid"] for each in table["processes"]}
+        assert {"supervisor", "postgres", "redis", "clock"} <= set(roles)
+        clock = supervisor.children["clock"].process
+        assert clock is not None
+        assert roles["clock"] == clock.pid
+    assert facewarden(made, "status").returncode == 1
+
+
+def test_doctor_says_what_is_active(settings: Settings, keys: Keys) -> None:
+    done = facewarden(settings, "doctor", COLUMNS="200")
+    assert done.returncode == 0, done.stdout
+    for word in ("box: limits", "box: probes", "all refused", "opencv-zoo", "key file"):
+        assert word in done.stdout, word
+
+
+def test_models_list_shows_licence_and_digests(settings: Settings) -> None:
+    done = facewarden(settings, "models", "list", COLUMNS="200")
+    assert done.returncode == 0, done.stderr
+    assert "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4" in done.stdout
+    assert "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79" in done.stdout
+    assert "Apache-2.0" in done.stdout
+
+
+def test_a_research_pack_is_refused_in_commercial_mode(settings: Settings, tmp_path: Path) -> None:
+    commercial = settings.replace("faces", commercial=True)
+    done = facewarden(commercial, "models", "add", "insightface:x", "--licence", "research-only", "--from", "x.zip")
+    assert done.returncode == 2
+    assert "commercial = true" in done.stderr
+
+
+def test_up_brings_everything_up_and_stops_on_a_signal(tmp_path: Path) -> None:
+    from bench.disturb import find_ports, list_pids
+
+    home, port = tmp_path / "home", find_ports()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cli", "up", "--home", str(home), "--port", str(port), "--workers", "1"],
+        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Ctrl-C stops" in line:
+                break
+        assert all(list_pids(home, role) for role in ("postgres", "redis", "web", "worker", "clock", "crawler"))
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert list_pids(home, "postgres") == []
+
+
+def test_up_has_no_flag_that_opens_loopback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, contextlib.redirect_stderr(sys.stdout):
+        main(["up", "--lab", "127.0.0.1:8601"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().out

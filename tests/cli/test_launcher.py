@@ -1,0 +1,104 @@
+"""`./facewarden` on machines that lack something: it says what, and what to do about it."""
+
+import os
+import runpy
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.supervisor import ROOT
+
+LAUNCHER = ROOT / "facewarden"
+
+
+def start(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.defpath, "HOME": str(tmp_path), **environ}
+    argv = [str(Path(sys.executable).resolve()), str(LAUNCHER), *arguments]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def load() -> dict[str, Any]:
+    return runpy.run_path(str(LAUNCHER))
+
+
+def shim(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.mark.parametrize("body", ["exit 127", "echo 3.10.4", "echo nonsense", "echo 3.12.1; exit 1"])
+def test_an_interpreter_that_is_found_but_does_not_run_is_not_taken(tmp_path: Path, body: str) -> None:
+    python = shim(tmp_path / "python3.12", f"#!/bin/sh\n{body}\n")
+    done = start(tmp_path, "--help", FACEWARDEN_PYTHON=str(python), FACEWARDEN_VENV=str(tmp_path / "venv"))
+    assert done.returncode == 2
+    assert "no Python of 3.11 or newer" in done.stderr
+    assert "mend:" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_an_interpreter_that_runs_is_preferred_to_one_that_is_only_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim(tmp_path / "python3.13", "#!/bin/sh\nexit 127\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.defpath}")
+    path, version = load()["find_python"]()
+    assert version >= (3, 11)
+    assert Path(path).parent != tmp_path
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = start(tmp_path, "--help", FACEWARDEN_VENV=str(tmp_path / "file/venv"))
+    assert done.returncode == 2
+    assert "cannot write beside" in done.stderr
+    assert "FACEWARDEN_VENV" in done.stderr
+
+
+def test_without_a_package_index_it_says_so_and_leaves_no_half_environment_behind(tmp_path: Path) -> None:
+    done = start(
+        tmp_path, "--help", FACEWARDEN_VENV=str(tmp_path / "venv"), PIP_INDEX_URL="http://127.0.0.1:9/simple",
+        PIP_RETRIES="0", PIP_CONFIG_FILE=os.devnull,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no package index can be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "venv/facewarden.lock.sha256").exists(), "the next start installs again"
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("THESE PACKAGES DO NOT MATCH THE HASHES", "do not use that source"),
+        ("OSError: [Errno 28] No space left on device", "free about 2 GB"),
+        ("Temporary failure in name resolution", "check the network"),
+        ("Permission denied", "make the folder writable"),
+        ("whatever", "running the same command again"),
+    ],
+)
+def test_what_pip_says_becomes_advice(said: str, advice: str) -> None:
+    assert advice in load()["advise"](said)
+
+
+def test_the_launcher_needs_only_the_standard_library_and_old_grammar() -> None:
+    """It has to run on an old Python 3 to say that a newer one is needed."""
+    import ast
+
+    from tests.test_architecture import list_imports
+
+    source = LAUNCHER.read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 5))
+    assert list_imports(source) <= set(sys.stdlib_module_names)
+
+
+def test_the_lock_is_complete_hashed_and_names_no_address() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text
+    entries = [part for part in text.split("\n") if part and not part.startswith((" ", "#"))]
+    assert all("==" in entry for entry in entries)
+    assert text.count("--hash=sha256:") >= len(entries)
+    assert not any(entry.startswith(("opencv-python==", "opencv-contrib-python==")) for entry in entries)
