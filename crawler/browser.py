@@ -39,26 +39,30 @@ def find_chromium(settings: Settings) -> str | None:
 
 def browser_settings(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
     """Scrapy settings for rendering. Raises ServerError where there is no Chromium."""
-    executable = find_chromium(settings)
-    if executable is None:
-        raise ServerError("this card needs a browser and there is no Chromium", mend=INSTALL)
     handler = "scrapy_playwright.handler.ScrapyPlaywrightDownloadHandler"
-    proxy = {"server": guard.address, "username": guard.user, "password": guard.password}
     return {
         "DOWNLOAD_HANDLERS": {"http": handler, "https": handler},
         "PLAYWRIGHT_BROWSER_TYPE": "chromium",
-        "PLAYWRIGHT_LAUNCH_OPTIONS": {
-            "executable_path": executable,
-            "headless": True,
-            "args": ARGUMENTS,
-            "proxy": proxy,
-            "chromium_sandbox": os.getuid() != 0,
-            "timeout": RENDER_MS,
-        },
+        "PLAYWRIGHT_LAUNCH_OPTIONS": launch_options(settings, guard),
         "PLAYWRIGHT_CONTEXTS": {"default": {"accept_downloads": False, "service_workers": "block"}},
         "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": 2,
         "PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT": RENDER_MS,
         "PLAYWRIGHT_ABORT_REQUEST": is_unwanted,
+    }
+
+
+def launch_options(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
+    """How Chromium is started so that the guard is its only way out. Raises ServerError where there is none."""
+    executable = find_chromium(settings)
+    if executable is None:
+        raise ServerError("this card needs a browser and there is no Chromium", mend=INSTALL)
+    return {
+        "executable_path": executable,
+        "headless": True,
+        "args": ARGUMENTS,
+        "proxy": {"server": guard.address, "username": guard.user, "password": guard.password},
+        "chromium_sandbox": os.getuid() != 0,
+        "timeout": RENDER_MS,
     }
 
 
@@ -79,5 +83,16 @@ async def wait_for_content(page: Any, selector: str) -> None:
             await page.wait_for_selector(selector, state="attached", timeout=WAIT_MS)
         else:
             await page.wait_for_load_state("networkidle", timeout=WAIT_MS)
+    except NotInTime as exc:
+        log.info("a page was read before it was what the card expects", error=type(exc).__name__)
+
+
+def wait_for_content_now(page: Any, selector: str) -> None:
+    """The same for a browser that is used without an event loop."""
+    try:
+        if selector:
+            page.wait_for_selector(selector, state="attached", timeout=WAIT_MS)
+        else:
+            page.wait_for_load_state("networkidle", timeout=WAIT_MS)
     except NotInTime as exc:
         log.info("a page was read before it was what the card expects", error=type(exc).__name__)

@@ -1,7 +1,7 @@
 """Source cards: in comes a TOML file that says why, where and how a source may be crawled, out a checked record.
 
 Nothing is fetched without one. An unknown field, a card without a purpose, or one that has expired is refused with the
-line, the field and the mend. The operator's approval will be a signature; its place is here.
+line, the field and the mend. Who approved it is the business of `crawler/approval.py`.
 """
 
 import datetime as dt
@@ -20,6 +20,7 @@ from vault.records import Policy
 from vault.toml import Misfit, read_record
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+SIGNATURE = re.compile(r"^\[signature\][ \t]*$", re.MULTILINE)
 MOST_RETENTION_DAYS = 1095  # BIPA sec. 15(a): three years
 
 
@@ -47,7 +48,6 @@ class Why:
     purpose: str
     legal_basis: str
     valid_until: dt.date
-    approved_by: str = ""
     jurisdiction: str = ""
     robots: Robots = Robots.OBEY
     robots_reason: str = ""
@@ -66,6 +66,7 @@ class Where:
 
     hosts: tuple[str, ...]
     start: tuple[str, ...]
+    image_hosts: tuple[str, ...] = ()  # where listings' pictures and archives may lie; no page is fetched from there
     proxy: str = ""  # socks5h://host:port, for hidden services or an exit of choice
 
     def __post_init__(self) -> None:
@@ -74,6 +75,11 @@ class Where:
                 parse_rule(entry)
         except EgressRefused as exc:
             raise ValueError(f"hosts: {exc.message}") from exc
+        try:
+            for entry in self.image_hosts:
+                parse_rule(entry)
+        except EgressRefused as exc:
+            raise ValueError(f"image_hosts: {exc.message}") from exc
         try:
             for url in self.start:
                 parse_target(url)
@@ -99,7 +105,8 @@ class Keep:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
-    """CSS selectors. `listing` finds the element of each listing; the others are looked up inside it."""
+    """Selectors: CSS, or XPath where they begin with `/` or `./`. `listing` finds the element of each listing; the
+    others are looked up inside it."""
 
     listing: str
     title: str
@@ -166,29 +173,64 @@ class Card:
             raise ValueError("name: small letters, digits and hyphens, at most 63")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signature:
+    """The table that an approver's signature adds to a card."""
+
+    approver: str
+    key: str  # 64 hex digits
+    signed_at: str
+    value: str  # base64
+
+
+def split_signature(text: str) -> tuple[str, Signature | None]:
+    """What an approver signs, and the signature behind it. Raises CardError: card_invalid, for a signature that is
+    not one table at the end."""
+    places = list(SIGNATURE.finditer(text))
+    if not places:
+        return text, None
+    body, tail = text[: places[-1].start()], text[places[-1].start() :]
+    try:
+        return body, read_record(Tail, tail).signature
+    except Misfit as exc:
+        raise CardError("card_invalid", f"signature: {exc.field}: {exc.message}", mend="sign the card again") from exc
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tail:
+    signature: Signature
+
+
+def is_xpath(selector: str) -> bool:
+    return selector.startswith(("/", "./"))
+
+
 def check_selector(name: str, selector: str) -> None:
-    """Raises ValueError for a selector that parsel cannot translate."""
+    """Raises ValueError for a selector that parsel cannot use."""
+    kind = "XPath" if is_xpath(selector) else "CSS selector"
     try:
-        Selector(text="<p>", type="html").xpath(HTMLTranslator().css_to_xpath(selector))
+        Selector(text="<p>", type="html").xpath(
+            selector if is_xpath(selector) else HTMLTranslator().css_to_xpath(selector)
+        )
     except Exception as exc:  # cssselect and parsel raise many kinds
-        raise ValueError(f"{name}: {selector!r} is no CSS selector: {exc}") from exc
+        raise ValueError(f"{name}: {selector!r} is no {kind}: {exc}") from exc
 
 
-def read_card(path: Path, today: dt.date) -> tuple[Card, str]:
-    """The card and its text. Raises CardError: card_missing, card_invalid, card_expired."""
+def read_text(path: Path) -> str:
+    """A card's text. Raises CardError: card_missing, card_invalid."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as exc:
         raise CardError("card_missing", f"cannot read {path}: {exc.strerror}", mend="give the path of a card") from exc
     except UnicodeDecodeError as exc:
         raise CardError("card_invalid", f"{path} is not UTF-8", mend="save it as UTF-8") from exc
-    return parse_card(text, str(path), today), text
 
 
 def parse_card(text: str, name: str, today: dt.date) -> Card:
-    """A card from its text; `name` is used in errors. Raises CardError: card_invalid, card_expired."""
+    """A card from its text, its signature left aside; `name` is used in errors. Raises CardError: card_invalid,
+    card_expired."""
     try:
-        card = read_record(Card, text)
+        card = read_record(Card, split_signature(text)[0])
     except Misfit as exc:
         place = f"{name}:{exc.line}" if exc.line else name
         raise CardError("card_invalid", f"{place}: {exc.field}: {exc.message}", mend=exc.mend) from exc
@@ -202,4 +244,5 @@ def parse_card(text: str, name: str, today: dt.date) -> Card:
 
 
 def hash_card(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of a card without its signature."""
+    return hashlib.sha256(split_signature(text)[0].encode()).hexdigest()

@@ -1,5 +1,6 @@
 """One crawl of one source: what is in flight, whose turn is next, when it is over. Scrapy's parts ask here."""
 
+import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ class Crawl:
 
     @property
     def stopping(self) -> bool:
+        if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
+            self.keeper.stopped = "card_expired"
         return self.lost is not None or bool(self.keeper.stopped)
 
     @property

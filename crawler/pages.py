@@ -8,7 +8,7 @@ from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
 from w3lib.url import canonicalize_url, safe_url_string
 
-from crawler.cards import Card, Read
+from crawler.cards import Card, Read, is_xpath
 from crawler.numbers import find_price, parse_count, parse_price
 from vault.log import clean_text
 from vault.records import Listing
@@ -32,10 +32,10 @@ def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPa
     root = Selector(text=text.replace("\0", "") or "<html></html>", type="html")
     base = get_base_url(text, url)
     links = dict.fromkeys(
-        link for selector in card.read.follow for link in list_urls(root.css(selector), base)[:MOST_LINKS]
+        link for selector in card.read.follow for link in list_urls(select(root, selector), base)[:MOST_LINKS]
     )
     listings: dict[str, Listing] = {}
-    for element in root.css(card.read.listing):
+    for element in select(root, card.read.listing):
         listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing)
         if listing.title:
             address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
@@ -50,7 +50,7 @@ def parse_listing(element: Selector, url: str, base: str, read: Read, most_image
     claimed_text = find_text(element, read.count, 200) or title
     count = parse_count(claimed_text)
     invalid = [name for name, wrong in (("price", bool(price_text) and amount is None),) if wrong]
-    own = list_urls(element.css(read.link), base) if read.link else []
+    own = list_urls(select(element, read.link), base) if read.link else []
     return Listing(
         url=own[0] if own else url,
         title=title,
@@ -62,19 +62,23 @@ def parse_listing(element: Selector, url: str, base: str, read: Read, most_image
         claimed_text=claimed_text,
         claimed_count=count,
         invalid_fields=tuple(invalid),
-        images=tuple(list_urls(element.css(read.image), base)[:most_images]) if read.image else (),
-        archives=tuple(list_urls(element.css(read.archive), base)) if read.archive else (),
+        images=tuple(list_urls(select(element, read.image), base)[:most_images]) if read.image else (),
+        archives=tuple(list_urls(select(element, read.archive), base)) if read.archive else (),
     )
+
+
+def select(element: Selector, selector: str) -> "SelectorList[Selector]":
+    return element.xpath(selector) if is_xpath(selector) else element.css(selector)
 
 
 def find_text(element: Selector, selector: str, limit: int) -> str:
     """The text of the first element a selector finds: spaces collapsed, control characters gone, cut and marked."""
     if not selector:
         return ""
-    found = element.css(selector)
+    found = select(element, selector)
     if not found:
         return ""
-    parts = [found[0].get()] if "::" in selector else found[0].xpath(".//text()").getall()
+    parts = found[0].xpath(".//text()").getall() if hasattr(found[0].root, "tag") else [found[0].get()]
     return clean_text(" ".join(" ".join(parts).split()), limit)
 
 

@@ -119,6 +119,7 @@ class Keeper:
         self._card, self._source, self._warc = card, source, warc
         self._blobs = settings.home / "blobs"
         self._rules: tuple[HostRule, ...] = tuple(map(parse_rule, card.where.hosts))
+        self._sample_rules = (*self._rules, *map(parse_rule, card.where.image_hosts))
         self._page_count = known_pages
         self._read_again = read_again  # the card has changed, so unchanged pages are parsed again
         self._waiting: list[Fetched] = []
@@ -212,7 +213,7 @@ class Keeper:
         target = urljoin(fetched.page.url, fetched.header("location"))
         if fetched.page.hops >= MOST_HOPS:
             return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
-        if not self._allows(target):
+        if not self._allows(target, fetched.page.kind):
             return Prepared(fetched=fetched, failure=("redirect_refused", target, True))
         if canonical_url(target) == canonical_url(fetched.page.url):
             return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
@@ -298,7 +299,11 @@ class Keeper:
         capture_id = save_capture(self._conn, capture)
         url_digest = hashlib.sha256(page.url.encode()).hexdigest()
         write_entry(self._conn, Kind.CAPTURE, about=capture.sha256, url_sha256=url_digest)
-        links = [self._new_page(url, PageKind.PAGE, page.depth + 1) for url in parsed.links if self._allows(url)]
+        links = [
+            self._new_page(url, PageKind.PAGE, page.depth + 1)
+            for url in parsed.links
+            if self._allows(url, PageKind.PAGE)
+        ]
         room = max(0, self._card.budget.pages - self._page_count)
         if page.depth < self._card.budget.depth:
             _, added = add_pages(self._conn, self._source.source_id, links[:room])
@@ -310,7 +315,7 @@ class Keeper:
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
         offers = [(url, PageKind.IMAGE) for url in listing.images] + [(u, PageKind.ARCHIVE) for u in listing.archives]
-        wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url)]
+        wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
         ids, _ = add_pages(self._conn, self._source.source_id, wanted)
         for page_id, kind, sha256 in link_pages(self._conn, listing_id, list(ids.values())):
             size = find_kept_size(self._conn, sha256)
@@ -333,13 +338,14 @@ class Keeper:
         key = hashlib.sha256(canonical_url(url).encode()).hexdigest()
         return NewPage(url=url, url_key=key, kind=kind, depth=depth)
 
-    def _allows(self, url: str) -> bool:
+    def _allows(self, url: str, kind: PageKind) -> bool:
         """Does the card name the host of this address? (The guard asks again, with the address it resolves to.)"""
         try:
             target, _ = parse_target(url)
         except EgressRefused:
             return False
-        return any(rule.covers(target.host) and target.port in rule.ports for rule in self._rules)
+        rules = self._rules if kind is PageKind.PAGE else self._sample_rules
+        return any(rule.covers(target.host) and target.port in rule.ports for rule in rules)
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts

@@ -8,20 +8,22 @@ from typing import Any
 
 from scrapy.crawler import AsyncCrawlerProcess
 
+from crawler.approval import Approved, make_policy, open_card
 from crawler.capture import WarcFile
-from crawler.cards import Card, Rendering, hash_card, read_card
+from crawler.cards import Card, Rendering, hash_card
 from crawler.crawl import Crawl
 from crawler.pipeline import Counts, Keeper
 from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
-from vault.egress import Policy
 from vault.errors import CardError
 from vault.gate import load_gate
 from vault.keys import load_keys
+from vault.ledger import Kind
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import Asker
 from vault.store import Connection, connect
+from vault.store.ledger import write_entry
 from vault.store.pages import count_open, count_pages, lock_source, open_cycle
 from vault.store.sources import get_source, mark_crawled, save_source
 
@@ -32,9 +34,10 @@ log = get_logger(__name__)
 
 def run_crawl(settings: Settings, card_path: Path, lab: tuple[str, ...], show: Callable[[str], None]) -> int:
     """Crawl one source until nothing is left. Raises CardError, ServerError, KeyFileError, SettingError."""
-    card, text = read_card(card_path, dt.datetime.now(dt.UTC).date())
     keys, gate = load_keys(settings.key_file), load_gate(settings)
     conn = connect(settings, patience=20.0)
+    approved = open_approved(conn, settings, card_path)
+    card, text = approved.card, approved.text
     before = get_source(conn, card.name)
     if before is not None and before.state == "paused":
         raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
@@ -45,8 +48,7 @@ def run_crawl(settings: Settings, card_path: Path, lab: tuple[str, ...], show: C
     if lab:
         log.warning("loopback is open for this crawl", pairs=list(lab))
         show(f"lab: loopback open for {', '.join(lab)}")
-    policy = Policy(hosts=card.where.hosts, lab=lab, upstream=card.where.proxy, most_bytes=card.budget.bytes)
-    with GuardProcess(policy) as guard, WarcFile(settings.home / "warc", card.name) as warc:
+    with GuardProcess(make_policy(approved, lab)) as guard, WarcFile(settings.home / "warc", card.name) as warc:
         keeper = Keeper(
             conn,
             settings,
@@ -67,6 +69,15 @@ def run_crawl(settings: Settings, card_path: Path, lab: tuple[str, ...], show: C
         log.warning("the database went away; the crawl will go on where it was", error=type(crawl.lost).__name__)
         return LOST_DATABASE
     return close_crawl(conn, source.source_id, keeper.counts, keeper.stopped, show)
+
+
+def open_approved(conn: Connection, settings: Settings, path: Path) -> Approved:
+    """The card, or its refusal as a ledger row and a CardError."""
+    try:
+        return open_card(settings, path, dt.datetime.now(dt.UTC))
+    except CardError as exc:
+        write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="crawl")
+        raise
 
 
 def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:

@@ -9,8 +9,10 @@ import contextlib
 import dataclasses
 import ipaddress
 import json
+import math
 import re
 import socket
+import time
 from dataclasses import dataclass
 
 from python_socks import ProxyError
@@ -27,6 +29,7 @@ DEFAULT_PORTS = tuple(SCHEME_PORTS.values())
 AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")
 REFUSAL_TEXT = {
     "host_not_on_card": "the source card does not name this host",
+    "card_expired": "the source card has expired",
     "address_refused": "the name leads to an address inside our own network or to a special-purpose one",
     "port_refused": "the source card does not open this port",
     "url_refused": "not a URL that every parser reads alike",
@@ -47,6 +50,7 @@ class Policy:
     upstream: str = ""  # "" direct, or socks5h://host:port: names are then resolved by that proxy
     most_bytes: int = 1 << 40  # of the whole crawl
     most_seconds: float = 3600.0  # of one connection
+    until: float = math.inf  # seconds since the epoch: when the card expires
     password: str = ""
 
     def to_json(self) -> str:
@@ -134,6 +138,8 @@ def is_literal(host: str) -> bool:
 
 def check_target(target: Target, policy: Policy) -> None:
     """The part of the decision that needs no name service. Raises EgressRefused."""
+    if time.time() > policy.until:
+        raise EgressRefused("card_expired", target.pair)
     ports = {port for rule in map(parse_rule, policy.hosts) if rule.covers(target.host) for port in rule.ports}
     if target.port not in ports:
         raise EgressRefused("port_refused" if ports else "host_not_on_card", target.pair)

@@ -2,7 +2,7 @@
 
 FacewardenError                 anything a person is told in one line, with what to do about it
 ├── SettingError                a setting is missing, unknown or of the wrong kind
-├── CardError                   a source card is invalid, expired or missing
+├── CardError                   a source card is invalid, expired, missing or not approved
 ├── ServerError                 PostgreSQL or Redis cannot be started or reached, a port is taken
 ├── StoreError                  the database refused: migration, schema, disk full
 │   ├── LeaseLost               the rows are no longer ours: somebody else has claimed them
@@ -85,7 +85,8 @@ class SettingError(FacewardenError):
 
 
 class CardError(_CodedError):
-    """`card_invalid`, `card_expired`, `card_missing`, `card_paused`, `card_busy`."""
+    """`card_invalid`, `card_expired`, `card_missing`, `card_unsigned`, `card_changed`, `card_untrusted`, `card_paused`,
+    `card_busy`; and of approvers' keys `key_missing`, `key_exists`, `key_open`, `key_wrong`."""
 
 
 class ServerError(FacewardenError):

@@ -63,6 +63,7 @@ class Delivery:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crawl:
     cards: Path | None = None  # folder of source cards that `up` watches; default <home>/cards
+    approvers: Path | None = None  # whose signature of a card counts; default <home>/approvers.toml
     hash_lists: tuple[Path, ...] = ()  # files of MD5 or SHA-256 digests, one a line, of illegal pictures
     chromium: str = ""  # path of a Chromium; default: looked for on PATH
 
@@ -98,6 +99,10 @@ class Settings:
     @property
     def cards_folder(self) -> Path:
         return self.crawl.cards or self.home / "cards"
+
+    @property
+    def approvers_file(self) -> Path:
+        return self.crawl.approvers or self.home / "approvers.toml"
 
     @property
     def public_url(self) -> str:
@@ -154,6 +159,13 @@ def data_folder(env: Mapping[str, str] | None = None) -> Path:
     if env.get("XDG_DATA_HOME"):
         return Path(env["XDG_DATA_HOME"])
     return Path(env["HOME"]) / ".local/share" if env.get("HOME") else Path.home() / ".local/share"
+
+
+def config_folder(env: Mapping[str, str] | None = None) -> Path:
+    """Where a person's own keys lie, outside every state folder (XDG_CONFIG_HOME)."""
+    env = os.environ if env is None else env
+    base = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else Path.home() / ".config"
+    return base / "facewarden"
 
 
 def read_environment(env: Mapping[str, str]) -> dict[tuple[str, ...], Any]:

@@ -6,18 +6,22 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
-from crawler.cards import read_card
+from crawler.approval import open_card
 from vault.errors import CardError, ServerError
+from vault.ledger import Kind
 from vault.lockdown import die_with_parent
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.store import DatabaseError, connect
+from vault.store.ledger import write_entry
 from vault.store.sources import get_source
 
 LOOK_SECONDS = 10.0
 AT_ONCE = 2
+STOP_SECONDS = 20.0  # less than what the supervisor and compose.yaml give us
 
 log = get_logger(__name__)
 
@@ -31,6 +35,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settings.cards_folder.mkdir(parents=True, exist_ok=True)
+    told: dict[Path, str] = {}
     running: dict[Path, subprocess.Popen[bytes]] = {}
     while not stop.is_set():
         for path, process in list(running.items()):
@@ -38,7 +43,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 log.info("a crawl ended", card=path.name, exit_code=process.returncode)
                 del running[path]
         try:
-            for path in list_due(settings)[: max(0, AT_ONCE - len(running))]:
+            for path in list_due(settings, told)[: max(0, AT_ONCE - len(running))]:
                 if path not in running:
                     running[path] = subprocess.Popen(
                         [sys.executable, "-P", "-m", "cli", "crawl", str(path)],
@@ -47,23 +52,39 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         except (DatabaseError, ServerError) as exc:
             log.warning("the database does not answer; looking again soon", error=type(exc).__name__)
         stop.wait(LOOK_SECONDS)
-    for process in running.values():
-        process.terminate()
-        process.wait()
+    stop_crawls(list(running.values()))
     return 0
 
 
-def list_due(settings: Settings) -> list[Path]:
-    """Cards whose source was never crawled, or last crawled longer ago than their pace says."""
+def stop_crawls(processes: list[subprocess.Popen[bytes]], patience: float = STOP_SECONDS) -> None:
+    """Ask all of them, wait together, kill what still waits for a slow answer: its pages are in the frontier."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + patience
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def list_due(settings: Settings, told: dict[Path, str]) -> list[Path]:
+    """Cards whose source was never crawled, or last crawled longer ago than their pace says. A refusal becomes a row
+    of the ledger once, not at every look; `told` remembers which."""
     now = dt.datetime.now(dt.UTC)
     due = []
     with connect(settings, patience=5.0) as conn:
         for path in sorted(settings.cards_folder.glob("*.toml")):
             try:
-                card, _ = read_card(path, now.date())
+                card = open_card(settings, path, now).card
             except CardError as exc:
-                log.warning("a card was refused", card=path.name, why=str(exc))
+                if told.get(path) != str(exc):
+                    log.warning("a card was refused", card=path.name, why=str(exc))
+                    write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="schedule")
+                told[path] = str(exc)
                 continue
+            told.pop(path, None)
             source = get_source(conn, card.name)
             last = source.last_crawl_at if source else None
             paused = source is not None and source.state == "paused"

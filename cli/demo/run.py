@@ -5,6 +5,7 @@ final state, seals one bundle, and holds the alerts against what was planted.
 """
 
 import contextlib
+import datetime as dt
 import email
 import email.policy
 import json
@@ -33,6 +34,7 @@ from cli.demo.people import ADDRESS
 from cli.demo.plant import FORUM, MARKETS, SHOP, SPA, Plan, write_markets
 from cli.setup import check_port
 from cli.supervisor import ROOT, Child, Supervisor
+from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
 from crawler.browser import INSTALL, find_chromium
 from evidence.verify import check_bundle
 from matcher.calibration import derive_cut, load_calibration
@@ -226,10 +228,15 @@ def follow_links(demo: Demo, known: set[str]) -> set[str]:
 
 
 def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
+    """The person who starts the demo approves its cards, with a key made for this run."""
+    key_file = folder / "approver.pem"
+    trust_approver(demo.settings, "demo", make_approver_key(key_file, ""))
+    key = load_approver_key(key_file, "")
     for market in demo.markets:
         card = (ROOT / "crawler/sources" / CARDS[market] / "card.toml").read_text(encoding="utf-8")
         path = folder / f"{market}.toml"
-        path.write_text(card.replace("PORT", str(demo.ports[market])), encoding="utf-8")
+        signed = sign_card(card.replace("PORT", str(demo.ports[market])), key, "demo", dt.datetime.now(dt.UTC))
+        path.write_text(signed, encoding="utf-8")
         start_crawl(demo, supervisor, market, path)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from crawler.cards import parse_card, read_card
+from crawler.cards import parse_card, read_text
 from vault.errors import CardError
 
 TODAY = dt.date(2026, 11, 1)
@@ -57,6 +57,9 @@ WRONG = [
     ("[read]", "[budget]\npages = 0\n[read]", "budget.pages", "1 or more", 14),
     ("[read]", "[pace]\nconcurrency = 1000\n[read]", "pace.concurrency", "1 to 64", 14),
     ("[read]", "[read", "", "not valid TOML", 13),
+    ('"h1::text"', '"//h1["', "read.title", "no XPath", 15),
+    ("start = [", 'image_hosts = ["http://x"]\nstart = [', "where.image_hosts", "not a host", 11),
+    ("[read]", 'approved_by = "x"\n[read]', "where.approved_by", "unknown field", 13),
 ]
 
 
@@ -82,11 +85,11 @@ def test_an_expired_card_is_refused_from_the_next_day_on() -> None:
 
 def test_a_card_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(CardError) as caught:
-        read_card(tmp_path / "none.toml", TODAY)
+        read_text(tmp_path / "none.toml")
     assert caught.value.stable_code == "card_missing"
     (tmp_path / "latin.toml").write_bytes(b"name = '\xff'")
     with pytest.raises(CardError):
-        read_card(tmp_path / "latin.toml", TODAY)
+        read_text(tmp_path / "latin.toml")
 
 
 def test_no_card_opens_loopback_by_itself() -> None:

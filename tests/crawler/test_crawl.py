@@ -1,5 +1,6 @@
 """Real crawls of a server that this test runs: everything is fetched once, whatever happens on the way."""
 
+import datetime as dt
 import hashlib
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from cli.supervisor import ROOT
+from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
 from crawler.browser import find_chromium
 from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import count, png
@@ -58,9 +60,17 @@ def html(text: str, **headers: str) -> Answer:
 def command(settings: Settings, site: Site, tmp_path: Path, lab: bool = True, **changes: object) -> list[str]:
     values = {"top": "", "read": "", "pages": 1000, "port": site.server_port, **changes}
     card = tmp_path / "card.toml"
-    card.write_text(CARD.format(**values))
+    card.write_text(sign(settings, CARD.format(**values), tmp_path))
     extra = ["--lab", f"127.0.0.1:{site.server_port}"] if lab else []
     return [sys.executable, "-P", "-m", "cli", "crawl", str(card), *extra]
+
+
+def sign(settings: Settings, text: str, tmp_path: Path) -> str:
+    """The card, approved by somebody whom these settings trust."""
+    path = tmp_path / "approver.pem"
+    if not path.exists():
+        trust_approver(settings, "tester", make_approver_key(path, ""))
+    return sign_card(text, load_approver_key(path, ""), "tester", dt.datetime.now(dt.UTC))
 
 
 def crawl(

@@ -1,0 +1,188 @@
+"""source cards: keys of approvers, signing, trying a card, health
+
+Nothing is fetched without a card that a trusted approver has signed. A card says why, where and how a source may be
+crawled; docs/sources.md walks through the making of one.
+
+example:
+  ./facewarden source key new --name olga           (once a person; the key stays with them)
+  ./facewarden source trust olga 64-HEX-DIGITS      (once a machine)
+  ./facewarden source sign cards/shop.toml
+  ./facewarden source test cards/shop.toml          (ten pages, nothing kept)
+  ./facewarden source list
+"""
+
+import argparse
+import datetime as dt
+import getpass
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cli.commands.crawl import add_lab, check_lab
+from cli.servers import open_database
+from cli.supervisor import ROOT
+from crawler.approval import (
+    is_sealed,
+    load_approver_key,
+    make_approver_key,
+    make_policy,
+    open_card,
+    sign_card,
+    trust_approver,
+)
+from crawler.cards import parse_card, read_text
+from vault.errors import CardError
+from vault.files import write_whole
+from vault.ledger import Kind
+from vault.settings import Settings, config_folder
+from vault.store.ledger import write_entry
+from vault.store.status import list_sources
+
+FIELDS = ("title", "price_text", "currency", "claimed_count", "seller", "images", "archives")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    key = actions.add_parser("key", help="make an approver's key").add_subparsers(dest="key_action", required=True)
+    new = key.add_parser("new", help="make a key for one person; it never lies in the repository or the state folder")
+    new.add_argument("--name", required=True, help="the approver, as their signature names them")
+    new.add_argument("--out", type=Path, help="the key file (default: in the person's configuration folder)")
+    new.add_argument("--no-passphrase", action="store_true", help="protect it by its file mode (0600) only")
+    trust = actions.add_parser("trust", help="let an approver's signature count on this machine")
+    trust.add_argument("name")
+    trust.add_argument("key", help="the public key, as `source key new` shows it")
+    sign = actions.add_parser("sign", help="approve a card: sign it as it is")
+    sign.add_argument("card", type=Path)
+    sign.add_argument("--key", type=Path, help="the approver's key file (default: the only one in your folder)")
+    sign.add_argument("--name", help="the approver (default: from the key file's name)")
+    test = actions.add_parser("test", help="crawl up to ten pages of a signed card, keep nothing, show what is read")
+    test.add_argument("card", type=Path)
+    test.add_argument("--json", action="store_true", help="print everything that was read as JSON")
+    add_lab(test)
+    listing = actions.add_parser("list", help="every source and how it is")
+    listing.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    actions = {"key": make_key, "trust": trust, "sign": sign, "test": test, "list": show_sources}
+    return actions[args.action](args, settings)
+
+
+# -- approval ---------------------------------------------------------------------------------------------------------
+
+
+def make_key(args: argparse.Namespace, settings: Settings) -> int:
+    path = (args.out or config_folder() / f"approver-{args.name}.pem").expanduser().absolute()
+    for folder, what in ((ROOT, "the program's folder"), (settings.home, "the state folder")):
+        if path.is_relative_to(folder):
+            raise CardError("key_exists", f"{path} lies in {what}", mend="keep it elsewhere: choose another --out")
+    passphrase = "" if args.no_passphrase else ask_new_passphrase()
+    public = make_approver_key(path, passphrase)
+    print(f"key file   {path}\npublic key {public}")  # noqa: T201
+    print(f"on every machine that crawls: ./facewarden source trust {args.name} {public}")  # noqa: T201
+    return 0
+
+
+def ask_new_passphrase() -> str:
+    if not sys.stdin.isatty():
+        raise CardError("key_wrong", "nobody can type a passphrase here", mend="use a terminal, or --no-passphrase")
+    first = getpass.getpass("passphrase: ")
+    if len(first) < 8 or first != getpass.getpass("once more: "):
+        raise CardError("key_wrong", "the passphrases differ, or are shorter than 8 letters", mend="try again")
+    return first
+
+
+def trust(args: argparse.Namespace, settings: Settings) -> int:
+    trust_approver(settings, args.name, args.key)
+    print(f"{args.name} may approve cards: {settings.approvers_file}")  # noqa: T201
+    return 0
+
+
+def sign(args: argparse.Namespace, settings: Settings) -> int:
+    """Shows what is approved before it is signed: the card is read and checked as a crawl would."""
+    path = args.key or find_key()
+    name = args.name or path.stem.removeprefix("approver-")
+    now = dt.datetime.now(dt.UTC)
+    text = read_text(args.card)
+    card = parse_card(text, str(args.card), now.date())
+    passphrase = getpass.getpass(f"passphrase of {path.name}: ") if is_sealed(path) else ""
+    signed = sign_card(text, load_approver_key(path, passphrase), name, now)
+    write_whole(args.card, signed.encode())
+    print(f"{args.card}: {card.name}, {', '.join(card.where.hosts)}, until {card.why.valid_until}; signed by {name}")  # noqa: T201
+    return 0
+
+
+def find_key() -> Path:
+    found = sorted(config_folder().glob("approver-*.pem"))
+    if len(found) != 1:
+        what = "no key" if not found else f"{len(found)} keys"
+        raise CardError("key_missing", f"{what} in {config_folder()}", mend="give one with --key")
+    return found[0]
+
+
+# -- trying a card ----------------------------------------------------------------------------------------------------
+
+
+def test(args: argparse.Namespace, settings: Settings) -> int:
+    from crawler.look import open_looker, try_card
+
+    lab = check_lab(args.lab)
+    approved = open_card(settings, args.card, dt.datetime.now(dt.UTC))
+    card, rows = approved.card, []
+    policy = make_policy(approved, lab)
+    with open_looker(settings, policy, card.rendering, card.read.wait_for) as looker:
+        for look, parsed in try_card(looker, card):
+            state = look.problem or f"{len(parsed.listings) if parsed else 0} listings"
+            print(f"{look.url}: {state}", file=sys.stderr, flush=True)  # noqa: T201
+            rows += [(look.url, listing) for listing in (parsed.listings if parsed else ())]
+    if args.json:
+        told = [{name: show_field(getattr(listing, name)) for name in FIELDS} | {"page": url} for url, listing in rows]
+        print(json.dumps(told, ensure_ascii=False, indent=1, default=str))  # noqa: T201
+        return int(not rows)
+    table = Table("page", *FIELDS, title=f"{len(rows)} listings")
+    for url, listing in rows:
+        cells = [getattr(listing, name) for name in FIELDS]
+        table.add_row(url, *(str(len(cell)) if isinstance(cell, tuple) else str(cell or "-") for cell in cells))
+    console = Console(highlight=False)
+    console.print(table)
+    for name in FIELDS:
+        missing = sum(not getattr(listing, name) for _url, listing in rows)
+        if rows and missing:
+            console.print(f"{name}: missing in {missing} of {len(rows)}")
+    if not rows:
+        console.print("nothing was read: are read.listing and read.follow right for these pages?")
+    return int(not rows)
+
+
+def show_field(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+# -- health -----------------------------------------------------------------------------------------------------------
+
+
+def show_sources(args: argparse.Namespace, settings: Settings) -> int:
+    with open_database(settings) as (_settings, _keys, conn):
+        sources = list_sources(conn)
+    if args.json:
+        print(json.dumps(sources, ensure_ascii=False, indent=1, default=str))  # noqa: T201
+        return 0
+    table = Table("source", "state", "pages", "listings", "last crawled", title=f"{len(sources)} sources")
+    for each in sources:
+        state = f"{each['state']} ({each['reason']})" if each["reason"] else str(each["state"])
+        last = each["last_crawl_at"]
+        table.add_row(each["name"], state, str(each["pages"]), str(each["listings"]),
+                      last.strftime("%Y-%m-%d %H:%M") if last else "never")  # fmt: skip
+    Console(highlight=False).print(table)
+    return 0
+
+
+def note_look(settings: Settings, url: str) -> None:
+    """Somebody looks at an address before there is a card for it: that is their act, and a row of the ledger."""
+    with open_database(settings) as (_settings, _keys, conn):
+        write_entry(conn, Kind.VIEW, about=f"look:{url[:500]}", by=getpass.getuser(), pid=os.getpid())

@@ -1,0 +1,150 @@
+"""Looking at a few pages without keeping anything: for proposing a card, and for trying one.
+
+In come addresses, out come pages; every request goes through a guard of its own, one after the other, at most a
+handful. Nothing is written but what the caller writes into the ledger.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+from protego import Protego
+
+from crawler.browser import RENDER_MS, launch_options, wait_for_content_now
+from crawler.cards import Card, Rendering, Robots
+from crawler.pages import ParsedPage, canonical_url, parse_page
+from crawler.proxy import GuardProcess
+from crawler.spider import PAGE_BYTES, USER_AGENT
+from vault.egress import Policy
+from vault.errors import CardError
+from vault.settings import Settings
+
+MOST_PAGES = 10
+MOST_HOPS = 5
+SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """A page as it was, or why there is none (`problem`)."""
+
+    url: str
+    status: int = 0
+    content_type: str = ""
+    body: bytes = b""
+    problem: str = ""
+
+
+class Looker:
+    """Fetches single pages through the guard. Raises CardError: look_refused, for an address that is none."""
+
+    def __init__(self, guard: GuardProcess, settings: Settings, rendering: Rendering, wait_for: str = "") -> None:
+        self._guard, self._settings, self._rendering, self._wait_for = guard, settings, rendering, wait_for
+        self._client = httpx2.Client(
+            proxy=guard.address_with_password, trust_env=False, timeout=SECONDS, verify=False,
+            headers={"User-Agent": USER_AGENT},
+        )  # fmt: skip
+        self._robots: dict[str, Protego] = {}
+
+    def close(self) -> None:
+        self._client.close()
+
+    def fetch_page(self, url: str, *, obey_robots: bool) -> Look:
+        if obey_robots and not self._may_fetch(url):
+            return Look(url=url, problem="robots_refused")
+        if self._rendering is Rendering.BROWSER:
+            return self._render(url)
+        return self._fetch(url)
+
+    def _fetch(self, url: str) -> Look:
+        for _ in range(MOST_HOPS + 1):
+            try:
+                with self._client.stream("GET", url) as answer:
+                    code = answer.headers.get("x-facewarden-refused", "")
+                    if answer.status_code == 403 and code:
+                        return Look(url=url, status=403, problem=code)
+                    if answer.is_redirect:
+                        url = urljoin(url, answer.headers.get("location", ""))
+                        continue
+                    body = b""
+                    for piece in answer.iter_bytes():
+                        body += piece
+                        if len(body) > PAGE_BYTES:
+                            return Look(url=url, status=answer.status_code, problem="body_too_large")
+            except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+                return Look(url=url, problem=f"fetch_failed ({type(exc).__name__})")
+            problem = "" if answer.status_code == 200 else f"http_{answer.status_code}"
+            return Look(
+                url=url, status=answer.status_code, content_type=answer.headers.get("content-type", ""), body=body,
+                problem=problem,
+            )  # fmt: skip
+        return Look(url=url, problem="too_many_redirects")
+
+    def _render(self, url: str) -> Look:
+        from playwright.sync_api import Error, sync_playwright
+
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(**launch_options(self._settings, self._guard))
+            try:
+                page = browser.new_page()
+                answer = page.goto(url, timeout=RENDER_MS)
+                wait_for_content_now(page, self._wait_for)
+                status = answer.status if answer else 0
+                return Look(
+                    url=page.url, status=status, content_type="text/html; charset=utf-8",
+                    body=page.content().encode(), problem="" if status == 200 else f"http_{status}",
+                )  # fmt: skip
+            except Error as exc:
+                return Look(url=url, problem=f"failed_browser ({type(exc).__name__})")
+            finally:
+                browser.close()
+
+    def _may_fetch(self, url: str) -> bool:
+        """What robots.txt says; one that cannot be had forbids nothing (RFC 9309, section 2.3.1.3)."""
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{parts.netloc}"
+        if host not in self._robots:
+            found = self._fetch(f"{host}/robots.txt")
+            self._robots[host] = Protego.parse(found.body.decode("utf-8", "replace") if not found.problem else "")
+        return bool(self._robots[host].can_fetch(url, USER_AGENT))
+
+
+@contextlib.contextmanager
+def open_looker(
+    settings: Settings, policy: Policy, rendering: Rendering = Rendering.HTML, wait_for: str = ""
+) -> Iterator[Looker]:
+    with GuardProcess(policy) as guard:
+        looker = Looker(guard, settings, rendering, wait_for)
+        try:
+            yield looker
+        finally:
+            looker.close()
+
+
+def host_policy(url: str, lab: tuple[str, ...]) -> Policy:
+    """What may be reached while somebody looks at one address: its host. Raises CardError: look_refused."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CardError("look_refused", f"{url!r} is no web address", mend="give one with http:// or https://")
+    return Policy(hosts=(parts.netloc.rpartition("@")[2],), lab=lab, most_bytes=4 * PAGE_BYTES)
+
+
+def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | None]]:
+    """Up to ten pages of a card in the order a crawl finds them: what came back, and what the card reads there."""
+    waiting = list(card.where.start)
+    known = {canonical_url(url) for url in waiting}
+    for _ in range(MOST_PAGES):
+        if not waiting:
+            return
+        look = looker.fetch_page(waiting.pop(0), obey_robots=card.why.robots is Robots.OBEY)
+        if look.problem:
+            yield look, None
+            continue
+        parsed = parse_page(look.body, look.url, look.content_type, card)
+        for url in parsed.links:
+            if canonical_url(url) not in known:
+                known.add(canonical_url(url))
+                waiting.append(url)
+        yield look, parsed

@@ -1,0 +1,102 @@
+"""`./facewarden source`: from a key to a signed card to a table of what it reads."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crawler.browser import find_chromium
+from tests.cli.test_commands import facewarden
+from tests.crawler.test_crawl import CARD, html
+from tests.fakes import NOT_FOUND, Answer, Site
+from tests.samples import count
+from vault.keys import Keys
+from vault.settings import Settings
+from vault.store import Connection
+
+MakeSite = Callable[[Callable[[str], Answer]], Site]
+
+
+def answer(path: str) -> Answer:
+    if path == "/robots.txt":
+        return 200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /private\n"
+    if path == "/":
+        return html(
+            '<a class="item" href="/1">1</a><a class="item" href="/private">p</a><a class="item" href="/9">9</a>'
+        )
+    if path == "/1":
+        return html('<article><h1>5000张人脸</h1><b>10元</b><img src="/a.png"><img src="/b.png"></article>')
+    return NOT_FOUND
+
+
+def write_card(tmp_path: Path, site: Site, top: str = "", read: str = "") -> Path:
+    card = tmp_path / "market.toml"
+    card.write_text(CARD.format(top=top, read=read, pages=100, port=site.server_port))
+    return card
+
+
+def test_a_card_is_approved_tried_and_shown_and_nothing_is_kept(
+    settings: Settings, keys: Keys, conn: Connection, tmp_path: Path, make_site: MakeSite
+) -> None:
+    site = make_site(answer)
+    card, key = write_card(tmp_path, site), tmp_path / "keys/approver-olga.pem"
+    lab = ("--lab", f"127.0.0.1:{site.server_port}")
+    refused = facewarden(settings, "source", "test", str(card), *lab)
+    assert (refused.returncode, "card_unsigned" in refused.stderr) == (2, True)
+    assert site.hits == {}
+
+    made = facewarden(settings, "source", "key", "new", "--name", "olga", "--out", str(key), "--no-passphrase")
+    assert made.returncode == 0, made.stderr
+    public = made.stdout.split("public key ")[1][:64]
+    assert facewarden(settings, "source", "sign", str(card), "--key", str(key)).returncode == 0
+    refused = facewarden(settings, "source", "test", str(card), *lab)
+    assert "card_untrusted" in refused.stderr
+    assert facewarden(settings, "source", "trust", "olga", public).returncode == 0
+
+    done = facewarden(settings, "source", "test", str(card), "--json", *lab)
+    assert done.returncode == 0, done.stderr
+    (listing,) = json.loads(done.stdout)
+    assert (listing["title"], listing["price_text"], listing["claimed_count"]) == ("5000张人脸", "10元", 5000)
+    assert [url.rpartition("/")[2] for url in listing["images"]] == ["a.png", "b.png"]
+    assert "/private: robots_refused" in done.stderr
+    assert "/9: http_404" in done.stderr
+    assert set(site.hits) == {"/robots.txt", "/", "/1", "/9"}, "no picture is fetched, nothing that robots.txt forbids"
+    assert count(conn, "select count(*) from page") == 0
+    shown = facewarden(settings, "source", "test", str(card), *lab)
+    assert "1 listings" in shown.stdout
+    listed = facewarden(settings, "source", "list", "--json")
+    assert json.loads(listed.stdout) == []
+
+
+def test_a_rendered_page_can_be_tried(settings: Settings, keys: Keys, tmp_path: Path, make_site: MakeSite) -> None:
+    if find_chromium(settings) is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    script = (
+        "setTimeout(() => { document.body.innerHTML = '<article class=x><h1>drawn 500 photos</h1></article>' }, 200)"
+    )
+    site = make_site(lambda path: NOT_FOUND if path == "/robots.txt" else html(f"<script>{script}</script>"))
+    card = write_card(tmp_path, site, 'rendering = "browser"', 'wait_for = "article.x"')
+    key = tmp_path / "approver-olga.pem"
+    public = facewarden(
+        settings, "source", "key", "new", "--name", "olga", "--out", str(key), "--no-passphrase"
+    ).stdout.split("public key ")[1][:64]
+    facewarden(settings, "source", "trust", "olga", public)
+    facewarden(settings, "source", "sign", str(card), "--key", str(key))
+    done = facewarden(settings, "source", "test", str(card), "--json", "--lab", f"127.0.0.1:{site.server_port}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["claimed_count"] == 500
+
+
+def test_an_approvers_key_never_lies_in_the_state_folder_or_unsealed_by_accident(
+    settings: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    inside = facewarden(
+        settings, "source", "key", "new", "--name", "a", "--out", str(settings.home / "a.pem"), "--no-passphrase"
+    )
+    assert inside.returncode == 2
+    assert "lies in the state folder" in inside.stderr
+    nobody = facewarden(settings, "source", "key", "new", "--name", "a", "--out", str(tmp_path / "a.pem"))
+    assert nobody.returncode == 2
+    assert "--no-passphrase" in nobody.stderr
+    assert not (tmp_path / "a.pem").exists()
