@@ -118,6 +118,7 @@ class Read:
     description: str = ""
     image: str = ""
     archive: str = ""
+    sold: str = ""  # what is there only when the listing is sold; default: its own words say so
     wait_for: str = ""  # with a browser: the element to wait for; default: a quiet network
 
     def __post_init__(self) -> None:
@@ -146,10 +147,21 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Expect:
+    """What a healthy crawl finds; less of it is shown as degraded."""
+
+    listings: int = 0
+
+    def __post_init__(self) -> None:
+        if self.listings < 0:
+            raise ValueError("listings: must be 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
     delay: float = 0.5  # seconds between requests to one host
     concurrency: int = 4
-    every_hours: float = 24.0  # how often `up` crawls it
+    every_hours: float = 24.0  # how often `up` crawls it; pages that seldom change are looked at less often
 
     def __post_init__(self) -> None:
         if self.delay < 0 or not 1 <= self.concurrency <= 64 or self.every_hours <= 0:
@@ -167,6 +179,7 @@ class Card:
     keep: Keep = field(default_factory=Keep)
     budget: Budget = field(default_factory=Budget)
     pace: Pace = field(default_factory=Pace)
+    expect: Expect = field(default_factory=Expect)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -8,7 +8,7 @@ from crawler.cards import Card
 from crawler.pipeline import Keeper, needs_browser
 from crawler.proxy import GuardProcess
 from vault.log import get_logger
-from vault.records import Page, Source
+from vault.records import Page, PageKind, Source
 from vault.store import Connection, DatabaseGone
 from vault.store.pages import count_open, list_claimed_pages
 from vault.store.work import PAGES, claim_rows, extend_lease
@@ -30,11 +30,12 @@ class Crawl:
         self._in_flight: dict[int, int] = {}  # page_id -> token
         self._renewed = time.monotonic()
         self.lost: Exception | None = None  # the database went away
+        self.broken: Exception | None = None  # an error nobody foresaw
         keeper.on_done = self._done
 
     def next_page(self) -> Page | None:
         """The next page to fetch; claimed as many at a time as are fetched at once."""
-        if self.stopping:
+        if self.stopping or time.monotonic() < self.keeper.hold_until:
             return None
         try:
             if not self._claimed:
@@ -64,7 +65,7 @@ class Crawl:
     def stopping(self) -> bool:
         if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
             self.keeper.stopped = "card_expired"
-        return self.lost is not None or bool(self.keeper.stopped)
+        return self.lost is not None or self.broken is not None or bool(self.keeper.stopped)
 
     @property
     def waiting(self) -> int:
@@ -83,15 +84,25 @@ class Crawl:
                 self._renewed = time.monotonic()
         except DatabaseGone as exc:
             self.lost = exc
-        return kept or not self._in_flight
+        held = time.monotonic() < self.keeper.hold_until
+        return kept or (not held and (bool(self._claimed) or not self._in_flight))
 
     def close(self) -> None:
         """The last gathered results."""
+        if self.broken is not None:
+            return
         try:
             self.keeper.flush()
             self.keeper.record_refusals(self.guard.take_refusals())
         except DatabaseGone as exc:
             self.lost = exc
+
+    def conditions(self, page: Page) -> dict[str, str]:
+        """Headers that spare a page which has not changed (RFC 9110, section 13.1); none where it is read again."""
+        if page.sha256 is None or page.kind is not PageKind.PAGE or self.keeper.read_again:
+            return {}
+        found = {"If-None-Match": page.etag, "If-Modified-Since": page.modified}
+        return {name: value for name, value in found.items() if value}
 
     def browser_meta(self, page: Page) -> dict[str, Any]:
         """What scrapy-playwright needs to render this page, nothing for the others."""

@@ -35,4 +35,11 @@ class Frontier(BaseScheduler):
             return None
         meta: dict[str, Any] = {"page": page, "handle_httpstatus_all": True, **self.crawl.browser_meta(page)}
         spider = self.crawl.spider
-        return Request(page.url, callback=spider.parse, errback=spider.failed, meta=meta, dont_filter=True)
+        return Request(
+            page.url,
+            headers=self.crawl.conditions(page),
+            callback=spider.parse,
+            errback=spider.failed,
+            meta=meta,
+            dont_filter=True,
+        )

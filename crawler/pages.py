@@ -1,7 +1,8 @@
 """Reading a page, as a pure function: in come bytes, address and card, out come listings and links."""
 
+import re
 from dataclasses import dataclass, replace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from parsel import Selector, SelectorList
 from w3lib.encoding import html_to_unicode
@@ -13,9 +14,22 @@ from crawler.numbers import find_price, parse_count, parse_price
 from vault.log import clean_text
 from vault.records import Listing
 
+SOLD = re.compile(
+    r"\bsold\b(?! by)|out of stock|已售(?!\d)|售罄|卖完|已卖|продано|распродан|\bvendid[oa]\b|agotad[oa]", re.IGNORECASE
+)
+SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
 LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL = 300, 5000, 2000
 MOST_LINKS = 5000
 SCHEMES = ("http", "https")
+# links that no reader can see are there to catch crawlers
+HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
+    or contains(translate(@style, ' ', ''), 'visibility:hidden')"""
+HIDDEN_LINKS = f"//a[ancestor-or-self::*[{HIDDEN}]]/@href"
+# parameters that name a visit, not a page
+VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
+         "cfid", "cftoken", "aspsessionid", "fbclid", "gclid", "yclid", "_ga"}  # fmt: skip
+VISIT_VALUE = re.compile(r"[0-9a-zA-Z_-]{16,}")
+JSESSIONID = re.compile(r";jsessionid=[^/?#]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +45,12 @@ def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPa
     _encoding, text = html_to_unicode(content_type or None, body)
     root = Selector(text=text.replace("\0", "") or "<html></html>", type="html")
     base = get_base_url(text, url)
+    hidden = set(list_urls(root.xpath(HIDDEN_LINKS), base))
     links = dict.fromkeys(
-        link for selector in card.read.follow for link in list_urls(select(root, selector), base)[:MOST_LINKS]
+        link
+        for selector in card.read.follow
+        for link in list_urls(select(root, selector), base)[:MOST_LINKS]
+        if link not in hidden
     )
     listings: dict[str, Listing] = {}
     for element in select(root, card.read.listing):
@@ -63,12 +81,21 @@ def parse_listing(element: Selector, url: str, base: str, read: Read, most_image
         claimed_count=count,
         invalid_fields=tuple(invalid),
         images=tuple(list_urls(select(element, read.image), base)[:most_images]) if read.image else (),
+        sold=is_sold(element, read, title),
         archives=tuple(list_urls(select(element, read.archive), base)) if read.archive else (),
     )
 
 
 def select(element: Selector, selector: str) -> "SelectorList[Selector]":
     return element.xpath(selector) if is_xpath(selector) else element.css(selector)
+
+
+def is_sold(element: Selector, read: Read, title: str) -> bool:
+    """By the card's selector, else by the listing's own words: its title, or a short text."""
+    if read.sold:
+        return bool(select(element, read.sold))
+    text = " ".join(" ".join(element.xpath(".//text()").getall()).split())
+    return bool(SOLD.search(title) or (len(text) < SHORT_LISTING and SOLD.search(text)))
 
 
 def find_text(element: Selector, selector: str, limit: int) -> str:
@@ -96,5 +123,15 @@ def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
 
 
 def canonical_url(url: str) -> str:
-    """One spelling for addresses that mean the same: sorted query, no fragment (w3lib)."""
-    return str(canonicalize_url(url))
+    """One spelling for addresses that mean the same: sorted query, no fragment (w3lib), nothing that names a visit."""
+    parts = urlsplit(JSESSIONID.sub("", url))
+    query = [
+        (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not names_visit(name, value)
+    ]
+    return str(canonicalize_url(parts._replace(query=urlencode(query)).geturl()))
+
+
+def names_visit(name: str, value: str) -> bool:
+    """Is it a session id or a campaign's mark? `s` and `sid` only if what they hold looks like one."""
+    low = name.lower()
+    return low.startswith("utm_") or (low in VISIT and bool(VISIT_VALUE.fullmatch(value)))

@@ -5,7 +5,10 @@ blobs), then one transaction holds everything that follows from it, so a page is
 links are rows. A kill at any moment loses nothing and fetches at most what was in flight again.
 """
 
+import datetime as dt
+import email.utils
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,6 +19,7 @@ from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile, seal_body
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url, parse_page
+from crawler.verdicts import WALLS, Known, Verdict, judge_page, measure_text
 from vault.blobs import BlobWriter, sync_folders, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
 from vault.errors import EgressRefused
@@ -31,9 +35,11 @@ from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entry
 from vault.store.listings import save_listing, touch_listings
 from vault.store.pages import (
+    Fetch,
     NewPage,
     add_pages,
     find_kept_size,
+    leads_back,
     link_pages,
     list_linking,
     move_links,
@@ -48,6 +54,11 @@ MOST_HOPS = 5
 GATHER = 16  # results
 GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
+SLOW_DOWN = {429, 503}  # the site asks for a rest
+LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
+LONGEST_WAIT = 6 * 3600.0
+NOT_MODIFIED = 304
+BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
 REDIRECT_STATUS = {301, 302, 303, 307, 308}
 REFUSED_HEADER = "x-facewarden-refused"
 FINAL_REFUSALS = REFUSAL_TEXT.keys() - {"upstream_unavailable", "unreachable", "name_unknown"}
@@ -73,7 +84,8 @@ class Fetched:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """An answer with its evidence written: exactly one of the last six says what follows from it."""
+    """An answer with its evidence written, and what follows from it: a failure, a redirect, nothing new, a page that
+    was read, or a blob. A failure may have a capture too: a wall is evidence."""
 
     fetched: Fetched
     failure: tuple[str, str, bool] | None = None
@@ -81,6 +93,8 @@ class Prepared:
     unchanged: bool = False
     capture: Capture | None = None
     parsed: ParsedPage | None = None
+    verdict: Verdict = Verdict.CONTENT
+    text_size: int = 0
     blob: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
 
@@ -121,13 +135,15 @@ class Keeper:
         self._rules: tuple[HostRule, ...] = tuple(map(parse_rule, card.where.hosts))
         self._sample_rules = (*self._rules, *map(parse_rule, card.where.image_hosts))
         self._page_count = known_pages
-        self._read_again = read_again  # the card has changed, so unchanged pages are parsed again
+        self.read_again = read_again  # the card has changed, so unchanged pages are parsed again
         self._waiting: list[Fetched] = []
         self._known: list[BlobWriter] = []  # blobs whose content is kept already
         self._since = 0.0
         self.counts = Counts()
         self.on_done: Callable[[Page], None] = lambda page: None
         self.stopped = ""  # why the crawl has to stop, once it has
+        self.hold_until = 0.0  # time.monotonic() before which the site wants to be left alone
+        self._barren = Barren()
 
     @property
     def blob_folder(self) -> Path:
@@ -202,9 +218,13 @@ class Keeper:
             return Prepared(fetched=fetched, failure=(code, REFUSAL_TEXT.get(code, ""), code in FINAL_REFUSALS))
         if fetched.status in REDIRECT_STATUS:
             return self._prepare_redirect(fetched)
+        if fetched.status == NOT_MODIFIED and fetched.page.sha256:
+            return Prepared(fetched=fetched, unchanged=True)
         if fetched.status != 200:
-            failure = (f"http_{fetched.status}", "the server's answer", fetched.status not in RETRY_STATUS)
-            return Prepared(fetched=fetched, failure=failure)
+            final = fetched.status not in RETRY_STATUS
+            failure = (f"http_{fetched.status}", "the server's answer", final)
+            capture = self._capture(fetched) if final and fetched.page.listing_count else None
+            return Prepared(fetched=fetched, failure=failure, capture=capture)
         if fetched.page.kind is PageKind.PAGE:
             return self._prepare_page(fetched)
         return self._prepare_sample(fetched)
@@ -221,15 +241,28 @@ class Keeper:
 
     def _prepare_page(self, fetched: Fetched) -> Prepared:
         page, body = fetched.page, fetched.body
-        if page.sha256 == hashlib.sha256(body).hexdigest() and not self._read_again:
+        if page.sha256 == hashlib.sha256(body).hexdigest() and not self.read_again:
             return Prepared(fetched=fetched, unchanged=True)
         media_type = fetched.header("content-type") or "text/html"
+        parsed = parse_page(body, page.url, media_type, self._card)
+        text = measure_text(body)
+        known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
+        verdict = judge_page(body, text, parsed, known)
+        capture = self._capture(fetched)
+        if verdict in WALLS or verdict is Verdict.GONE:
+            failure = (verdict.value, "what came instead of the page", True)
+            return Prepared(fetched=fetched, failure=failure, capture=capture, verdict=verdict)
+        return Prepared(fetched=fetched, capture=capture, parsed=parsed, verdict=verdict, text_size=len(text))
+
+    def _capture(self, fetched: Fetched) -> Capture:
+        """The answer as a record of the WARC file, before anything follows from it."""
+        page, body = fetched.page, fetched.body
+        media_type = fetched.header("content-type") or "text/html"
         if fetched.rendered:
-            capture = self._warc.write_resource(page.page_id, page.url, body, "text/html; charset=utf-8")
-        else:
-            headers = list(fetched.headers)
-            capture = self._warc.write_response(page.page_id, page.url, fetched.status, headers, body, media_type)
-        return Prepared(fetched=fetched, capture=capture, parsed=parse_page(body, page.url, media_type, self._card))
+            return self._warc.write_resource(page.page_id, page.url, body, "text/html; charset=utf-8")
+        return self._warc.write_response(
+            page.page_id, page.url, fetched.status, list(fetched.headers), body, media_type
+        )
 
     def _prepare_sample(self, fetched: Fetched) -> Prepared:
         if fetched.archive is not None and fetched.archive.blob is not None:
@@ -270,46 +303,74 @@ class Keeper:
             record_hit(self._conn, self._settings, *each.listed, page.url, self._source.source_id)
             self.stopped = "hash_listed"
         if each.failure is not None or each.listed is not None:
-            code, text, final = each.failure or ("hash_listed", "", True)
-            save_fetch(self._conn, page.page_id, fetched.status, None)
-            fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final)
+            self._save_failure(each)
             return
-        digest: str | None = None
+        fetch = Fetch(status=fetched.status, verdict=each.verdict.value)
         if each.redirect is not None:
-            self._save_redirect(page, each.redirect)
+            target_id = self._save_redirect(page, each.redirect)
+            if target_id is not None and leads_back(self._conn, page.page_id, target_id, MOST_HOPS):
+                loop = ("redirect_loop", "it redirects to itself in the end", True)
+                self._save_failure(replace(each, failure=loop))
+                return
+            fetch = replace(fetch, moved_to=target_id)
         elif each.unchanged:
             touch_listings(self._conn, page.page_id)
         elif each.capture is not None and each.parsed is not None:
-            digest = each.capture.sha256
+            sizes = (each.text_size, len(each.parsed.links), len(each.parsed.listings))
+            fetch = replace(
+                fetch,
+                sha256=each.capture.sha256,
+                etag=fetched.header("etag") or None,
+                modified=fetched.header("last-modified") or None,
+                sizes=sizes if each.verdict is Verdict.CONTENT else None,
+                changed=page.sha256 is not None,
+            )
             self._save_page(page, each.capture, each.parsed)
         elif each.blob is not None:
-            digest = each.blob.sha256
+            fetch = replace(fetch, sha256=each.blob.sha256)
             self._save_sample(page, each.blob)
-        save_fetch(self._conn, page.page_id, fetched.status, digest)
+        save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
         finish_rows(self._conn, PAGES, [page.page_id], page.token)
 
-    def _save_redirect(self, page: Page, target: str) -> None:
+    def _save_failure(self, each: Prepared) -> None:
+        """Why a page was not read; with the wall itself as a capture, where there was one."""
+        page, fetched = each.fetched.page, each.fetched
+        code, text, final = each.failure or ("hash_listed", "", True)
+        if each.capture is not None:
+            self._save_capture(page, each.capture)
+        fetch = Fetch(status=fetched.status, verdict=each.verdict.value if each.verdict in WALLS else "")
+        save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
+        wait = read_retry_after(fetched.header("retry-after")) if fetched.status in RETRY_STATUS else 0.0
+        fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)
+        if fetched.status in SLOW_DOWN and not final:
+            self.hold_until = max(self.hold_until, time.monotonic() + min(max(wait, 1.0), LONGEST_HOLD))
+
+    def _save_redirect(self, page: Page, target: str) -> int | None:
         new = replace(self._new_page(target, page.kind, page.depth), hops=page.hops + 1)
         ids, added = add_pages(self._conn, self._source.source_id, [new])
         self._page_count += added
         if new.url_key in ids:
             move_links(self._conn, page.page_id, ids[new.url_key])
+        return ids.get(new.url_key)
 
-    def _save_page(self, page: Page, capture: Capture, parsed: ParsedPage) -> None:
+    def _save_capture(self, page: Page, capture: Capture) -> int:
         capture_id = save_capture(self._conn, capture)
         url_digest = hashlib.sha256(page.url.encode()).hexdigest()
         write_entry(self._conn, Kind.CAPTURE, about=capture.sha256, url_sha256=url_digest)
-        links = [
-            self._new_page(url, PageKind.PAGE, page.depth + 1)
-            for url in parsed.links
-            if self._allows(url, PageKind.PAGE)
-        ]
+        return capture_id
+
+    def _save_page(self, page: Page, capture: Capture, parsed: ParsedPage) -> None:
+        capture_id = self._save_capture(page, capture)
+        links = [self._new_page(url, PageKind.PAGE, page.depth + 1) for url in parsed.links]
+        links = [link for link in links if self._allows(link.url, PageKind.PAGE) and not self._barren.is_trap(link.url)]
         room = max(0, self._card.budget.pages - self._page_count)
+        added = 0
         if page.depth < self._card.budget.depth:
             _, added = add_pages(self._conn, self._source.source_id, links[:room])
             self._page_count += added
+        self._barren.note(page.url, bool(added or parsed.listings))
         for listing in parsed.listings:
-            listing_id = save_listing(self._conn, self._source.source_id, listing, capture_id)
+            listing_id = save_listing(self._conn, self._source.source_id, page.page_id, listing, capture_id)
             self._save_offers(page, listing_id, listing)
 
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
@@ -362,3 +423,35 @@ class Keeper:
 
 def needs_browser(card: Card, page: Page) -> bool:
     return card.rendering is Rendering.BROWSER and page.kind is PageKind.PAGE
+
+
+def read_retry_after(value: str) -> float:
+    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3), at most six hours; 0 if it says none."""
+    if value.strip().isdigit():
+        return min(float(value), LONGEST_WAIT)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return 0.0
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=dt.UTC)
+    return min(max(0.0, (when - dt.datetime.now(dt.UTC)).total_seconds()), LONGEST_WAIT)
+
+
+class Barren:
+    """Notices patterns of addresses that lead on and on and to nothing: calendars, endless lists, session traps."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, int] = {}
+
+    def note(self, url: str, fruitful: bool) -> None:
+        pattern = make_pattern(url)
+        self._runs[pattern] = 0 if fruitful else self._runs.get(pattern, 0) + 1
+
+    def is_trap(self, url: str) -> bool:
+        return self._runs.get(make_pattern(url), 0) >= BARREN_PAGES
+
+
+def make_pattern(url: str) -> str:
+    """An address with every run of digits as one 0."""
+    return re.sub(r"\d+", "0", url)

@@ -12,7 +12,8 @@ from crawler.approval import Approved, make_policy, open_card
 from crawler.capture import WarcFile
 from crawler.cards import Card, Rendering, hash_card
 from crawler.crawl import Crawl
-from crawler.pipeline import Counts, Keeper
+from crawler.health import CycleFacts, judge_source
+from crawler.pipeline import Keeper
 from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
 from vault.errors import CardError
@@ -24,16 +25,27 @@ from vault.settings import Settings
 from vault.steps import Asker
 from vault.store import Connection, connect
 from vault.store.ledger import write_entry
+from vault.store.listings import settle_cycle
 from vault.store.pages import count_open, count_pages, lock_source, open_cycle
-from vault.store.sources import get_source, mark_crawled, save_source
+from vault.store.sources import (
+    count_endings,
+    count_listings,
+    get_source,
+    mark_crawled,
+    save_health,
+    save_source,
+)
 
 DONE, PAGES_LEFT, LOST_DATABASE = 0, 3, 75  # 75: EX_TEMPFAIL, sysexits.h: run it again
 
 log = get_logger(__name__)
 
 
-def run_crawl(settings: Settings, card_path: Path, lab: tuple[str, ...], show: Callable[[str], None]) -> int:
-    """Crawl one source until nothing is left. Raises CardError, ServerError, KeyFileError, SettingError."""
+def run_crawl(
+    settings: Settings, card_path: Path, lab: tuple[str, ...], show: Callable[[str], None], *, due_only: bool = False
+) -> int:
+    """Crawl one source until nothing is left; with `due_only` only what is due. Raises CardError, ServerError,
+    KeyFileError, SettingError."""
     keys, gate = load_keys(settings.key_file), load_gate(settings)
     conn = connect(settings, patience=20.0)
     approved = open_approved(conn, settings, card_path)
@@ -61,14 +73,16 @@ def run_crawl(settings: Settings, card_path: Path, lab: tuple[str, ...], show: C
             known_pages=count_pages(conn, source.source_id),
             read_again=changed,
         )
-        open_cycle(conn, source.source_id)
+        open_cycle(conn, source.source_id, due_only=due_only)
         keeper.add_start_pages()
         crawl = Crawl(conn, card, source, keeper, guard)
         run_scrapy(settings, card, crawl)
+    if crawl.broken is not None:
+        raise crawl.broken
     if crawl.lost is not None:
         log.warning("the database went away; the crawl will go on where it was", error=type(crawl.lost).__name__)
         return LOST_DATABASE
-    return close_crawl(conn, source.source_id, keeper.counts, keeper.stopped, show)
+    return close_crawl(conn, card, source.source_id, keeper, show)
 
 
 def open_approved(conn: Connection, settings: Settings, path: Path) -> Approved:
@@ -94,15 +108,38 @@ def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
     process.start()
 
 
-def close_crawl(conn: Connection, source_id: int, counts: Counts, stopped: str, show: Callable[[str], None]) -> int:
-    left = count_open(conn, source_id)
+def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, show: Callable[[str], None]) -> int:
+    """What a crawl leaves: its figures, the lives of listings when the cycle is over, and how the source is."""
+    counts, left = keeper.counts, count_open(conn, source_id)
     show(
         f"pages {counts.pages} ({counts.unchanged} unchanged), listings {counts.listings}, samples {counts.samples}, "
         f"failed {counts.failures}, {counts.bytes / 1e6:.1f} MB, left {left}"
     )
-    if stopped:
-        show(f"stopped: {stopped}")
+    if keeper.stopped:
+        show(f"stopped: {keeper.stopped}")
+    if not left:
+        settle_cycle(conn, source_id)
+    verdict = judge_source(read_facts(conn, source_id), list_fields(card), card.expect.listings)
+    save_health(conn, source_id, verdict.health.value, verdict.reason, verdict.page_id)
+    show(f"source: {verdict.health.value}{f' ({verdict.reason})' if verdict.reason else ''}")
     if left:
         return PAGES_LEFT
     mark_crawled(conn, source_id)
     return DONE
+
+
+def read_facts(conn: Connection, source_id: int) -> CycleFacts:
+    endings, listings = count_endings(conn, source_id), count_listings(conn, source_id)
+    return CycleFacts(
+        ended={ending: count for ending, count, _ in endings["all"]},
+        starts={ending: count for ending, count, _ in endings["start"]},
+        example={ending: example for ending, _, example in endings["all"]},
+        listings=listings["seen"],
+        before=listings["before"],
+        missing={name: listings[name] for name in ("seller", "price", "description", "image")},
+    )
+
+
+def list_fields(card: Card) -> tuple[str, ...]:
+    """The fields that the card says how to read."""
+    return tuple(name for name in ("seller", "price", "description", "image") if getattr(card.read, name))

@@ -65,7 +65,11 @@ class MarketSpider(Spider):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self.crawl.tick():
+            try:
+                wake = self.crawl.tick()
+            except Exception as exc:  # the edge of this task: without it the crawl would wait for ever
+                self.crawl.broken, wake = exc, True
+            if wake:
                 self._wake_engine()
 
     def _wake_engine(self) -> None:

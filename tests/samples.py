@@ -59,7 +59,7 @@ def make_listing(
         url=url, title="5000张人脸 10元", seller="seller", description="text", price_text="10元", price=None,
         currency="CNY", claimed_text="5000张", claimed_count=5000, invalid_fields=(), images=(), archives=(),
     )  # fmt: skip
-    return save_listing(conn, source.source_id, listing, capture_id)
+    return save_listing(conn, source.source_id, ids[key], listing, capture_id)
 
 
 def add_sample(context: Context, listing_id: int, content: bytes, kind: PageKind = PageKind.IMAGE) -> str:
@@ -67,7 +67,9 @@ def add_sample(context: Context, listing_id: int, content: bytes, kind: PageKind
     conn = context.conn
     writer = seal_body(context.blobs, content)
     sync_folders(context.blobs, [writer.key_id])
-    row = conn.execute("select page_id from listing join page using (source_id) where listing_id = %s", [listing_id])
+    row = conn.execute(
+        "select page.page_id from listing join page using (source_id) where listing_id = %s", [listing_id]
+    )
     (page_id,) = row.fetchone() or (0,)
     with conn.transaction():
         keep_blob(conn, context.keys, writer.sha256, writer.size, writer.key_id, writer.data_key)

@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """A claimed row of the frontier."""
+    """A claimed row of the frontier, with what it was when it was last read."""
 
     page_id: int
     source_id: int
@@ -72,6 +72,11 @@ class Page:
     depth: int
     hops: int
     sha256: str | None
+    etag: str | None
+    modified: str | None
+    text_size: int
+    link_count: int
+    listing_count: int
     attempts: int
     token: int
 
@@ -103,6 +108,7 @@ class Listing:
     invalid_fields: tuple[str, ...]
     images: tuple[str, ...]
     archives: tuple[str, ...]
+    sold: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from vault.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("card", type=Path, help="the card's TOML file")
+    parser.add_argument("--due", action="store_true", help="only pages whose time has come, as `up` does")
     add_lab(parser)
 
 
@@ -47,4 +48,4 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from crawler.run import run_crawl
 
     lab = check_lab(args.lab)
-    return run_crawl(find_running(settings), args.card, lab, lambda line: print(line, flush=True))  # noqa: T201
+    return run_crawl(find_running(settings), args.card, lab, lambda line: print(line, flush=True), due_only=args.due)  # noqa: T201

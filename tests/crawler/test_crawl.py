@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -354,8 +355,10 @@ def test_an_archive_is_streamed_up_to_its_cap(
 def test_one_crawl_a_source(
     settings: Settings, conn: Connection, tmp_path: Path, make_site: Callable[[Callable[[str], Answer]], Site]
 ) -> None:
+    go_on = threading.Event()
+
     def answer(path: str) -> Answer:
-        time.sleep(1.0)
+        go_on.wait(60)
         return html("x")
 
     site = make_site(answer)
@@ -365,6 +368,7 @@ def test_one_crawl_a_source(
     while not site.hits:
         time.sleep(0.02)
     second = crawl(settings, site, tmp_path)
+    go_on.set()
     assert second.returncode == 2
     assert "being crawled already" in second.stderr
     assert first.wait(60) == 0

@@ -18,9 +18,10 @@ def lock_source(conn: Connection, source_id: int) -> bool:
     return row == (True,)
 
 
-def open_cycle(conn: Connection, source_id: int) -> bool:
+def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
     """Begin or go on: pages that a dead crawl was at are ready again (we hold the source's lock); if nothing is left of
-    the last crawl, every page is due once more. True when a new cycle began."""
+    the last crawl, every page is due once more - or, with `due_only`, those whose time has come, and where a crawl
+    starts. True when a new cycle began."""
     conn.execute(
         """update page set state = 'ready', lease_until = null, not_before = null
            where source_id = %(id)s and state = 'running'""",
@@ -28,14 +29,16 @@ def open_cycle(conn: Connection, source_id: int) -> bool:
     )
     if count_open(conn, source_id):
         return False
-    return (
-        conn.execute(
-            """update page set state = 'ready', attempts = 0, hops = 0, not_before = null
-               where source_id = %(id)s and kind = 'page'""",
-            {"id": source_id},
-        ).rowcount
-        > 0
-    )
+    with conn.transaction():
+        conn.execute("update source set cycle_at = now() where source_id = %(id)s", {"id": source_id})
+        cursor = conn.execute(
+            """update page set state = 'ready', attempts = 0, hops = 0, not_before = null, error_code = null,
+                               error_text = null, verdict = ''
+               where source_id = %(id)s and kind = 'page'
+                 and (not %(due)s or depth = 0 or next_at is null or next_at <= now())""",
+            {"id": source_id, "due": due_only},
+        )
+    return cursor.rowcount > 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,18 +85,75 @@ def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tup
 def list_claimed_pages(conn: Connection, page_ids: Sequence[int]) -> list[Page]:
     with conn.cursor(row_factory=record_row(Page)) as cursor:
         return cursor.execute(
-            """select page_id, source_id, url, kind, depth, hops, sha256, attempts, token from page
+            """select page_id, source_id, url, kind, depth, hops, sha256, etag, modified, text_size, link_count,
+                      listing_count, attempts, token
+               from page
                where page_id = any(%(ids)s) order by page_id""",
             {"ids": list(page_ids)},
         ).fetchall()
 
 
-def save_fetch(conn: Connection, page_id: int, status: int, sha256: str | None) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fetch:
+    """What a fetch says of its page. `sha256`, `etag`, `modified` are None where nothing new came."""
+
+    status: int
+    sha256: str | None = None
+    etag: str | None = None
+    modified: str | None = None
+    verdict: str = ""
+    sizes: tuple[int, int, int] | None = None  # letters of text, links followed, listings; None: as they were
+    moved_to: int | None = None
+    changed: bool = False
+
+
+def save_fetch(conn: Connection, page_id: int, fetch: Fetch, every_hours: float) -> None:
+    """Keep it, and say when to look again: a page that has not changed twice as long from now as last time (up to eight
+    times the card's pace), one that has changed half as long (down to the card's pace)."""
+    text_size, link_count, listing_count = fetch.sizes or (None, None, None)
     conn.execute(
-        """update page set status = %(status)s, sha256 = coalesce(%(sha256)s, sha256), fetched_at = now()
-           where page_id = %(id)s""",
-        {"id": page_id, "status": status, "sha256": sha256},
+        """with pace as (
+               select case when %(changed)s then greatest(%(hours)s, coalesce(check_hours, 0) / 2)
+                           else least(8 * %(hours)s, greatest(%(hours)s, 2 * coalesce(check_hours, %(hours)s / 2)))
+                      end::real as hours
+               from page where page_id = %(id)s)
+           update page set status = %(status)s, sha256 = coalesce(%(sha256)s, sha256),
+                  etag = case when %(sha256)s::text is null then etag else %(etag)s end,
+                  modified = case when %(sha256)s::text is null then modified else %(modified)s end,
+                  verdict = %(verdict)s, moved_to = %(moved_to)s,
+                  text_size = coalesce(%(text)s, text_size), link_count = coalesce(%(links)s, link_count),
+                  listing_count = coalesce(%(listings)s, listing_count), fetched_at = now(),
+                  check_hours = pace.hours, next_at = now() + make_interval(secs => 3600 * 0.95 * pace.hours)
+           from pace where page_id = %(id)s""",
+        {
+            "id": page_id,
+            "status": fetch.status,
+            "sha256": fetch.sha256,
+            "etag": fetch.etag,
+            "modified": fetch.modified,
+            "verdict": fetch.verdict,
+            "moved_to": fetch.moved_to,
+            "text": text_size,
+            "links": link_count,
+            "listings": listing_count,
+            "changed": fetch.changed,
+            "hours": every_hours,
+        },
     )
+
+
+def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -> bool:
+    """Does the chain of redirects from `target_id` come back to `page_id`?"""
+    row = conn.execute(
+        """with recursive way (page_id, moved_to, steps) as (
+               select page_id, moved_to, 1 from page where page_id = %(target)s
+               union all
+               select page.page_id, page.moved_to, steps + 1 from way join page on page.page_id = way.moved_to
+               where steps < %(most)s)
+           select 1 from way where page_id = %(page)s limit 1""",
+        {"page": page_id, "target": target_id, "most": most_hops},
+    ).fetchone()
+    return row is not None
 
 
 def save_capture(conn: Connection, capture: Capture) -> int:

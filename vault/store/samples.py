@@ -53,7 +53,7 @@ def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
     """The claimed samples, with the policy of their source."""
     with conn.cursor(row_factory=record_row(Sample)) as cursor:
         return cursor.execute(
-            """select sample_id, listing_id, page_id, archive_id, kind, sha256, size, policy, retention_days,
+            """select sample_id, listing_id, sample.page_id, archive_id, kind, sha256, size, policy, retention_days,
                       source_id, attempts, token
                from sample join listing using (listing_id) join source using (source_id)
                where sample_id = any(%(ids)s) order by sample_id""",

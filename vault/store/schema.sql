@@ -46,7 +46,13 @@ create table source (
     state           text not null default 'active' check (state in ('active', 'paused')),
     reason          text not null default '',
     last_crawl_at   timestamptz,
-    created_at      timestamptz not null default now()
+    created_at      timestamptz not null default now(),
+    cycle_at        timestamptz,
+    health          text not null default 'new' check (health in
+        ('new', 'ok', 'degraded', 'blocked', 'captcha', 'login_wall', 'empty', 'dead')),
+    health_reason   text not null default '',
+    health_since    timestamptz,
+    health_page     bigint  -- references page, see below
 );
 
 -- The frontier. One row a canonical URL of a source, whatever it is.
@@ -70,8 +76,16 @@ create table page (
     not_before  timestamptz,
     error_code  text,
     error_text  text,
+    next_at     timestamptz,
+    check_hours real,
+    moved_to    bigint references page,
+    verdict     text not null default '',
+    text_size   integer not null default 0,
+    link_count  integer not null default 0,
+    listing_count integer not null default 0,
     unique (source_id, url_key)
 );
+alter table source add foreign key (health_page) references page;
 
 -- Proof of a page as it was: a record of a WARC file.
 create table capture (
@@ -98,8 +112,12 @@ create table listing (
     url         text not null,
     first_seen  timestamptz not null,
     last_seen   timestamptz not null,
+    page_id     bigint references page,
+    state       text not null default 'offered' check (state in ('offered', 'sold', 'removed', 'moved')),
+    moved_to    bigint references listing,
     unique (source_id, url)
 );
+create index listing_at_page on listing (page_id);
 
 create table listing_version (
     listing_id      bigint not null references listing,
@@ -115,8 +133,20 @@ create table listing_version (
     claimed_count   bigint,
     invalid_fields  text[] not null,
     seen_at         timestamptz not null,
+    changed         text[] not null default '{}',
     primary key (listing_id, version)
 );
+
+-- What happened to a listing, each with the capture that shows it.
+create table listing_event (
+    event_id    bigint generated always as identity primary key,
+    listing_id  bigint not null references listing,
+    kind        text not null check (kind in ('new', 'changed', 'sold', 'removed', 'back', 'moved')),
+    capture_id  bigint references capture,
+    detail      text not null default '',
+    at          timestamptz not null default now()
+);
+create index listing_event_listing on listing_event (listing_id);
 
 -- Which listings show or offer what lies at a page of kind image or archive.
 create table listing_page (

@@ -38,3 +38,58 @@ def pause_source(conn: Connection, source_id: int, reason: str) -> None:
 
 def mark_crawled(conn: Connection, source_id: int) -> None:
     conn.execute("update source set last_crawl_at = now() where source_id = %(id)s", {"id": source_id})
+
+
+def count_endings(conn: Connection, source_id: int) -> dict[str, list[tuple[str, int, int]]]:
+    """How the pages of this cycle ended: for all pages and for those where a crawl starts, (ending, pages, an example).
+    An ending is `ok`, a verdict or an error code; a page that had listings and is there no more is `gone`."""
+    rows = conn.execute(
+        """select coalesce(nullif(verdict, ''),
+                           case when listing_count > 0 and error_code in ('http_404', 'http_410') then 'gone' end,
+                           error_code, 'ok') as ending, depth = 0, count(*), min(page_id)
+           from page join source using (source_id)
+           where page.source_id = %(id)s and kind = 'page' and fetched_at >= cycle_at
+             and page.state in ('done', 'quarantined') and moved_to is null
+           group by 1, 2 order by 1, 2""",
+        {"id": source_id},
+    ).fetchall()
+    found: dict[str, list[tuple[str, int, int]]] = {"all": [], "start": []}
+    totals: dict[str, tuple[int, int]] = {}
+    for ending, start, count, example in rows:
+        if start:
+            found["start"].append((ending, count, example))
+        known = totals.get(ending, (0, example))
+        totals[ending] = (known[0] + count, min(known[1], example))
+    found["all"] = [(ending, count, example) for ending, (count, example) in totals.items()]
+    return found
+
+
+def count_listings(conn: Connection, source_id: int) -> dict[str, int]:
+    """Of this cycle: `seen` listings, those that were on offer `before` it, and how many of the seen lack a field."""
+    row = conn.execute(
+        """with newest as (
+               select distinct on (listing_id) listing_id, first_seen, last_seen, seller, price_text, description
+               from listing join listing_version using (listing_id) where source_id = %(id)s
+               order by listing_id, version desc)
+           select count(*) filter (where last_seen >= cycle_at), count(*) filter (where first_seen < cycle_at),
+                  count(*) filter (where last_seen >= cycle_at and seller = ''),
+                  count(*) filter (where last_seen >= cycle_at and price_text = ''),
+                  count(*) filter (where last_seen >= cycle_at and description = ''),
+                  count(*) filter (where last_seen >= cycle_at and not exists (
+                      select 1 from listing_page join page using (page_id)
+                      where listing_page.listing_id = newest.listing_id and kind = 'image'))
+           from newest, source where source.source_id = %(id)s""",
+        {"id": source_id},
+    ).fetchone()
+    names = ("seen", "before", "seller", "price", "description", "image")
+    return dict(zip(names, row or (0,) * len(names), strict=True))
+
+
+def save_health(conn: Connection, source_id: int, health: str, reason: str, page_id: int | None) -> None:
+    """Keep the state; `health_since` is when it became so."""
+    conn.execute(
+        """update source set health = %(health)s, health_reason = %(reason)s, health_page = %(page)s,
+                  health_since = case when health = %(health)s then coalesce(health_since, now()) else now() end
+           where source_id = %(id)s""",
+        {"id": source_id, "health": health, "reason": reason, "page": page_id},
+    )

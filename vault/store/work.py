@@ -86,15 +86,26 @@ def finish_rows(conn: Connection, table: WorkTable, ids: Sequence[Any], token: i
     _expect(conn.execute(query, {"ids": list(ids), "token": token}).rowcount, len(ids), table)
 
 
-def fail_row(conn: Connection, table: WorkTable, row_id: Any, token: int, code: str, text: str, *, final: bool) -> None:
+def fail_row(
+    conn: Connection,
+    table: WorkTable,
+    row_id: Any,
+    token: int,
+    code: str,
+    text: str,
+    *,
+    final: bool,
+    wait: float = 0.0,
+) -> None:
     """Keep the reason; quarantine the row if `final` or tried often enough, else let it be tried again, later each
-    time (1, 2, 4, 8 s). Raises LeaseLost."""
+    time (1, 2, 4, 8 s) and not before `wait` seconds have passed. Raises LeaseLost."""
     query = sql.SQL("""
         update {table} set state = case when %(final)s or attempts >= %(most)s then 'quarantined' else 'ready' end,
-               not_before = clock_timestamp() + make_interval(secs => power(2, attempts - 1)),
+               not_before = clock_timestamp() + make_interval(secs => greatest(%(wait)s, power(2, attempts - 1))),
                lease_until = null, error_code = %(code)s, error_text = left(%(text)s, 500)
         where {key} = %(id)s and token = %(token)s and state = 'running'""").format(**table.parts())
-    values = {"final": final, "most": MOST_ATTEMPTS, "code": code, "text": text, "id": row_id, "token": token}
+    values = {"final": final, "most": MOST_ATTEMPTS, "code": code, "text": text, "id": row_id, "token": token,
+              "wait": wait}  # fmt: skip
     _expect(conn.execute(query, values).rowcount, 1, table)
 
 

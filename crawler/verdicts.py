@@ -1,0 +1,106 @@
+"""What a page really is, whatever its status says: in come a page and what is known of it, out goes a verdict.
+
+A login form, a captcha or a wall instead of a listing must never look like "nothing found". Pure functions; the words
+are those that such pages use in Chinese, English, Russian and Spanish.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from parsel import Selector
+
+from crawler.pages import ParsedPage
+
+CAPTCHA_PARTS = (
+    "iframe[src*='recaptcha'], iframe[src*='hcaptcha'], iframe[src*='turnstile'], .g-recaptcha, .h-captcha, "
+    ".cf-turnstile, #challenge-form, [id*='captcha' i], [class*='captcha' i], [class*='geetest' i], "
+    "input[name*='captcha' i], img[src*='captcha' i], script[src*='challenge-platform']"
+)
+CAPTCHA_WORDS = re.compile(
+    r"are you (?:a )?(?:human|robot)|verify (?:that )?you are (?:a )?human|checking your browser|"
+    r"(?:enter|type|solve) the (?:captcha|characters|letters)|验证码|人机验证|滑动验证|安全验证|"
+    r"введите (?:код|символы)|я не робот|no soy un robot|demuestra que eres humano",
+    re.IGNORECASE,
+)
+LOGIN_WORDS = re.compile(
+    r"\b(?:log|sign)[ -]?in\b|members only|you must be (?:logged|signed) in|registration required|"
+    r"登录|登陆|请先登|войти|войдите|авториз|iniciar sesi[oó]n|inicia sesi[oó]n|acceder a tu cuenta",
+    re.IGNORECASE,
+)
+BLOCK_WORDS = re.compile(
+    r"access (?:is )?denied|you (?:have been|are) blocked|your ip (?:address )?(?:has been|is)|forbidden|"
+    r"too many requests|unusual traffic|ddos protection|访问被拒|禁止访问|您的访问|доступ (?:запрещ|ограничен)|"
+    r"acceso denegado",
+    re.IGNORECASE,
+)
+GONE_WORDS = re.compile(
+    r"\b404\b|not found|no longer (?:exists?|available)|"
+    r"(?:has been|was) (?:removed|deleted)|page does(?:n't| not) exist|不存在|已删除|已下架|页面找不到|не найден|удален[оа]?\b|no (?:existe|encontrad[oa])|eliminad[oa]",
+    re.IGNORECASE,
+)
+SHORT_TEXT = 600  # letters; walls and error pages say little
+SHRUNK = 0.5  # of the text it had: a page that lost its listings and most of its text has emptied, not been rebuilt
+
+
+class Verdict(StrEnum):
+    """What a page is. `CONTENT`: what it should be."""
+
+    CONTENT = ""
+    LOGIN_WALL = "login_wall"
+    CAPTCHA = "captcha"
+    BLOCKED = "blocked"
+    GONE = "soft_404"
+    EMPTY = "empty"
+    LAYOUT = "layout_changed"
+
+
+WALLS = (Verdict.LOGIN_WALL, Verdict.CAPTCHA, Verdict.BLOCKED)  # something stands between us and the content
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What a page was when it was last read: counts of its listings, of links followed from it, letters of text."""
+
+    listings: int = 0
+    links: int = 0
+    text: int = 0
+
+
+def measure_text(body: bytes) -> str:
+    """The text of a page that a reader sees, spaces collapsed."""
+    root = Selector(text=body.decode("utf-8", "replace").replace("\0", "") or "<html></html>", type="html")
+    parts = root.xpath("//body//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]").getall()
+    return " ".join(" ".join(parts).split())
+
+
+def judge_page(body: bytes, text: str, parsed: ParsedPage, known: Known) -> Verdict:
+    """What came back with status 200. A page that shows listings is content, whatever else it says; one that never had
+    any is judged only by what walls look like."""
+    if parsed.listings:
+        return Verdict.CONTENT
+    if (wall := find_wall(body, text, bool(parsed.links))) is not Verdict.CONTENT:
+        return wall
+    had_something = known.listings > 0 or known.links > 0
+    if not had_something or parsed.links:
+        return Verdict.CONTENT
+    if len(text) < SHORT_TEXT and GONE_WORDS.search(text):
+        return Verdict.GONE
+    return Verdict.EMPTY if len(text) < SHRUNK * known.text else Verdict.LAYOUT
+
+
+def find_wall(body: bytes, text: str, has_links: bool) -> Verdict:
+    """A login, a captcha or a refusal where content should be. A page whose links the card follows is none of them:
+    many sites carry a login form in their head."""
+    root = Selector(text=body.decode("utf-8", "replace").replace("\0", "") or "<html></html>", type="html")
+    if has_links:
+        return Verdict.CONTENT
+    if root.css(CAPTCHA_PARTS) or (len(text) < SHORT_TEXT and CAPTCHA_WORDS.search(text)):
+        return Verdict.CAPTCHA
+    if root.css("input[type='password' i]") and (len(text) < SHORT_TEXT or LOGIN_WORDS.search(text)):
+        return Verdict.LOGIN_WALL
+    if len(text) < SHORT_TEXT and LOGIN_WORDS.search(text) and root.css("form, a[href*='login' i]"):
+        return Verdict.LOGIN_WALL
+    if len(text) < SHORT_TEXT and BLOCK_WORDS.search(text):
+        return Verdict.BLOCKED
+    return Verdict.CONTENT
