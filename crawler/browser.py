@@ -1,9 +1,11 @@
 """Rendered pages: Chromium through scrapy-playwright, started so that the guard is its only way out."""
 
+import contextlib
 import os
 import shutil
 from typing import Any
 
+import psutil
 from playwright.async_api import TimeoutError as NotInTime
 from scrapy_playwright.page import PageMethod
 
@@ -11,18 +13,20 @@ from crawler.cards import Card
 from crawler.proxy import GuardProcess
 from vault.errors import ServerError
 from vault.log import get_logger
-from vault.settings import Settings
+from vault.settings import Settings, child_environment, write_environment
 
 CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL = "apt-get install chromium"
 RENDER_MS = 30_000
 WAIT_MS = 15_000
+MOST_RESIDENT = 700 << 20  # bytes of one browser process; a page that wants more is ended
 UNWANTED = {"image", "media", "font"}  # pictures are fetched by the frontier, one by one
 ARGUMENTS = [
     "--proxy-bypass-list=<-loopback>",  # Chromium would otherwise reach loopback without the proxy
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--dns-prefetch-disable",
+    "--js-flags=--max-old-space-size=384",
     "--no-first-run", "--no-pings", "--disable-gpu", "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]  # fmt: skip
@@ -56,8 +60,11 @@ def launch_options(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
     executable = find_chromium(settings)
     if executable is None:
         raise ServerError("this card needs a browser and there is no Chromium", mend=INSTALL)
+    ours = write_environment(settings).keys()
     return {
         "executable_path": executable,
+        # none of our addresses and passwords: by default it would inherit our whole environment
+        "env": {name: value for name, value in child_environment(settings).items() if name not in ours},
         "headless": True,
         "args": ARGUMENTS,
         "proxy": {"server": guard.address, "username": guard.user, "password": guard.password},
@@ -96,3 +103,15 @@ def wait_for_content_now(page: Any, selector: str) -> None:
             page.wait_for_load_state("networkidle", timeout=WAIT_MS)
     except NotInTime as exc:
         log.info("a page was read before it was what the card expects", error=type(exc).__name__)
+
+
+def end_swollen() -> int:
+    """Kill those of our browser's processes that hold too much memory; their page fails and the crawl goes on. Returns
+    how many."""
+    killed = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.memory_info().rss > MOST_RESIDENT and "--type=renderer" in process.cmdline():
+                process.kill()
+                killed += 1
+    return killed

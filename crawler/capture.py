@@ -62,8 +62,8 @@ class WarcFile:
         buffer = io.BytesIO()
         writer = WARCWriter(buffer, gzip=True, warc_version="1.1")
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / self.name).open("xb")
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = open(os.open(self._folder / self.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")  # noqa: SIM115
             writer.write_record(writer.create_warcinfo_record(self.name, {"software": "Facewarden"}))
             self._file.write(buffer.getvalue())
             buffer.seek(0)

@@ -4,7 +4,7 @@ import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
-from crawler.cards import Card
+from crawler.cards import Card, Rendering
 from crawler.pipeline import Keeper, needs_browser
 from crawler.proxy import GuardProcess
 from vault.log import get_logger
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crawler.spider import MarketSpider
 
 RENEW_SECONDS = 10.0
+LOOK_SECONDS = 0.5  # between looks at the browser's memory
 
 log = get_logger(__name__)
 
@@ -28,7 +29,7 @@ class Crawl:
         self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
         self._claimed: list[Page] = []
         self._in_flight: dict[int, int] = {}  # page_id -> token
-        self._renewed = time.monotonic()
+        self._renewed = self._looked = time.monotonic()
         self.lost: Exception | None = None  # the database went away
         self.broken: Exception | None = None  # an error nobody foresaw
         keeper.on_done = self._done
@@ -74,6 +75,12 @@ class Crawl:
     def tick(self) -> bool:
         """Ten times a second: keep what was gathered, renew leases, note refusals. True if there may be new pages."""
         kept = False
+        if self.card.rendering is Rendering.BROWSER and time.monotonic() - self._looked > LOOK_SECONDS:
+            from crawler.browser import end_swollen
+
+            self._looked = time.monotonic()
+            if ended := end_swollen():
+                log.warning("browser processes held too much memory and were ended", count=ended)
         try:
             kept = self.keeper.flush_if_due()
             self.keeper.record_refusals(self.guard.take_refusals())

@@ -50,6 +50,8 @@ DEATHS = ("name_unknown", "unreachable", "upstream_unavailable", "fetch_timeout"
           "http_404", "http_410", "http_500", "http_502", "http_504", "http_521", "http_522",
           "address_refused")  # fmt: skip
 
+READ_BADLY = ("page_too_complex", "page_unreadable", "not_a_page", "body_too_large", "soft_404")
+
 
 def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: int) -> Verdict:
     """`fields`: those the card has a selector for. `expected_listings`: the least that the card promises."""
@@ -67,6 +69,9 @@ def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: 
             return Verdict(
                 health=health, reason=f"{code} at {share:.0%} of {total} pages", page_id=facts.example.get(code)
             )
+        share, code = measure_share(facts.starts, codes)
+        if share == 1:
+            return Verdict(health=health, reason=f"{code} where the crawl starts", page_id=facts.example.get(code))
     if not facts.listings and not facts.ended.get("layout_changed"):
         return judge_empty(facts, expected_listings)
     return judge_drift(facts, fields, expected_listings, total)
@@ -94,7 +99,7 @@ def judge_drift(facts: CycleFacts, fields: tuple[str, ...], expected: int, total
             return Verdict(health=Health.DEGRADED, reason=f"layout drift: {name} missing in {share:.0%}")
     if facts.listings < expected:
         return Verdict(health=Health.DEGRADED, reason=f"{facts.listings} listings, the card expects {expected} or more")
-    for codes in (("captcha",), ("login_wall",), BLOCKS, DEATHS):
+    for codes in (("captcha",), ("login_wall",), BLOCKS, DEATHS, READ_BADLY):
         share, code = measure_share(facts.ended, codes)
         if share >= SOME:
             reason = f"{code} at {share:.0%} of {total} pages"

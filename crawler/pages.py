@@ -20,6 +20,8 @@ SOLD = re.compile(
 SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
 LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL = 300, 5000, 2000
 MOST_LINKS = 5000
+MOST_LISTINGS = 1000
+MOST_ARCHIVES = 100
 SCHEMES = ("http", "https")
 # links that no reader can see are there to catch crawlers
 HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
@@ -34,17 +36,18 @@ JSESSIONID = re.compile(r";jsessionid=[^/?#]*", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedPage:
-    """What a page says: its listings, and links to other pages of the source."""
+    """What a page says: its listings, and links to other pages of the source. `cut`: it has more than we read."""
 
     listings: tuple[Listing, ...]
     links: tuple[str, ...]
+    cut: bool = False
 
 
 def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPage:
     """Listings and links by the card's selectors. Never raises for what a page contains."""
-    _encoding, text = html_to_unicode(content_type or None, body)
+    text = decode_body(body, content_type)
     root = Selector(text=text.replace("\0", "") or "<html></html>", type="html")
-    base = get_base_url(text, url)
+    base = find_base(text, url)
     hidden = set(list_urls(root.xpath(HIDDEN_LINKS), base))
     links = dict.fromkeys(
         link
@@ -53,12 +56,29 @@ def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPa
         if link not in hidden
     )
     listings: dict[str, Listing] = {}
-    for element in select(root, card.read.listing):
+    elements = select(root, card.read.listing)
+    for element in elements[:MOST_LISTINGS]:
         listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing)
         if listing.title:
             address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
             listings[address] = replace(listing, url=address)
-    return ParsedPage(listings=tuple(listings.values()), links=tuple(links))
+    return ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(elements) > MOST_LISTINGS)
+
+
+def decode_body(body: bytes, content_type: str) -> str:
+    """The text of a page by its header, its own declaration, or its bytes; a name that is none counts as none."""
+    try:
+        return html_to_unicode(content_type or None, body)[1]
+    except (LookupError, ValueError):  # charset=hex and the like: codecs of Python that are no encodings
+        return body.decode("utf-8", "replace")
+
+
+def find_base(text: str, url: str) -> str:
+    """What relative addresses are relative to; a <base> that is no address counts as none."""
+    try:
+        return get_base_url(text, url)
+    except ValueError:
+        return url
 
 
 def parse_listing(element: Selector, url: str, base: str, read: Read, most_images: int) -> Listing:
@@ -82,7 +102,7 @@ def parse_listing(element: Selector, url: str, base: str, read: Read, most_image
         invalid_fields=tuple(invalid),
         images=tuple(list_urls(select(element, read.image), base)[:most_images]) if read.image else (),
         sold=is_sold(element, read, title),
-        archives=tuple(list_urls(select(element, read.archive), base)) if read.archive else (),
+        archives=tuple(list_urls(select(element, read.archive), base)[:MOST_ARCHIVES]) if read.archive else (),
     )
 
 

@@ -19,10 +19,10 @@ from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile, seal_body
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url, parse_page
-from crawler.verdicts import WALLS, Known, Verdict, judge_page, measure_text
+from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
 from vault.blobs import BlobWriter, sync_folders, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
-from vault.errors import EgressRefused
+from vault.errors import BlobError, EgressRefused
 from vault.gate import HashGate, hash_md5, record_hit
 from vault.keys import Keys
 from vault.ledger import Kind
@@ -58,6 +58,7 @@ SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
+GONE = ("http_404", "http_410", Verdict.GONE.value)
 BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
 REDIRECT_STATUS = {301, 302, 303, 307, 308}
 REFUSED_HEADER = "x-facewarden-refused"
@@ -175,7 +176,7 @@ class Keeper:
         gathered, self._waiting = self._waiting, []
         if not gathered:
             return
-        prepared = [self._prepare(each) for each in gathered]
+        prepared = [self._prepare_safely(each) for each in gathered]
         self._warc.sync()
         writers = [each.blob for each in prepared if each.blob is not None]
         if writers:
@@ -210,12 +211,22 @@ class Keeper:
 
     # -- evidence first ---------------------------------------------------------------------------------------------
 
+    def _prepare_safely(self, fetched: Fetched) -> Prepared:
+        """What a page contains may break libraries in ways nobody foresaw; it must never cost its neighbours."""
+        try:
+            return self._prepare(fetched)
+        except (OSError, BlobError):
+            raise  # the disk, not the page
+        except Exception as exc:
+            log.exception("a page could not be read", page_id=fetched.page.page_id)
+            return Prepared(fetched=fetched, failure=("page_unreadable", type(exc).__name__, True))
+
     def _prepare(self, fetched: Fetched) -> Prepared:
         if fetched.failure is not None:
             return Prepared(fetched=fetched, failure=fetched.failure)
         code = fetched.header(REFUSED_HEADER)
-        if fetched.status == 403 and code:
-            return Prepared(fetched=fetched, failure=(code, REFUSAL_TEXT.get(code, ""), code in FINAL_REFUSALS))
+        if fetched.status == 403 and code in REFUSAL_TEXT and fetched.page.url.startswith("http://"):
+            return Prepared(fetched=fetched, failure=(code, REFUSAL_TEXT[code], code in FINAL_REFUSALS))
         if fetched.status in REDIRECT_STATUS:
             return self._prepare_redirect(fetched)
         if fetched.status == NOT_MODIFIED and fetched.page.sha256:
@@ -230,7 +241,10 @@ class Keeper:
         return self._prepare_sample(fetched)
 
     def _prepare_redirect(self, fetched: Fetched) -> Prepared:
-        target = urljoin(fetched.page.url, fetched.header("location"))
+        try:
+            target = urljoin(fetched.page.url, fetched.header("location"))
+        except ValueError:
+            return Prepared(fetched=fetched, failure=("redirect_refused", "its target is no address", True))
         if fetched.page.hops >= MOST_HOPS:
             return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
         if not self._allows(target, fetched.page.kind):
@@ -244,6 +258,10 @@ class Keeper:
         if page.sha256 == hashlib.sha256(body).hexdigest() and not self.read_again:
             return Prepared(fetched=fetched, unchanged=True)
         media_type = fetched.header("content-type") or "text/html"
+        if not is_page(body, media_type):
+            return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
+        if self._gate.is_listed(body):
+            return Prepared(fetched=fetched, listed=(hash_md5(body), hashlib.sha256(body).hexdigest()))
         parsed = parse_page(body, page.url, media_type, self._card)
         text = measure_text(body)
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
@@ -322,7 +340,7 @@ class Keeper:
                 sha256=each.capture.sha256,
                 etag=fetched.header("etag") or None,
                 modified=fetched.header("last-modified") or None,
-                sizes=sizes if each.verdict is Verdict.CONTENT else None,
+                sizes=sizes if each.verdict in (Verdict.CONTENT, Verdict.CUT) else None,
                 changed=page.sha256 is not None,
             )
             self._save_page(page, each.capture, each.parsed)
@@ -338,7 +356,8 @@ class Keeper:
         code, text, final = each.failure or ("hash_listed", "", True)
         if each.capture is not None:
             self._save_capture(page, each.capture)
-        fetch = Fetch(status=fetched.status, verdict=each.verdict.value if each.verdict in WALLS else "")
+        verdict = each.verdict.value if each.verdict in WALLS else ""
+        fetch = Fetch(status=fetched.status, verdict=verdict, gone=code in GONE)
         save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
         wait = read_retry_after(fetched.header("retry-after")) if fetched.status in RETRY_STATUS else 0.0
         fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import os
 import queue
 import secrets
@@ -31,10 +32,11 @@ class GuardProcess:
         self.user = USER
         self.refusals: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()  # (code, place)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vault.guard"],
+            [sys.executable, "-P", "-m", "vault.guard", logging.getLevelName(logging.root.getEffectiveLevel())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for us: what is in flight is let through before we end the guard
             env={"PYTHONPATH": str(ROOT), "PATH": os.defpath, "LANG": "C.UTF-8"},  # no address or secret of ours
         )
         assert self._process.stdin and self._process.stdout

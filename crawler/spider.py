@@ -1,6 +1,7 @@
 """The one spider, and the middleware through which everything leaves: Scrapy's side of a crawl."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -17,7 +18,8 @@ from twisted.python.failure import Failure
 from crawler.archives import fetch_archive
 from crawler.cards import Card, Robots
 from crawler.crawl import Crawl
-from crawler.pipeline import Fetched
+from crawler.pipeline import FINAL_REFUSALS, Fetched
+from vault.egress import REFUSAL_TEXT
 from vault.errors import InputRefused
 from vault.log import clean_text, get_logger
 from vault.records import PageKind
@@ -26,6 +28,7 @@ USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
 TICK_SECONDS = 0.1
 PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
 PAGE_SECONDS = 60
+TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
 
 log = get_logger(__name__)
 
@@ -110,12 +113,14 @@ def name_failure(problem: BaseException) -> tuple[str, str, bool]:
     text = clean_text(str(problem) or type(problem).__name__)
     if isinstance(problem, InputRefused):
         return problem.stable_code, problem.message, True
+    if "maxsize" in text.lower() or "cancelled" in type(problem).__name__.lower():
+        return "body_too_large", text, True
     if isinstance(problem, IgnoreRequest):
-        return "robots_refused", text, True
+        return ("robots_refused" if "robots.txt" in text else "request_ignored"), text, True
     if isinstance(problem, error.TimeoutError | TimeoutError | defer.TimeoutError | httpx2.TimeoutException):
         return "fetch_timeout", text, False
-    if "cancelled" in type(problem).__name__.lower() or "maxsize" in text.lower():
-        return "body_too_large", text, True
+    if (refused := TUNNEL_REFUSED.search(text)) and refused[1] in REFUSAL_TEXT:
+        return refused[1], REFUSAL_TEXT[refused[1]], refused[1] in FINAL_REFUSALS
     return "fetch_failed", f"{type(problem).__name__}: {text}"[:300], False
 
 

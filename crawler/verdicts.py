@@ -36,8 +36,17 @@ BLOCK_WORDS = re.compile(
 )
 GONE_WORDS = re.compile(
     r"\b404\b|not found|no longer (?:exists?|available)|"
-    r"(?:has been|was) (?:removed|deleted)|page does(?:n't| not) exist|不存在|已删除|已下架|页面找不到|не найден|удален[оа]?\b|no (?:existe|encontrad[oa])|eliminad[oa]",
+    r"(?:has been|was) (?:removed|deleted)|page does(?:n't| not) exist|"
+    r"不存在|已删除|已下架|页面找不到|не найден|удален[оа]?\b|no (?:existe|encontrad[oa])|eliminad[oa]",
     re.IGNORECASE,
+)
+NO_PAGE = (
+    b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf", b"Rar!", b"\x1f\x8b",
+    b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"%PDF", b"II*\0", b"MM\0*", b"\0\0\0\x18ftyp", b"\0\0\0\x1cftyp",
+    b"\0\0\0 ftyp", b"OggS", b"\x1aE\xdf\xa3",
+)  # fmt: skip
+NO_PAGE_TYPE = re.compile(
+    r"\s*(?:image/(?!svg)|video/|audio/|font/|application/(?:zip|x-7z|x-rar|pdf|octet-stream))", re.I
 )
 SHORT_TEXT = 600  # letters; walls and error pages say little
 SHRUNK = 0.5  # of the text it had: a page that lost its listings and most of its text has emptied, not been rebuilt
@@ -53,6 +62,7 @@ class Verdict(StrEnum):
     GONE = "soft_404"
     EMPTY = "empty"
     LAYOUT = "layout_changed"
+    CUT = "page_too_complex"
 
 
 WALLS = (Verdict.LOGIN_WALL, Verdict.CAPTCHA, Verdict.BLOCKED)  # something stands between us and the content
@@ -67,6 +77,11 @@ class Known:
     text: int = 0
 
 
+def is_page(body: bytes, content_type: str) -> bool:
+    """Is it text at all? A picture or an archive that a link calls a page is none, and is never kept as one."""
+    return not (body.startswith(NO_PAGE) or body[8:12] == b"WEBP" or NO_PAGE_TYPE.match(content_type))
+
+
 def measure_text(body: bytes) -> str:
     """The text of a page that a reader sees, spaces collapsed."""
     root = Selector(text=body.decode("utf-8", "replace").replace("\0", "") or "<html></html>", type="html")
@@ -77,6 +92,8 @@ def measure_text(body: bytes) -> str:
 def judge_page(body: bytes, text: str, parsed: ParsedPage, known: Known) -> Verdict:
     """What came back with status 200. A page that shows listings is content, whatever else it says; one that never had
     any is judged only by what walls look like."""
+    if parsed.cut:
+        return Verdict.CUT
     if parsed.listings:
         return Verdict.CONTENT
     if (wall := find_wall(body, text, bool(parsed.links))) is not Verdict.CONTENT:

@@ -15,6 +15,7 @@ class Site(http.server.ThreadingHTTPServer):
 
     def __init__(self, answer: Callable[[str], Answer]) -> None:
         self.hits: Counter[str] = Counter()
+        self.headers: dict[str, dict[str, str]] = {}  # of the last request for each path
         self.answer = answer
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -30,12 +31,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.hits[self.path] += 1
+        self.server.headers[self.path] = dict(self.headers.items())
         status, headers, body = self.server.answer(self.path)
         self.send_response(status)
         for name, value in {"Content-Type": "text/html", "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if status != 304:
+            self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
         pass

@@ -1,6 +1,7 @@
 """Real crawls of a server that this test runs: everything is fetched once, whatever happens on the way."""
 
 import datetime as dt
+import gzip
 import hashlib
 import os
 import random
@@ -420,3 +421,50 @@ def test_a_page_that_is_empty_without_javascript_is_rendered(
     assert inside == [], "nothing but the card's host was reached"
     told = "select count(*) from ledger where entry like '%%refusal%%'"
     assert count(conn, told) >= 3
+
+
+HOSTILE: dict[str, Answer] = {
+    "/hex": (200, {"Content-Type": "text/html; charset=hex"}, b"<p>x</p>"),
+    "/undefined": (200, {"Content-Type": "text/html; charset=undefined"}, b"<p>x</p>"),
+    "/zlib": (200, {}, b'<meta charset="zlib"><p>x</p>'),
+    "/base": (200, {}, b'<base href="http://[x/"><p>x</p>'),
+    "/nowhere": (302, {"Location": "http://[x/"}, b""),
+    "/jpeg": (200, {}, b"\xff\xd8\xff\xe0 a picture that says it is a page"),
+    "/typed": (200, {"Content-Type": "image/png"}, b"x"),
+    "/forged": (403, {"X-Facewarden-Refused": "address_refused"}, b"no"),
+    "/made-up": (403, {"X-Facewarden-Refused": "<script>" * 300}, b"no"),
+    "/deep": (200, {}, b"<div>" * 100_000),
+    "/many": (200, {}, b"<article><h1>x</h1></article>" * 20_000),
+    "/attribute": (200, {}, b"<p title='" + b"x" * 5_000_000 + b"'>x</p>"),
+    "/nul": (200, {}, b"<article><h1>a\0b</h1></article>\0"),
+}
+
+
+def test_hostile_pages_end_in_codes_and_cost_their_neighbours_nothing(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: Callable[[Callable[[str], Answer]], Site]
+) -> None:
+    def answer(path: str) -> Answer:
+        if path == "/":
+            return html("".join(f'<a class="item" href="{each}">x</a><a class="item" href="/good{number}">y</a>'
+                                for number, each in enumerate(HOSTILE)))  # fmt: skip
+        if path.startswith("/good"):
+            return html(f"<article><h1>lot {path}</h1></article>")
+        return HOSTILE.get(path, NOT_FOUND)
+
+    site = make_site(answer)
+    done = crawl(settings, site, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    found = pages(conn)
+    assert all(state == "done" for path, state in found.items() if path.startswith("/good"))
+    assert {path: found[path] for path in HOSTILE} == {
+        "/hex": "done", "/undefined": "done", "/zlib": "done", "/base": "done",
+        "/nowhere": "quarantined:redirect_refused", "/jpeg": "quarantined:not_a_page",
+        "/typed": "quarantined:not_a_page", "/forged": "quarantined:http_403", "/made-up": "quarantined:http_403",
+        "/deep": "done", "/many": "done", "/attribute": "done", "/nul": "done",
+    }  # fmt: skip
+    assert count(conn, "select count(*) from listing where url like '%%/many%%'") == 1000
+    assert conn.execute("select verdict from page where url like '%%/many'").fetchone() == ("page_too_complex",)
+    kept = b"".join(path.read_bytes() for path in (settings.home / "warc").iterdir())
+    assert b"a picture that says" not in gzip.decompress(kept)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (settings.home / "warc").iterdir())

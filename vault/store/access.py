@@ -8,6 +8,7 @@ from uuid import UUID
 
 from vault.store import Connection
 from vault.store.rows import record_row
+from vault.store.subjects import drop_enrolment, list_unconfirmed
 
 SESSION_HOURS = 12
 
@@ -91,5 +92,9 @@ def end_sessions_of(conn: Connection, subject_id: UUID) -> None:
 
 
 def drop_stale(conn: Connection) -> None:
+    """Drop sessions and links whose time is over, and enrolments that nobody confirmed while their link worked."""
+    for subject_id in list_unconfirmed(conn):
+        with conn.transaction():
+            drop_enrolment(conn, subject_id)
     conn.execute("delete from session where expires_at < now()")
     conn.execute("delete from link where expires_at < now() - interval '7 days'")

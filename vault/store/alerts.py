@@ -11,6 +11,8 @@ from vault.records import Band, Delivery, Match
 from vault.store import CONSENT_MISSING, Connection
 from vault.store.rows import record_row
 
+LINK_MINUTES = 10  # one new link a person in this time, however often somebody asks
+
 
 def save_calibration(conn: Connection, calibration_id: str, pack: str, record: dict[str, Any]) -> None:
     conn.execute(
@@ -78,6 +80,35 @@ def ask_delivery(conn: Connection, subject_id: UUID, kind: str) -> None:
         "insert into delivery (delivery_id, subject_id, kind) values (%(delivery)s, %(subject)s, %(kind)s)",
         {"delivery": uuid4(), "subject": subject_id, "kind": kind},
     )
+
+
+def ask_link(conn: Connection, subject_id: UUID) -> bool:
+    """A message with a new link to the person's page, if their consent is live and none was asked for just now."""
+    with conn.transaction():
+        live = conn.execute(
+            """select 1 from consent
+               where subject_id = %(id)s and confirmed_at is not null and withdrawn_at is null for update""",
+            {"id": subject_id},
+        ).fetchone()  # held, so that of two who ask at once the second sees the first
+        if live is None:
+            return False
+        added = conn.execute(
+            """insert into delivery (delivery_id, subject_id, kind)
+               select %(delivery)s, %(id)s, 'link' where not exists (
+                   select 1 from delivery where subject_id = %(id)s and kind = 'link'
+                   and created_at > now() - make_interval(mins => %(minutes)s))""",
+            {"delivery": uuid4(), "id": subject_id, "minutes": LINK_MINUTES},
+        ).rowcount
+    return bool(added)
+
+
+def list_messages(conn: Connection, subject_id: UUID) -> dict[UUID, bool]:
+    """Every delivery to a person but the receipt, and whether it was sent."""
+    rows = conn.execute(
+        "select delivery_id, sent_at is not null from delivery where subject_id = %(id)s and kind <> 'receipt'",
+        {"id": subject_id},
+    ).fetchall()
+    return dict(rows)
 
 
 def list_deliveries(conn: Connection, delivery_ids: tuple[UUID, ...]) -> list[Delivery]:

@@ -105,6 +105,7 @@ class Fetch:
     sizes: tuple[int, int, int] | None = None  # letters of text, links followed, listings; None: as they were
     moved_to: int | None = None
     changed: bool = False
+    gone: bool = False  # should it come back it is read again, even if it is as it was
 
 
 def save_fetch(conn: Connection, page_id: int, fetch: Fetch, every_hours: float) -> None:
@@ -117,9 +118,10 @@ def save_fetch(conn: Connection, page_id: int, fetch: Fetch, every_hours: float)
                            else least(8 * %(hours)s, greatest(%(hours)s, 2 * coalesce(check_hours, %(hours)s / 2)))
                       end::real as hours
                from page where page_id = %(id)s)
-           update page set status = %(status)s, sha256 = coalesce(%(sha256)s, sha256),
-                  etag = case when %(sha256)s::text is null then etag else %(etag)s end,
-                  modified = case when %(sha256)s::text is null then modified else %(modified)s end,
+           update page set status = %(status)s,
+                  sha256 = case when not %(gone)s then coalesce(%(sha256)s, sha256) end,
+                  etag = case when %(sha256)s::text is null and not %(gone)s then etag else %(etag)s end,
+                  modified = case when %(sha256)s::text is null and not %(gone)s then modified else %(modified)s end,
                   verdict = %(verdict)s, moved_to = %(moved_to)s,
                   text_size = coalesce(%(text)s, text_size), link_count = coalesce(%(links)s, link_count),
                   listing_count = coalesce(%(listings)s, listing_count), fetched_at = now(),
@@ -137,6 +139,7 @@ def save_fetch(conn: Connection, page_id: int, fetch: Fetch, every_hours: float)
             "links": link_count,
             "listings": listing_count,
             "changed": fetch.changed,
+            "gone": fetch.gone,
             "hours": every_hours,
         },
     )

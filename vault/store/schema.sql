@@ -314,7 +314,7 @@ create table delivery (
     delivery_id uuid primary key,
     subject_id  uuid not null references subject,
     alert_id    uuid references alert on delete cascade,
-    kind        text not null check (kind in ('confirmation', 'alert', 'receipt')),
+    kind        text not null check (kind in ('confirmation', 'alert', 'receipt', 'link')),
     created_at  timestamptz not null default now(),
     sent_at     timestamptz,
     state       work_state not null default 'ready',
@@ -326,6 +326,7 @@ create table delivery (
     error_text  text
 );
 create unique index delivery_alert on delivery (alert_id) where kind = 'alert';
+create index delivery_subject on delivery (subject_id);
 
 create table bundle (
     bundle_id   uuid primary key,

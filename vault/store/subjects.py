@@ -10,6 +10,8 @@ from vault.store import Connection
 from vault.store.keys import get_data_key, save_key
 from vault.store.rows import record_row
 
+UNCONFIRMED_DAYS = 7  # how long an enrolment waits for its confirmation; as long as the link in the mail lasts
+
 
 def save_subject(
     conn: Connection, keys: Keys, address: str, wording: str, recorded_by: str, picture: bytes, pack: str
@@ -79,6 +81,14 @@ def open_address(conn: Connection, keys: Keys, subject_id: UUID) -> str:
     return decrypt(data_key, row[1], b"address:" + subject_id.bytes).decode()
 
 
+def has_address(conn: Connection, subject_id: UUID) -> bool:
+    """Is there still somebody to write to?"""
+    row = conn.execute(
+        "select 1 from subject where subject_id = %(id)s and address_sealed is not null", {"id": subject_id}
+    ).fetchone()
+    return row is not None
+
+
 # -- consent ----------------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +117,43 @@ def withdraw_consent(conn: Connection, subject_id: UUID) -> bool:
         conn.execute("insert into erasure (subject_id) values (%(id)s) on conflict do nothing", {"id": subject_id})
         tick_gallery(conn)
     return bool(withdrawn)
+
+
+def drop_enrolment(conn: Connection, subject_id: UUID) -> bool:
+    """Let go of an enrolment that leads to nothing: never confirmed, or its picture refused. False for any other.
+
+    The address is free at once; the erasure takes the rest, and nobody is written to, for there is no address left.
+    """
+    dropped = conn.execute(
+        """update consent set withdrawn_at = now()
+           where subject_id = %(id)s and withdrawn_at is null
+             and (confirmed_at is null or not exists (
+                 select 1 from template where template.subject_id = consent.subject_id and state <> 'quarantined'))""",
+        {"id": subject_id},
+    ).rowcount
+    if dropped:
+        conn.execute(
+            """update subject set state = 'withdrawn', address_digest = null, address_sealed = null
+               where subject_id = %(id)s""",
+            {"id": subject_id},
+        )
+        conn.execute("insert into erasure (subject_id) values (%(id)s) on conflict do nothing", {"id": subject_id})
+        tick_gallery(conn)
+    return bool(dropped)
+
+
+def list_unconfirmed(conn: Connection) -> list[UUID]:
+    """Those whose time to confirm is over: no link that still works, and no mail that is yet to bring one."""
+    rows = conn.execute(
+        """select subject_id from consent
+           where confirmed_at is null and withdrawn_at is null and granted_at < now() - make_interval(days => %(days)s)
+             and not exists (select 1 from link where link.subject_id = consent.subject_id
+                             and purpose = 'confirm' and used_at is null and expires_at > now())
+             and not exists (select 1 from delivery where delivery.subject_id = consent.subject_id
+                             and kind = 'confirmation' and state in ('ready', 'running'))""",
+        {"days": UNCONFIRMED_DAYS},
+    ).fetchall()
+    return [subject_id for (subject_id,) in rows]
 
 
 def lock_consent(conn: Connection, subject_id: UUID, *, confirmed: bool) -> bool:
