@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
-import dateparser  # type: ignore[import-untyped]
+import dateparser
 
 from crawler.numbers import LETTER, flatten
 

@@ -1,0 +1,363 @@
+"""In comes a text, out come the counts it claims of faces, people and sets.
+
+A number is a claim only beside a word for photos, people or sets.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+from crawler.numbers.numerals import ALONE, HAN, HAN_UNITS, SCALE, WORD, Bound, Numeral, scan_numerals
+from crawler.numbers.text import LETTER, MARK_AFTER, MARK_BEFORE, NOT_LETTER, WINDOW, alternate, flatten
+
+LARGEST_COUNT = 10**10  # more than there are people
+
+
+class Counted(StrEnum):
+    PHOTO = "photo"  # a photo, face or selfie
+    PERSON = "person"
+    DOCUMENT = "document"
+    SET = "set"
+    ITEM = "item"  # a piece of something that is not named
+    PHOTO_PER_PERSON = "photo_per_person"
+    PHOTO_PER_SET = "photo_per_set"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """Of "500-800 photos" low is 500, high 800; equal for one number. `bound` is what the seller says of it."""
+
+    text: str
+    low: int
+    high: int
+    bound: Bound
+    of: Counted
+
+    @property
+    def number(self) -> int | None:
+        return self.low if self.low == self.high else None
+
+
+PLURALS = {
+    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 faces photos pics pictures images selfies
+        photographs headshots portraits mugshots фото фотографий фотографии фоток фотки лиц лица селфи снимков
+        изображений caras rostros fotos fotografías fotografias imágenes imagenes selfis फोटो तस्वीरें तस्वीर चेहरे
+        चेहरों सेल्फी chehre chehron tasveer tasveeren tasveerein""",
+    Counted.PERSON: """人 位 名 people persons individuals identities subjects humans человек людей персон личностей
+        personas gente individuos identidades logon लोग लोगों व्यक्ति व्यक्तियों""",
+    Counted.DOCUMENT: """身份证 证件 ids passports documents id_cards aadhaar_cards aadhar_cards pan_cards паспортов
+        паспорта документов pasaportes documentos dnis आधार""",
+    Counted.SET: """套 份 组 条 sets packs kits kycs records profiles наборов набора комплектов комплекта анкет
+        анкеты juegos paquetes सेट""",
+    Counted.ITEM: "个 pieces pcs штук unidades piezas",
+}
+SINGULARS = {  # a seller's "5000 photo" counts, "5000 photo frames" does not
+    Counted.PHOTO: "face photo pic picture image selfie foto cara rostro лицо лиц. фотографию चेहरा",
+    Counted.PERSON: "person persona log человека head",
+    Counted.DOCUMENT: "id passport document dni паспорт",
+    Counted.SET: "set pack kit kyc record profile набор комплект juego paquete",
+    Counted.ITEM: "piece штуку штука шт. шт unit unidad pieza",
+}
+ONLY_IN_PRICES = {"pc": Counted.ITEM}  # 86 PC are computers
+COUNTED_BY = ONLY_IN_PRICES | {
+    word: of for table in (PLURALS, SINGULARS) for of, words in table.items() for word in words.split()
+}
+MEASURES = "张幅人位名套份组条个"  # after these no year and no resolution is meant
+NOT_MEASURE = {  # 人民币 is money, 5000人付款 are buyers, 5000张三 is a name
+    "人": "民币|气|次|看|付款|购买|已|收|关注|喜欢|浏览|评|工|均|下单|买", "人脸": "识别|支付|机|门禁|面具|口罩",
+    "张": "三|嘴|口",
+    "名": "片|单|字|额", "位": "置|数|于|密", "套": "路|餐", "组": "合|织", "条": "件|款", "个": "[\u4e00-\u9fff]",
+    "身份证": "号",
+}  # fmt: skip
+
+
+def alternate_nouns(table: Mapping[Counted, str]) -> str:
+    """The words of a table, the longest first; each ends where a word of its script does."""
+    words = sorted((word for words in table.values() for word in words.split()), key=len, reverse=True)
+    han = {word: f"(?!{NOT_MEASURE[word]})" if word in NOT_MEASURE else "" for word in words if word[-1] > "\u4e00"}
+    return "|".join(re.escape(word).replace("_", "[ -]") + han.get(word, f"(?![{LETTER}\\d])") for word in words)
+
+
+def count_by(noun: str) -> Counted:
+    return COUNTED_BY[re.sub("[ -]", "_", noun)]
+
+
+NOUN = f"(?:{alternate_nouns(PLURALS)}|{alternate_nouns(SINGULARS)})"
+HUMANS = alternate(f"{PLURALS[Counted.PERSON]} {SINGULARS[Counted.PERSON]}")
+SETS = alternate(
+    "套 份 set sets pack packs kit kits набор набора наборы наборов комплект комплекта juego juegos paquetes सेट"
+)
+ADJECTIVES = alternate(
+    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 大学生 学生 亚洲 real unique different
+        distinct fresh new hq hd high_quality high_res high_resolution good clear original authentic verified live
+        full private leaked scraped raw male female adult asian chinese indian russian american european african
+        latin mexican spanish brazilian us usa eu face facial id kyc selfie photo human people person passport
+        document doc profile liveness biometric portrait aadhaar aadhar adhaar of реальных уникальных свежих новых
+        разных живых качественных настоящих nuevas nuevos diferentes distintas únicas unicas de asli alag naye नए
+        असली अलग की के"""
+)
+MORE = alternate(
+    "plus 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"
+)
+UNIT = re.compile(
+    rf"""(?P<more>\+|[ ]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
+         (?:(?:{ADJECTIVES})(?:[ /-]{{1,2}}|(?<=[\u4e00-\u9fff]))){{0,4}}
+         (?P<noun>(?:{alternate_nouns(PLURALS)})
+                 |(?<!\+)(?:{alternate_nouns(SINGULARS)})
+                  (?![ -](?!and|or|with|for|from|only|in|y|con|dump|data)[a-z]))""",
+    re.VERBOSE,
+)
+BOUNDS = {
+    Bound.AT_LEAST: """more_than over above at_least > >= ≥ 超过 超 多于 大于 不少于 至少 逾 过 上 более больше
+        свыше не_менее más_de mas_de al_menos por_lo_menos kam_se_kam कम_से_कम""",
+    Bound.AT_MOST: "up_to less_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше не_более hasta menos_de",
+    Bound.ABOUT: """about around approx approx. approximately nearly almost roughly circa ca. ~ ≈ 约 大约 近 将近
+        接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
+        kareeb लगभग करीब""",
+}
+QUALIFIER = re.compile(
+    rf"(?<![{LETTER}])(?:{'|'.join(f'(?P<{bound.value}>{alternate(words)})' for bound, words in BOUNDS.items())}) ?\Z"
+)
+AFTER = re.compile(
+    r"(?: ?(?P<at_least>及?以上|or more|и более|или больше|y más|o más|\+(?! ?[^\W\d_]))| ?(?P<about>左右|上下))"
+)
+RANGE = re.compile(r" ?(?:-|~|至|到) ?| (?:to|till|до|a|se|से) ")
+RANGE_BETWEEN = re.compile(r" (?:and|y|и|по|aur) | ?和 ?")
+BETWEEN = re.compile(r"(?:between|entre|между|с|от|desde|from) ?\Z")
+LABEL = re.compile(  # "photos: 5000", "人数：1200"; not "ID: 5000"
+    rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(PLURALS)})(?:[ -]?(?:count|total|quantity|总?数量?|总量"
+    rf"|量))? ?[:=x×*] ?\Z"
+)
+DATA = "库|数据集?|data|dataset|datasets|база|базы|base|bases|dump|database|db"
+BESIDE = re.compile(rf"(?<![{LETTER}])(?:(?P<noun>{NOUN})(?:[ -]?(?:{DATA}))?|{DATA})[ :(]{{0,2}}\Z")
+BESIDE_END = re.compile(r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d)")
+NUMBERED = alternate("set pack lot class grade bundle album batch лот набор комплект пак класс партия paquete lote")
+SMALL_ORDINAL = re.compile(rf"(?<![{LETTER}])(?:{NUMBERED})[ :]?\Z")  # "set 3 selfie", "class 10 photos"
+ORDINAL = re.compile(
+    rf"(?<![{LETTER}])(?:"
+    + alternate(
+        """iphone ipad galaxy samsung pixel huawei xiaomi redmi oppo vivo android ios windows win version ver v vol
+        volume part no nr num number page level tier top step chapter lot id uid qq tel phone whatsapp aged age
+        since year model gen day week in covid python buy get min minimum moq free bonus sold limit first last every
+        per order min_order minimum_order from room size type под от с desde каждые первые первым бонус бесплатно
+        том версия номер часть página versión gratis cada primeros vendidos mín mínimo minimo минимум заказ size dpi"""
+    )
+    + r")[ .:#-]{0,2}\Z|\d(?:st|nd|rd|th) \Z|(?:第|前|每|满|买|送|赠|已售|销量|月销|售出|库存|编号|型号|手机|苹果"
+    r"|华为|小米|安卓|版本"
+    r"|起拍|起订|最低|限|更新|新增|每天|一天|每日|[日月周](?:更|出|产|增))[ :]{0,2}\Z"
+)
+JOINS = "to|or|и|или|或|and|y|o|a|e|aur|ya|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
+LONGER = re.compile(
+    rf"(?<![{LETTER}])(?:{WORD}|{SCALE})[ -]\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]\Z"
+)  # the end of a longer number
+NOT_BEFORE = re.compile(
+    rf"""(?:[{LETTER}]|[-/\\#@_%^&=.№])(?<![^{LETTER}][x×])\Z   # part of a word, a name, a path; a negative number
+       | [$€£¥₹₽₿]\ ?\Z                                        # a price
+       | \d\ ?(?:{SCALE})?(?::|\ ?(?:[ x×*~/-]|{JOINS})\ ?)\Z   # half of a number, a time, a size, a choice
+       | (?<![$€£¥₹₽\d.,])(?<![$€£¥₹₽]\ )\d[\d.,]*(?:{SCALE})?\ ?[,、]\ ?\Z  # a list of numbers""",
+    re.VERBOSE,
+)
+NOT_AFTER = re.compile(
+    r" ?(?:(?:bought|viewed|watching|watched|likes?|liked|sold|ordered|online|visited|voted|купили|продано|смотрят"
+    r"|vendidas|vendidos)\b"
+    r"|/ ?(?:元|块|[$€£¥₽₹]|usd|rs\b|руб|day|d\b|天|日|h\b|час|день)|(?:per|a|each|every) (?:day|hour|week|month)"
+    r"|daily|в день|al día|por día"
+    r"|每天|起)"
+)
+EACH_AFTER = re.compile(
+    rf" ?(?:(?:per|for each|each|for every|/) ?(?:unique )?(?:{HUMANS}|people|face|id|identity|head|model"
+    rf"|subject){NOT_LETTER}"
+    rf"|(?:for )?each{NOT_LETTER}|(?:на|с) (?:одного |каждого )?(?:человека|каждого|одного|лицо|персону)"
+    rf"|(?:por|de) (?:cada )?(?:persona|cabeza|individuo)|cada (?:persona|una?){NOT_LETTER}|har ek|/ ?чел"
+    rf"|[x×] (?:{HUMANS}){NOT_LETTER}|[x×*] ?[\d.,]{{1,12}} ?(?:{SCALE})? ?(?:{HUMANS}){NOT_LETTER})"
+)
+EACH_BEFORE = re.compile(
+    rf"(?:每个?人|每位|人均|[一1] ?人|(?:each|per|every|har) (?:person|id|identity|model|vyakti)(?: has)?|each"
+    rf"|each (?:with|has)"
+    rf"|(?:на|с|у) (?:каждого|человека)|(?:cada|por) persona(?: tiene)?|cada un[oa] con|har ek ke|प्रति व्यक्ति"
+    rf"|(?:{HUMANS})[ )]?[x×*])(?: по)?[ :-]{{0,2}}\Z"
+)
+SET_BEFORE = re.compile(
+    rf"(?:(?<![{LETTER}])(?:{SETS})(?: of| по| de|[ )]?[x×*]|: )|每[套份]|[一1全整][套份]|(?:each|per"
+    rf"|every) (?:{SETS})(?: has)?)[ :]?\Z"
+)
+SET_AFTER = re.compile(rf" ?(?:per|each|in each|in a|/|in every|в|por|por cada|на) ?(?:{SETS}){NOT_LETTER}")
+YEAR = re.compile(r"199\d|200[1-9]|20[1-3]\d")  # 2000 photos are rather photos than a year
+AGES = frozenset(("16", "18", "21"))  # 18+ selfies
+RESOLUTIONS = frozenset(("2k", "4k", "8k", "2к", "4к", "8к"))  # 4k photos
+PLUS = re.compile(r"\+ ?\Z")  # ID + 2 selfies
+RANGE_START = re.compile(r"(?:from|от|с|desde|de) ?\Z")
+NOT_BARE = re.compile(rf" ?[{LETTER}%°/]|[\u4e00-\u9fff]")
+LONE_END = re.compile(r" ?(?:\+|以上|左右|多)? ?[.!。]?\Z")
+ENGLISH = re.compile(r"[a-z]+s|people|face|photo|selfie|image|picture|person|pic")
+SPANISH = frozenset(
+    ("fotos", "caras", "rostros", "personas", "selfis", "imagenes", "documentos", "pasaportes", "juegos", "paquetes")
+)
+
+
+def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
+    """What a text claims to hold. `labelled`: it comes from a place for the count alone, so a bare number is one."""
+    flat = flatten(text)
+    numerals = scan_numerals(flat)
+    claims: list[Claim] = []
+    second = False
+    for low, after in zip(numerals, [*numerals[1:], None], strict=False):
+        if second:
+            second = False
+            continue
+        high = after if after is not None and is_range(flat, low, after) else low
+        second = high is not low
+        claim = read_claim(text, flat, low, high, labelled=labelled)
+        if claim is not None:
+            claims.append(claim)
+    return tuple(claims)
+
+
+def parse_count(text: str, *, labelled: bool = False) -> int | None:
+    """How many faces, photos, people or sets a text claims; None if it says none, a range, or different numbers."""
+    claims = [claim for claim in read_claims(text, labelled=labelled) if claim.of != Counted.PHOTO_PER_PERSON]
+    found = {claim.number for claim in claims}
+    shared = any(claim.of == Counted.PHOTO_PER_SET for claim in claims)  # how many sets are meant is not said here
+    return None if shared or len(found) != 1 else found.pop()
+
+
+def is_range(flat: str, low: Numeral, high: Numeral) -> bool:
+    between = flat[low.end : high.start]
+    if len(between) > 8 or MARK_BEFORE.search(flat, max(0, low.start - WINDOW), low.start):
+        return False
+    before = BETWEEN.search(flat, max(0, low.start - WINDOW), low.start)
+    return bool(RANGE.fullmatch(between) or (before and RANGE_BETWEEN.fullmatch(between)))
+
+
+def read_claim(text: str, flat: str, low: Numeral, high: Numeral, *, labelled: bool) -> Claim | None:
+    """The claim whose number is `low` to `high`, if its surroundings say that it is one."""
+    place = find_place(flat, low, high, labelled)
+    counts = read_counts(low, high)
+    if place is None or counts is None or is_other_number(flat, low, high, place):
+        return None
+    start, bound = find_bound(flat, low, high, place)
+    end = place.end
+    if after := AFTER.match(flat, end):
+        bound, end = Bound(str(after.lastgroup)), after.end()
+    if place.start < low.start:
+        start = min(start, place.start)
+    return Claim(text=text[start:end], low=counts[0], high=counts[1], bound=bound, of=find_owner(flat, start, place))
+
+
+class Place(NamedTuple):
+    """Where a number stands beside its noun: `start` to `end` holds both."""
+
+    start: int
+    end: int
+    noun: str
+    of: Counted
+    more: bool
+
+
+def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place | None:
+    """The noun that a number counts: after it; before it and a colon; or, for a large number, just before it."""
+    if unit := UNIT.match(flat, high.end):
+        return Place(low.start, unit.end(), unit["noun"], count_by(unit["noun"]), bool(unit["more"]))
+    open_end = BESIDE_END.match(flat, high.end)
+    if NOT_BARE.match(flat, high.end) or (MARK_AFTER.match(flat, high.end) and not open_end):
+        return None
+    window = max(0, low.start - WINDOW)
+    large = all(is_large(each) for each in (low, high))
+    label = LABEL.search(flat, window, low.start)
+    if label is None and large and open_end:
+        label = BESIDE.search(flat, window, low.start)
+    if label is not None:
+        noun = label["noun"] or ""
+        return Place(label.start(), high.end, noun, count_by(noun) if noun else Counted.ITEM, False)
+    start = qualifier.start() if (qualifier := QUALIFIER.search(flat, window, low.start)) else low.start
+    alone = not flat[:start].strip() and LONE_END.match(flat, high.end)
+    return Place(low.start, high.end, "", Counted.ITEM, False) if alone and (large or labelled) else None
+
+
+def is_large(numeral: Numeral) -> bool:
+    """Is it written as only a large number is: with a scale, in words, or in groups of three?"""
+    if numeral.low is not None:
+        return numeral.low * numeral.scale >= 1000 and numeral.scale_word not in ALONE
+    marks = re.sub(r"\d", "", numeral.digits)
+    return bool(numeral.scale_word) or len(marks) > 1 or (marks in (",", " ", "'") and read_count(numeral) is not None)
+
+
+def read_count(numeral: Numeral) -> Decimal | None:
+    """A count has no fractions, so one separator before three digits groups them, unless a scale follows."""
+    if not numeral.scale_word:
+        return numeral.read("group")
+    if numeral.scale_word[-1] in HAN_UNITS:
+        return numeral.read("group" if "," in numeral.digits else "point")
+    return numeral.read("doubt")
+
+
+def read_counts(low: Numeral, high: Numeral) -> tuple[int, int] | None:
+    if low is high and low.low is not None and low.high is not None:
+        values = [low.low * low.scale, low.high * low.scale]
+    else:
+        first, last = read_count(low), read_count(high)
+        if first is None or last is None:
+            return None
+        if low is not high and not low.scale_word and high.scale_word and first < last / high.scale:
+            first *= high.scale  # "5-10k"
+        values = [first, last]
+    well = all(value == value.to_integral_value() and 1 < value <= LARGEST_COUNT for value in values)
+    return (int(values[0]), int(values[1])) if well and (low is high or values[0] < values[1]) else None
+
+
+def is_other_number(flat: str, low: Numeral, high: Numeral, place: Place) -> bool:
+    """Is it a year, an age, a resolution, a price, a part of a longer number, an ordinal, or what buyers did?"""
+    window = max(0, low.start - WINDOW)
+    if place.start == low.start and is_part(flat, low, high):
+        return True
+    if NOT_AFTER.match(flat, place.end):
+        return True
+    if place.noun and place.noun[0] in MEASURES and place.noun not in ("人脸", "人像"):
+        return False
+    written = {each.digits + each.scale_word for each in (low, high)}
+    if any(YEAR.fullmatch(each) for each in written):
+        return True
+    if low is high and low.scale_word == "mil":  # a million in English slang, a thousand in Spanish
+        return bool(ENGLISH.fullmatch(place.noun)) and place.noun not in SPANISH
+    qualified = place.more or QUALIFIER.search(flat, window, low.start) or AFTER.match(flat, place.end)
+    return bool(low is high and (written & AGES if qualified else written & RESOLUTIONS and place.of == Counted.PHOTO))
+
+
+def is_part(flat: str, low: Numeral, high: Numeral) -> bool:
+    """Does what stands before a number make it another one: "iPhone 15", "1920x1080", "ID + 2 selfies"?"""
+    window = max(0, low.start - WINDOW)
+    ranged = low is not high and RANGE_START.search(flat, window, low.start)
+    small = low is high and (read_count(low) or 0) < 1000
+    return bool(
+        (ORDINAL.search(flat, window, low.start) and not ranged)
+        or (small and (read_count(low) or 0) < 100 and SMALL_ORDINAL.search(flat, window, low.start))
+        or NOT_BEFORE.search(flat, window, low.start)
+        or LONGER.search(flat, window, low.start)
+        or (small and PLUS.search(flat, window, low.start))
+    )
+
+
+def find_bound(flat: str, low: Numeral, high: Numeral, place: Place) -> tuple[int, Bound]:
+    """Where the words that qualify a number start, and what they say."""
+    window = max(0, low.start - WINDOW)
+    if qualifier := QUALIFIER.search(flat, window, low.start):
+        bound = Bound(str(qualifier.lastgroup))
+        return qualifier.start(), Bound.AT_LEAST if place.more and bound == Bound.ABOUT else bound
+    if PLUS.search(flat, window, low.start) or place.more:
+        return low.start, Bound.AT_LEAST
+    return low.start, low.bound if low is high else Bound.EXACT
+
+
+def find_owner(flat: str, start: int, place: Place) -> Counted:
+    """Photos may be counted for each person or each set."""
+    if place.of != Counted.PHOTO:
+        return place.of
+    window = max(0, start - WINDOW)
+    if EACH_AFTER.match(flat, place.end) or EACH_BEFORE.search(flat, window, start):
+        return Counted.PHOTO_PER_PERSON
+    if SET_AFTER.match(flat, place.end) or SET_BEFORE.search(flat, window, start):
+        return Counted.PHOTO_PER_SET
+    return Counted.PHOTO

@@ -1,0 +1,88 @@
+"""In comes a text, out comes it in plain letters, one character for one, so that places in it are places in the text.
+
+Also what counts and prices both look for in it: the marks of currencies.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+LONGEST_TEXT, MOST_NUMERALS = 10_000, 120  # beyond them a text is a catalogue or a trap: nothing is read
+WINDOW = 32  # characters before a number that may change its meaning
+
+LETTER = "a-z\u00b5-\u024f\u0400-\u052f\u0900-\u0965\u0970-\u097f"  # Han are not in it: they stand beside numbers
+OVERRIDES = frozenset("\u202d\u202e\u2066\u2067\u2068")  # what is shown is not what is written
+SAME = str.maketrans("￥張萬億兩個條臉圓號壹贰叁肆伍陆柒捌玖拾佰仟〇’ʼ‘`´–—―−‐‑～〜ё",
+                     "¥张万亿两个条脸元号一二三四五六七八九十百千零'''''------~~е")  # fmt: skip
+NOT_LETTER = f"(?![{LETTER}])"
+
+
+class _Plain(dict[int, str]):
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        category = unicodedata.category(char)
+        if category == "Nd":
+            char = str(unicodedata.digit(char))
+        elif category == "Zs" or char in "\t\u200b\u2060\ufeff":
+            char = " "
+        elif 0xFF00 < code < 0xFF5F:
+            char = chr(code - 0xFEE0)
+        lower = char.lower()
+        self[code] = lower if len(lower) == 1 else char
+        return self[code]
+
+
+_PLAIN = _Plain()
+
+
+def flatten(text: str) -> str:
+    """`text`, character for character, in lower case with ASCII digits and plain spaces, dashes and quotes."""
+    return "" if OVERRIDES.intersection(text) else text.translate(SAME).translate(_PLAIN)
+
+
+def alternate(words: str | list[str]) -> str:
+    """A regular expression for any of some words, the longest first; `_` in a word is a space or a hyphen."""
+    each = words.split() if isinstance(words, str) else words
+    return "|".join(re.escape(word).replace("_", "[ -]?") for word in sorted(each, key=len, reverse=True))
+
+
+CURRENCIES = {  # first those that may stand on both sides of the number, then those that only follow it
+    "CNY": ("¥ rmb cny 人民币", "元 块钱 块 yuan юаней юань"), "JPY": ("jpy", "円 日元 日圆 日币 yen"),
+    "USD": ("us$ $ usd", """dollars dollar bucks buck 美元 美金 美刀 刀 dólares dolares доллар доллара долларов баксов
+            бакса"""),
+    "EUR": ("€ eur", "euro euros 欧元 евро"), "GBP": ("£ gbp", "pounds quid 英镑 фунтов"),
+    "RUB": ("₽ rub", "руб. руб рублей рубля р. р rubles roubles 卢布"),
+    "INR": ("₹ inr rs. rs", "rupees rupee rupaye rupay rupya रुपये रुपए रु रुपया"),
+    "UAH": ("₴ uah", "грн гривен"), "KZT": ("₸ kzt", "тенге"), "BRL": ("r$ brl", "reais"), "MXN": ("mxn mx$", ""),
+    "ARS": ("ars ar$", ""),
+    "COP": ("cop", ""), "CLP": ("clp", ""), "HKD": ("hk$ hkd", "港币 港元"), "TWD": ("nt$ twd", "台币 新台币"),
+    "CAD": ("c$ ca$ cad", ""),
+    "AUD": ("a$ au$ aud", ""), "SGD": ("s$ sgd", ""),
+    "USDT": ("usdt", "u 泰达币 tether"), "USDC": ("usdc", ""), "BTC": ("₿ btc xbt", "比特币 bitcoin bitcoins"),
+    "ETH": ("eth", "ethereum 以太坊"), "XMR": ("xmr", "monero 门罗币"), "LTC": ("ltc", ""), "TRX": ("trx", ""),
+    "TON": ("ton", ""),
+    "": ("", "pesos peso"),  # of which country?
+}  # fmt: skip
+FRACTIONS = {
+    "CNY": {"0.1": "毛 毛钱 角", "0.01": "分 分钱"}, "USD": {"0.01": "cents cent ¢"}, "INR": {"0.01": "paise"},
+    "RUB": {"0.01": "коп коп. копеек", "1000": "т.р. т.р тр тыр"},
+}  # fmt: skip
+CODE_OF = {mark.lower(): code for code, sides in CURRENCIES.items() for side in sides for mark in side.split()}
+CODE_OF |= {mark: code for code, each in FRACTIONS.items() for marks in each.values() for mark in marks.split()}
+BOTH_SIDES = frozenset(mark.lower() for before, _after in CURRENCIES.values() for mark in before.split())
+
+
+def alternate_marks(marks: Collection[str]) -> str:
+    """Currency marks, the longest first; one that begins or ends with a letter is a word of its own."""
+    letter = re.compile(f"[{LETTER}]")
+    signs: list[str] = []
+    words: list[str] = []
+    for mark in sorted(marks, key=len, reverse=True):
+        end = rf"{NOT_LETTER}(?!\.[a-z])" if letter.match(mark[-1]) else ""
+        (words if letter.match(mark) else signs).append(re.escape(mark) + end)
+    first = re.escape("".join(sorted({mark[0] for mark in marks})))  # looked at first, because it is quick
+    return f"(?=[{first}])(?:(?<![{LETTER}])(?:{'|'.join(words)})|{'|'.join(signs)})"
+
+
+MARK_BEFORE = re.compile(rf"(?:{alternate_marks(BOTH_SIDES)})[ .:]?\Z")
+MARK_AFTER = re.compile(rf" ?(?:{alternate_marks(CODE_OF)})")
