@@ -30,7 +30,8 @@ PORTS = 4  # the dashboard's and the markets'
 
 def find_ports() -> int:
     """The first of four neighbouring ports of loopback on which nobody listens."""
-    for first in range(21_000, 32_000, PORTS):
+    begin = os.getpid() * PORTS % 8000  # so that two who look at the same time do not find the same
+    for first in [*range(20_000 + begin, 32_000, PORTS), *range(20_000, 20_000 + begin, PORTS)]:
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(first, first + PORTS):

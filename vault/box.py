@@ -15,7 +15,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +34,12 @@ ARCHIVE_SECONDS = 60.0
 RENEW_AFTER = 500
 MEMORY_BYTES = 448 << 20  # what a child may map beyond what it starts with: 40 MP of RGBA, twice, and room
 CPU_SECONDS = 120
+ARCHIVE_CPU_SECONDS = 600  # a child made to open an archive: bzip2 unpacks 20 MB a second
+ARCHIVE_WAIT_SECONDS = 1800.0  # waiting for one archive, all its frames together
+MOST_PASSWORDS = 10
 MOST_INPUT = 64 << 20
 MOST_HEAD = 64 << 10
+MOST_READ = 1 << 20  # of an archive, at a time
 
 log = get_logger(__name__)
 
@@ -86,9 +91,9 @@ class Box:
         self.close()
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator["Child"]:
+    def batch(self, cpu_seconds: int = CPU_SECONDS) -> Iterator["Child"]:
         """A locked-down child for a batch of items."""
-        child = Child(self)
+        child = Child(self, cpu_seconds)
         try:
             yield child
         finally:
@@ -100,13 +105,13 @@ class Box:
 
     # -- talking to the zygote -------------------------------------------------------------------------------------
 
-    def spawn(self, sock: socket.socket, memory: int, shared_bytes: int) -> int:
+    def spawn(self, sock: socket.socket, memory: int, shared_bytes: int, cpu_seconds: int = CPU_SECONDS) -> int:
         """Fork a child that serves `sock`; returns its pid."""
         request = {
             "do": "spawn",
             "shared_bytes": shared_bytes,
             "memory_bytes": MEMORY_BYTES,
-            "cpu_seconds": CPU_SECONDS,
+            "cpu_seconds": cpu_seconds,
         }
         return int(self._ask(request, [sock.fileno(), memory])["pid"])
 
@@ -161,8 +166,9 @@ class Box:
 class Child:
     """A locked-down decoder. Made by `Box.batch`; not for several threads at once."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, cpu_seconds: int = CPU_SECONDS) -> None:
         self._box = box
+        self._cpu_seconds = cpu_seconds
         self._pid = 0
         self._sock: socket.socket | None = None
         self._shared: mmap.mmap | None = None
@@ -195,28 +201,52 @@ class Child:
         _, payload = self._exchange({"do": "mosaic", "box": list(box), "side": side}, data, ITEM_SECONDS)
         return payload
 
-    def open_archive(self, read_at: Callable[[int, int], bytes], size: int, limits: ArchiveLimits) -> Iterator[Member]:
-        """Every file of an archive whose bytes `read_at(offset, length)` gives. Raises InputRefused."""
-        wire = {"entries": limits.entries, "total_bytes": limits.total_bytes,
-                "member_bytes": limits.member_bytes, "ratio": limits.ratio}  # fmt: skip
-        head, payload = self._exchange({"do": "archive", "size": size, "limits": wire}, b"", ARCHIVE_SECONDS)
-        total = 0
+    def open_archive(
+        self, read_at: Callable[[int, int], bytes], size: int, limits: ArchiveLimits, passwords: Sequence[str] = ()
+    ) -> Iterator[Member]:
+        """Every file of an archive whose bytes `read_at(offset, length)` gives; at most MOST_PASSWORDS are tried, in
+        their order. Raises InputRefused, also after members that were good."""
+        wire = {"entries": limits.entries, "total_bytes": limits.total_bytes, "member_bytes": limits.member_bytes,
+                "ratio": limits.ratio, "cpu_seconds": self._cpu_seconds * 9 // 10}  # fmt: skip
+        request = {"do": "archive", "size": size, "limits": wire, "passwords": list(passwords)[:MOST_PASSWORDS]}
+        waited = time.monotonic()
+        head, payload = self._exchange(request, b"", ARCHIVE_SECONDS)
+        waited = time.monotonic() - waited
+        total = count = 0
         while "end" not in head:
-            if "read" in head:
-                offset, length = map(int, head["read"])
-                head, payload = self._exchange({"do": "data"}, read_at(offset, min(length, 1 << 20)), ARCHIVE_SECONDS)
-                continue
-            total += len(payload)
-            if total > limits.total_bytes or len(payload) > limits.member_bytes:
+            if waited > ARCHIVE_WAIT_SECONDS:
                 self.stop()
-                raise InputRefused("archive_too_large")
-            yield Member(
-                number=int(head["member"]),
-                content=payload,
-                refused=check_code(head.get("refused")),
-                notice=check_code(head.get("notice")),
-            )
-            head, payload = self._receive(ARCHIVE_SECONDS)
+                raise InputRefused("decoder_timeout", "the archive takes too long")
+            if "read" in head:
+                data = read_at(*self._check_read(head["read"]))
+                waited -= time.monotonic()
+                head, payload = self._exchange({"do": "data"}, data, ARCHIVE_SECONDS)
+            else:
+                total, count = total + len(payload), count + 1
+                if total > limits.total_bytes or len(payload) > limits.member_bytes or count > limits.entries:
+                    self.stop()
+                    raise InputRefused("archive_too_large", "the decoder sends more than it may")
+                yield self._check_member(head, payload)
+                waited -= time.monotonic()
+                head, payload = self._receive(ARCHIVE_SECONDS)
+            waited += time.monotonic()
+
+    def _check_read(self, asked: object) -> tuple[int, int]:
+        """Offset and length as the child wants them, or an end of the child."""
+        match asked:
+            case [int(offset), int(length)] if offset >= 0 and length > 0:
+                return offset, min(length, MOST_READ)
+        self.stop()
+        raise InputRefused("decoder_died", "the decoder talks nonsense")
+
+    def _check_member(self, head: dict[str, Any], content: bytes) -> Member:
+        number = head.get("member")
+        if not isinstance(number, int) or not 0 <= number < 1 << 31:
+            self.stop()
+            raise InputRefused("decoder_died", "the decoder talks nonsense")
+        refused = check_code(head.get("refused"), "archive_corrupt")
+        notice = check_code(head.get("notice"), "archive_name_unsafe")
+        return Member(number=number, content=b"" if refused else content, refused=refused, notice=notice)
 
     def probe(self, what: str, argument: str = "") -> str:
         """Ask the child to try something forbidden; "refused: ..." is the answer one wants."""
@@ -246,7 +276,7 @@ class Child:
         try:
             os.ftruncate(memory, shared_bytes)
             self._shared = mmap.mmap(memory, shared_bytes, prot=mmap.PROT_READ)
-            self._pid = self._box.spawn(theirs, memory, shared_bytes)
+            self._pid = self._box.spawn(theirs, memory, shared_bytes, self._cpu_seconds)
         finally:
             os.close(memory)
             theirs.close()
@@ -255,7 +285,7 @@ class Child:
         self.active = {str(name): bool(value) for name, value in head["ready"].items()}
 
     def _exchange(self, request: dict[str, Any], payload: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
-        if self._opened >= RENEW_AFTER:
+        if self._opened >= RENEW_AFTER and request["do"] != "data":  # never in the middle of an archive
             self.stop()
         if self._sock is None:
             self._start()
@@ -307,8 +337,8 @@ class Child:
         return bytes(data)
 
 
-def check_code(value: object) -> str | None:
-    """A refusal code as the child gave it, or None; anything unknown counts as a corrupt item."""
+def check_code(value: object, unknown: str = "image_corrupt") -> str | None:
+    """A code as the child gave it, or None; anything that is no code counts as `unknown`."""
     if value is None:
         return None
-    return value if isinstance(value, str) and value in REFUSALS else "image_corrupt"
+    return value if isinstance(value, str) and value in REFUSALS else unknown

@@ -86,7 +86,7 @@ def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: byte
     elif request["do"] == "archive":
         size = request["size"]
         file = io.BufferedReader(RemoteFile(line, size), archives.PIECE)
-        for head, content in archives.list_members(file, size, request["limits"]):
+        for head, content in archives.list_members(file, size, request["limits"], request["passwords"]):
             line.send(head, content)
         line.send({"end": True})
     elif request["do"] == "probe":

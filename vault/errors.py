@@ -38,6 +38,8 @@ REFUSALS: dict[str, str] = {
     "archive_corrupt": "the archive cannot be read",
     "archive_unsupported": "an archive of a kind that is not opened",
     "archive_encrypted": "the archive asks for a password",
+    "archive_password": "none of the passwords given opens the archive",
+    "archive_memory": "unpacking the archive takes more memory than the box has",
     "archive_too_many_entries": "more entries than the card allows",
     "archive_too_large": "the archive unpacks to more bytes than allowed",
     "archive_ratio": "the archive unpacks to more than 100 times its size",

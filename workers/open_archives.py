@@ -6,9 +6,10 @@ archive can be begun again at any time.
 """
 
 import hashlib
+import time
 
 from vault.blobs import BlobReader, BlobWriter, sync_folders, unlink_blob
-from vault.box import ArchiveLimits, Member
+from vault.box import ARCHIVE_CPU_SECONDS, ArchiveLimits, Member
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import hash_md5, record_hit
 from vault.ledger import Kind
@@ -21,9 +22,10 @@ from vault.store.ledger import write_entries
 from vault.store.samples import NewSample, list_samples, save_samples
 from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
-from workers.embed_samples import TRANSIENT
+from workers.embed_samples import RENEW_SECONDS, TRANSIENT
 
 PORTION = 64  # members a transaction
+PORTION_BYTES = 32 << 20  # and no more content than this and one member, which may have as much
 
 log = get_logger(__name__)
 
@@ -50,19 +52,41 @@ def open_archives(context: Context) -> int:
 
 
 def open_archive(context: Context, archive: Sample) -> None:
-    """Raises InputRefused, BlobError, KeyFileError, LeaseLost."""
+    """Members that come out before a refusal are kept. Raises InputRefused, BlobError, KeyFileError, LeaseLost."""
     conn = context.conn
     key_id, size = get_blob(conn, archive.sha256)
     data_key = get_data_key(conn, context.keys, key_id)
     portion: list[Member] = []
-    with BlobReader(context.blobs, key_id, data_key, size) as blob, context.box.batch() as child:
-        for member in child.open_archive(blob.read_at, size, ArchiveLimits()):
-            portion.append(member)
-            if len(portion) == PORTION:
-                save_members(context, archive, portion)
-                portion = []
+    renewed = time.monotonic()
+
+    def read_at(offset: int, length: int) -> bytes:
+        """Bytes of the archive; a long stretch without members renews the lease."""
+        nonlocal renewed
+        if time.monotonic() - renewed > RENEW_SECONDS:
+            extend_lease(conn, ARCHIVES, [archive.sample_id], archive.token)
+            renewed = time.monotonic()
+        return blob.read_at(offset, length)
+
+    with BlobReader(context.blobs, key_id, data_key, size) as blob, context.box.batch(ARCHIVE_CPU_SECONDS) as child:
+        try:
+            for member in child.open_archive(read_at, size, ArchiveLimits(), passwords_for(archive)):
+                portion.append(member)
+                if len(portion) == PORTION or sum(len(each.content) for each in portion) > PORTION_BYTES:
+                    save_members(context, archive, portion)
+                    portion = []
+        except InputRefused:
+            save_members(context, archive, portion)
+            raise
     save_members(context, archive, portion)
     finish_rows(conn, ARCHIVES, [archive.sample_id], archive.token)
+
+
+def passwords_for(archive: Sample) -> list[str]:
+    """What is tried on a locked archive, in this order: the card's passwords, those printed beside the link.
+
+    TO BE FILLED from rows; this is the only place that decides. The box tries ten at most, and nothing else.
+    """
+    return []
 
 
 def save_members(context: Context, archive: Sample, members: list[Member]) -> None:

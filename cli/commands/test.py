@@ -1,4 +1,4 @@
-"""run the tests; what follows is passed on to pytest
+"""run the tests, in parallel on all cores; what follows is passed on to pytest, which then runs it on one
 
 example:
   ./facewarden test
@@ -6,11 +6,14 @@ example:
 """
 
 import argparse
+import os
 import subprocess
 import sys
 
 from cli.supervisor import ROOT
 from vault.settings import Settings
+
+MOST_AT_ONCE = 4  # each starts servers of its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,4 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    return subprocess.run([sys.executable, "-P", "-m", "pytest", *args.tests], cwd=ROOT, check=False).returncode
+    parallel = [] if args.tests else ["-n", str(min(os.cpu_count() or 1, MOST_AT_ONCE)), "--dist", "loadfile"]
+    argv = [sys.executable, "-P", "-m", "pytest", *parallel, *args.tests]
+    return subprocess.run(argv, cwd=ROOT, check=False).returncode

@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from tests.samples import portrait
+from tests.vault.packing import pack, pack_zip
 from vault import box as box_module
-from vault.box import RENEW_AFTER, Box, Child
+from vault.box import RENEW_AFTER, ArchiveLimits, Box, Child
 from vault.errors import InputRefused
 
 
@@ -137,3 +138,77 @@ def test_a_child_that_talks_nonsense_is_not_believed(
         with pytest.raises(InputRefused) as caught:
             child.open_picture(portrait("astronaut"))
         assert caught.value.stable_code == "decoder_died"
+
+
+def test_a_child_is_not_renewed_in_the_middle_of_an_archive(box: Box) -> None:
+    """Pictures come first, so that the archive is a child's last item; it asks for its bytes in several frames."""
+    data = pack_zip([(str(number), bytes(100)) for number in range(2000)])
+    with box.batch() as child:
+        for _ in range(RENEW_AFTER - 1):
+            child.probe("environment")
+        assert (
+            len(list(child.open_archive(lambda at, length: data[at : at + length], len(data), ArchiveLimits()))) == 2000
+        )
+
+
+def test_what_an_archive_needs_does_not_open_the_walls(box: Box) -> None:
+    data = pack("7z", [("a.jpg", b"a")])
+    with box.batch() as child:
+        assert len(list(child.open_archive(lambda at, length: data[at : at + length], len(data), ArchiveLimits()))) == 1
+        assert all(child.probe(what, "/etc/passwd").startswith("refused") for what in ("open", "socket", "fork"))
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([({"read": [-5, 10]}, b"")], "decoder_died"),
+        ([({"read": [0, 0]}, b"")], "decoder_died"),
+        ([({"read": [0]}, b"")], "decoder_died"),
+        ([({"read": "all"}, b"")], "decoder_died"),
+        ([({}, b"content")], "decoder_died"),
+        ([({"member": "0"}, b"content")], "decoder_died"),
+        ([({"member": -1}, b"content")], "decoder_died"),
+        ([({"member": 0}, b"x" * 11)], "archive_too_large"),
+        ([({"member": 0}, b"x" * 10)] * 3, "archive_too_large"),
+        ([({"member": 0}, b"")] * 99, "archive_too_large"),
+    ],
+)
+def test_a_child_that_talks_nonsense_about_an_archive_is_not_believed(
+    box: Box, monkeypatch: pytest.MonkeyPatch, frames: list[tuple[dict[str, object], bytes]], code: str
+) -> None:
+    limits = ArchiveLimits(entries=5, total_bytes=25, member_bytes=10)
+    with box.batch() as child:
+        child.probe("environment")
+        pid = child.pid
+        coming = iter(frames)
+        monkeypatch.setattr(Child, "_exchange", lambda *_: next(coming))
+        monkeypatch.setattr(Child, "_receive", lambda *_: next(coming))
+        with pytest.raises(InputRefused) as caught:
+            list(child.open_archive(lambda at, length: bytes(length), 100, limits))
+        assert caught.value.stable_code == code
+        assert not psutil.pid_exists(pid)
+
+
+def test_a_child_that_only_ever_asks_is_stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_module, "ARCHIVE_WAIT_SECONDS", 0.2)
+    with box.batch() as child:
+        child.probe("environment")
+
+        def ask_again(*_: object) -> tuple[dict[str, object], bytes]:
+            time.sleep(0.01)
+            return {"read": [0, 1]}, b""
+
+        monkeypatch.setattr(Child, "_exchange", ask_again)
+        with pytest.raises(InputRefused) as caught:
+            list(child.open_archive(lambda at, length: bytes(length), 100, ArchiveLimits()))
+        assert caught.value.stable_code == "decoder_timeout"
+
+
+def test_a_member_the_child_refuses_carries_no_content(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = iter([({"member": 3, "refused": "made_up", "notice": "made_up"}, b"content"), ({"end": True}, b"")])
+    with box.batch() as child:
+        monkeypatch.setattr(Child, "_exchange", lambda *_: next(frames))
+        monkeypatch.setattr(Child, "_receive", lambda *_: next(frames))
+        (member,) = child.open_archive(lambda at, length: b"", 100, ArchiveLimits())
+    assert (member.number, member.content, member.refused) == (3, b"", "archive_corrupt")
+    assert member.notice == "archive_name_unsafe"

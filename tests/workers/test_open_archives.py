@@ -1,0 +1,93 @@
+"""The step that opens archives, for every kind: the rows, what is kept of a broken one, passwords, the lease."""
+
+import random
+
+import py7zr
+import pytest
+
+from tests.samples import add_sample, count, make_listing, portrait
+from tests.vault.packing import SEVEN_METHODS, pack, pack_7z
+from vault.box import Member
+from vault.records import PageKind, Sample
+from vault.store import Connection
+from workers.context import Context
+from workers.open_archives import open_archives, save_members
+
+SEVEN_LOCKED = [*SEVEN_METHODS["7z"], {"id": py7zr.FILTER_CRYPTO_AES256_SHA256}]
+
+
+def ends(conn: Connection) -> dict[str, str | None]:
+    rows = conn.execute("select sha256, state || coalesce(':' || error_code, '') from sample").fetchall()
+    return dict(rows)
+
+
+@pytest.mark.parametrize("kind", ["tar", "gzip", "bzip2", "xz", "zstd", "7z"])
+def test_pictures_of_an_archive_of_any_kind_become_samples(context: Context, kind: str) -> None:
+    archive = pack(kind, [("a.jpg", portrait("astronaut")), ("b.zip", pack("zip", [("x", b"x")])), ("c.txt", b"text")])
+    digest = add_sample(context, make_listing(context.conn), archive, PageKind.ARCHIVE)
+    assert open_archives(context) == 1
+    rows = context.conn.execute(
+        "select member, state, error_code from sample where archive_id is not null order by member"
+    ).fetchall()
+    assert rows == [(0, "ready", None), (1, "quarantined", "archive_nested"), (2, "ready", None)]
+    assert ends(context.conn)[digest] == "done"
+
+
+def test_members_before_the_place_where_an_archive_breaks_are_kept(context: Context) -> None:
+    whole = pack("gzip", [(f"{n}.bin", random.Random(n).randbytes(100_000)) for n in range(5)])
+    digest = add_sample(context, make_listing(context.conn), whole[:350_000], PageKind.ARCHIVE)
+    open_archives(context)
+    assert ends(context.conn)[digest] == "quarantined:archive_corrupt"
+    assert count(context.conn, "select count(*) from sample where archive_id is not null and state = 'ready'") == 3
+    files = [path for path in context.blobs.rglob("*") if path.is_file()]
+    assert len(files) == count(context.conn, "select count(*) from blob") == 3
+
+
+def test_large_members_are_saved_before_they_fill_the_memory(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.open_archives.PORTION_BYTES", 1000)
+    portions: list[int] = []
+    original = save_members
+
+    def count_portion(context: Context, archive: Sample, members: list[Member]) -> None:
+        portions.append(len(members))
+        original(context, archive, members)
+
+    monkeypatch.setattr("workers.open_archives.save_members", count_portion)
+    archive = pack("tar", [(f"{n}.bin", bytes([n]) * 400) for n in range(7)])
+    add_sample(context, make_listing(context.conn), archive, PageKind.ARCHIVE)
+    open_archives(context)
+    assert portions == [3, 3, 1]
+
+
+def test_a_long_stretch_without_members_keeps_the_lease(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.open_archives.RENEW_SECONDS", 0.0)
+    extended: list[int] = []
+    monkeypatch.setattr("workers.open_archives.extend_lease", lambda *_: extended.append(1))
+    archive = pack("tar", [("a.bin", random.Random(1).randbytes(40 << 20))])
+    add_sample(context, make_listing(context.conn), archive, PageKind.ARCHIVE)
+    open_archives(context)
+    assert len(extended) > 30
+    assert context.conn.execute("select error_code from sample where member = 0").fetchone() == ("body_too_large",)
+
+
+def test_a_locked_archive_opens_with_the_passwords_that_were_given(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = pack_7z([("a.jpg", portrait("astronaut"))], SEVEN_LOCKED, "secret", True)
+    monkeypatch.setattr("workers.open_archives.passwords_for", lambda _: ["wrong"])
+    listing = make_listing(context.conn)
+    digest = add_sample(context, listing, locked, PageKind.ARCHIVE)
+    open_archives(context)
+    assert ends(context.conn) == {digest: "quarantined:archive_password"}
+    monkeypatch.setattr("workers.open_archives.passwords_for", lambda _: ["wrong", "secret"])
+    again = pack_7z([("a.jpg", portrait("astronaut")), ("b.txt", b"text")], SEVEN_LOCKED, "secret", True)
+    digest = add_sample(context, listing, again, PageKind.ARCHIVE)
+    open_archives(context)
+    assert ends(context.conn)[digest] == "done"
+
+
+def test_without_a_password_a_locked_archive_says_so(context: Context) -> None:
+    locked = pack_7z([("a.jpg", b"content")], SEVEN_LOCKED, "secret", True)
+    digest = add_sample(context, make_listing(context.conn), locked, PageKind.ARCHIVE)
+    open_archives(context)
+    assert ends(context.conn) == {digest: "quarantined:archive_encrypted"}
