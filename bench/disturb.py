@@ -30,8 +30,8 @@ PORTS = 4  # the dashboard's and the markets'
 
 def find_ports() -> int:
     """The first of four neighbouring ports of loopback on which nobody listens."""
-    begin = os.getpid() * PORTS % 8000  # so that two who look at the same time do not find the same
-    for first in [*range(20_000 + begin, 32_000, PORTS), *range(20_000, 20_000 + begin, PORTS)]:
+    begin: int = os.getpid() * PORTS % 8000  # so that two who look at the same time do not find the same
+    for first in (20_000 + (begin + step) % 12_000 for step in range(0, 12_000, PORTS)):
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(first, first + PORTS):

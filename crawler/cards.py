@@ -29,6 +29,7 @@ class CardKind(StrEnum):
     FORUM = "forum"
     GALLERY = "gallery"
     SPA = "spa"
+    OPENDIR = "opendir"
 
 
 class Rendering(StrEnum):

@@ -1,0 +1,275 @@
+"""A card for a place nobody has described: in come a few of its pages, out come a proposed card and what it reads.
+
+Two steps, so that this stays pure: `survey_page` says which links of the start page are worth a look, the caller
+fetches them, `propose_card` makes the card of all pages (and may want more: boards list threads, not posts).
+"""
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from crawler.cards import Budget, Card, CardKind, Read, Rendering, Where, Why
+from crawler.pages import parse_page
+from crawler.propose.aim import Case, aim
+from crawler.propose.fields import Shown
+from crawler.propose.paging import Paging, find_paging
+from crawler.propose.reading import read_details, read_tiles
+from crawler.propose.site import Page, Site, guess_kind, is_empty, is_opendir, look_at, sort_pages
+from crawler.propose.tree import SavedPage, Tree
+from crawler.propose.words import ARCHIVE_ENDS, IMAGE_ENDS
+from vault.egress import is_literal, parse_target
+from vault.errors import EgressRefused
+from vault.records import Listing
+
+MOST_PAGES = 8
+ANY_NEXT = 'a[rel="next"]'  # asked for where no page looked at has a next one, as short lists have none
+MOST_EXAMPLES = 5
+MOST_HOSTS = 6
+FIELDS = ("title", "seller", "price", "description", "images", "archives")
+EXPECTED = {"shop": ("seller", "price", "description", "images"), "forum": ("seller", "description", "images"),
+            "gallery": ("images",), "opendir": ("images",), "spa": ("price", "images")}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What the start page is, and which of its links to fetch before a card is proposed."""
+
+    kind: str  # list, listing, opendir, empty
+    wants: tuple[str, ...]
+    next_page: str
+    items: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """A card that a person has to finish, and what it reads from the pages at hand."""
+
+    card: Card  # with placeholders for what a person decides
+    paging: str  # how further pages are found, in words; nothing if they are not
+    hosts: tuple[str, ...]  # other hosts that pictures and archives come from
+    wants: tuple[str, ...]  # addresses that would make the proposal better, if fetched and given too
+    examples: tuple[Listing, ...]
+    listings: int  # read from all pages
+    shares: dict[str, float]  # field -> share of the listings read that have it
+    weak: tuple[str, ...]  # fields that this kind of place should have and most listings read have not
+    notes: tuple[str, ...]
+
+
+def survey_page(page: SavedPage) -> Survey:
+    """A look at the start page alone. Never raises for what the page contains."""
+    proposal = propose_card([page])
+    look = look_at(page)
+    if proposal.card.kind == known_kind("opendir") and is_opendir(look.tree):
+        kind = "opendir"
+    elif is_empty(look.tree):
+        kind = "empty"
+    else:
+        kind = "list" if proposal.wants else "listing"
+    return Survey(
+        kind=kind,
+        wants=proposal.wants,
+        next_page=find_paging(look.tree).url,
+        items=len(look.groups[0].members) if look.groups else 0,
+        notes=proposal.notes,
+    )
+
+
+def propose_card(pages: Sequence[SavedPage]) -> Proposal:
+    """A card for the place whose start page is `pages[0]`; the others are what an earlier proposal wanted.
+
+    Never raises for what the pages contain. Raises ValueError without a page or for a start address that is no http(s)
+    address.
+    """
+    if not pages:
+        raise ValueError("a proposal needs the start page")
+    start = pages[0]
+    try:
+        parse_target(start.url)
+    except EgressRefused as exc:
+        raise ValueError(f"not an address that can be crawled: {exc.message}") from exc
+    looked = [look_at(page) for page in pages[:MOST_PAGES]]
+    notes = note_pages(looked)
+    if is_opendir(looked[0].tree):
+        return finish(start, looked, "opendir", read_opendir(looked[0].tree), Paging(how="folders"), [], notes)
+    site = sort_pages(looked)
+    kind = guess_kind(looked, site)
+    if is_empty(looked[0].tree):
+        notes.append("the page is empty without JavaScript: render it and propose again from the rendered page")
+        return finish(start, looked, "spa", Read(listing="body", title="h1"), Paging(), [], notes)
+    read, paging = make_read(site, kind, notes)
+    if read is None:
+        notes.append("no repeated structure was found: write the selectors by hand")
+        read = Read(listing="body", title="h1")
+    if kind == "shop" and not read.price and read.image and not any(page.facts.kind for page in looked):
+        kind = "gallery"
+    return finish(start, looked, kind, read, paging, site.wants, notes)
+
+
+# -- the card ---------------------------------------------------------------------------------------------------------
+
+
+def make_read(site: Site, kind: str, notes: list[str]) -> tuple[Read | None, Paging]:
+    lists = [page.tree for level in site.lists for page in level]
+    paging = next((p for tree in reversed(lists) if (p := find_paging(tree)).selector), Paging())
+    follow = follow_lists(site)
+    if site.details:
+        pages = [Shown(tree=p.tree, facts=p.facts, anchor=p.anchor, posts=p.posts) for p in site.details]
+        if kind == "forum":
+            spread_posts(pages)
+        read = read_details(pages, lists, site.details[0].shape, kind == "forum")
+        own = next((p for page in pages if (p := find_paging(page.tree, strict=True)).selector), Paging())
+        if read is not None:
+            selectors = [*follow, paging.selector or (ANY_NEXT if site.lists else ""), own.selector]
+            return replace(read, follow=list_follow(selectors)), paging if paging.selector else own
+        notes.append("the pages of single listings could not be read; the list itself is")
+    if site.lists and site.lists[-1][0].groups:
+        page = site.lists[-1][0]
+        read = read_tiles(page.tree, page.groups[0])
+        if read is not None:
+            return replace(read, follow=list_follow([*follow[:-1], paging.selector])), paging
+    return None, paging
+
+
+def list_follow(selectors: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{part}::attr(href)" for each in selectors if each for part in split_selector(each)))
+
+
+def split_selector(selector: str) -> list[str]:
+    return selector.split(", ")
+
+
+def follow_lists(site: Site) -> list[str]:
+    """For each level of lists the selector of the links to its items."""
+    shown = [Case(page.tree, 0, frozenset()) for page in site.details]
+    found = []
+    for level in site.lists:
+        cases = [make_case(page) for page in level if page.groups]
+        found.append(aim(cases, spare=shown) or next(iter([aim([case]) for case in cases]), ""))
+    return found
+
+
+def make_case(page: Page) -> Case:
+    """The links of a page's list to its items; other links to the same addresses do no harm."""
+    links = frozenset(page.groups[0].column.links.values())
+    urls = {page.tree.link(i) for i in links}
+    return Case(page.tree, 0, links, frozenset(i for i in page.tree.by_tag["a"][:4000] if page.tree.link(i) in urls))
+
+
+def spread_posts(pages: list[Shown]) -> None:
+    """Pages on which no posts were recognised borrow the selector from those on which they were."""
+    known = [Case(page.tree, 0, frozenset(page.posts)) for page in pages if page.posts]
+    selector = aim(known) if known else ""
+    for page in pages:
+        if selector and not page.posts:
+            places = {node: i for i, node in enumerate(page.tree.nodes)}
+            page.posts = tuple(places[each.root] for each in page.tree.root.css(selector)[:60] if each.root in places)
+
+
+def read_opendir(tree: Tree) -> Read:
+    def ends(names: Sequence[str]) -> str:
+        spelled = [each for name in names for each in (name, name.upper())]
+        return ", ".join(f'a[href$="{name}"]::attr(href)' for name in spelled)
+
+    title = "h1" if tree.by_tag["h1"] else "title"
+    return Read(
+        listing="body" if title == "h1" else "html",
+        title=title,
+        follow=('a[href$="/"]:not([href^="/"]):not([href^="."]):not([href*=":"])::attr(href)',),
+        image=ends(IMAGE_ENDS),
+        archive=ends(ARCHIVE_ENDS),
+    )
+
+
+def known_kind(kind: str) -> CardKind:
+    """The card's word for a kind; `gallery` for one that cards do not know."""
+    return CardKind(kind) if kind in list(CardKind) else CardKind.GALLERY
+
+
+def finish(
+    start: SavedPage, looked: list[Page], kind: str, read: Read, paging: Paging, wants: list[str], notes: list[str]
+) -> Proposal:
+    """Read the pages through the proposed selectors and see what is missing."""
+    card = Card(
+        name=name_source(start.url),
+        kind=known_kind(kind),
+        rendering=Rendering.BROWSER if kind == "spa" else Rendering.HTML,
+        why=Why(
+            purpose="placeholder until a person decides",
+            legal_basis="placeholder until a person decides",
+            valid_until=dt.date.max,
+        ),
+        where=Where(hosts=(host_entry(start.url),), start=(start.url.split("#", 1)[0],)),
+        read=read,
+        budget=Budget(),
+    )
+    listings = [listing for page in looked for listing in read_examples(page, card)]
+    picked = listings[:: max(1, len(listings) // MOST_EXAMPLES)][:MOST_EXAMPLES]
+    shares = {name: sum(has_field(each, name) for each in listings) / max(1, len(listings)) for name in FIELDS}
+    weak = tuple(name for name in ("title", *EXPECTED.get(kind, ())) if shares[name] < 0.6)
+    if not paging.how:
+        notes.append("no link to a next page was found: only the start page's own links are followed")
+    return Proposal(
+        card=card,
+        paging=paging.how,
+        hosts=tuple(list_hosts(listings, start.url)),
+        wants=tuple(wants),
+        examples=tuple(picked),
+        listings=len(listings),
+        shares=shares,
+        weak=weak,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def has_field(listing: Listing, name: str) -> bool:
+    return bool(listing.price_text if name == "price" else getattr(listing, name))
+
+
+def read_examples(page: Page, card: Card) -> tuple[Listing, ...]:
+    """What the real reader makes of a page; nothing of one on which the card would find hundreds."""
+    if len(page.tree.root.css(card.read.listing)) > 300 or page.tree.cut:
+        return ()
+    try:
+        return parse_page(page.saved.body, page.saved.url, page.saved.content_type, card).listings
+    except ValueError:  # of w3lib, for a base address that is none
+        return ()
+
+
+def name_source(url: str) -> str:
+    parts = urlsplit(url)
+    name = re.sub(r"[^a-z0-9]+", "-", (parts.hostname or "").lower().removeprefix("www.")).strip("-")[:50]
+    return name or "source"
+
+
+def host_entry(url: str) -> str:
+    target, _ = parse_target(url)
+    return target.name if target.port in (80, 443) else target.pair
+
+
+def list_hosts(listings: Sequence[Listing], start: str) -> list[str]:
+    """Hosts beside the start page's that pictures and archives come from; never bare addresses."""
+    own, found = host_entry(start), dict[str, int]()
+    for listing in listings:
+        for url in (*listing.images, *listing.archives):
+            try:
+                entry, target = host_entry(url), parse_target(url)[0]
+            except EgressRefused:
+                continue
+            if entry != own and not is_literal(target.host) and "." in target.host:
+                found[entry] = found.get(entry, 0) + 1
+    return sorted(found, key=lambda host: -found[host])[:MOST_HOSTS]
+
+
+def note_pages(looked: list[Page]) -> list[str]:
+    notes = []
+    for page in looked:
+        if page.tree.cut:
+            notes.append("a page is very long: only its beginning was looked at")
+        if any(page.tree.get(i, "type") == "password" for i in page.tree.by_tag["input"][:50]):
+            notes.append("there is a login form: what only members see needs a session that a person imports")
+        if page.facts.sources:
+            notes.append(f"the pages describe themselves: {', '.join(page.facts.sources)}")
+    return notes

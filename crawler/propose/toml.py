@@ -1,0 +1,66 @@
+"""A proposed card as TOML: in comes a proposal, out comes text with a mark on every line that a person decides."""
+
+import re
+
+from crawler.propose.proposal import FIELDS, Proposal
+from vault.log import clean_text
+
+DECIDE = "DECIDE"
+UNDECIDED_DATE = "2000-01-01"
+
+
+def quote(text: str) -> str:
+    """A TOML string on one line: literal where it can be, as selectors hold quotes."""
+    if '"' in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    escaped = re.sub(r'["\\]', lambda match: "\\" + match[0], text)
+    return '"' + re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + '"'
+
+
+def quote_list(texts: tuple[str, ...]) -> str:
+    if sum(map(len, texts)) < 80:
+        return f"[{', '.join(map(quote, texts))}]"
+    return "[\n" + "".join(f"  {quote(text)},\n" for text in texts) + "]"
+
+
+def write_card(proposal: Proposal) -> str:
+    """The card's text. As it stands it is refused: purpose, legal_basis, valid_until and robots are for a person."""
+    card = proposal.card
+    lines = [
+        f"# Proposed from {clean_text(card.where.start[0], 200)}",
+        f"# Lines marked {DECIDE} are a person's to fill in; the card is refused until then.",
+        *(f"# note: {clean_text(note, 200)}" for note in proposal.notes),
+        f"name = {quote(card.name)}",
+        f"kind = {quote(card.kind)}",
+        *([f"rendering = {quote(card.rendering)}"] if card.rendering == "browser" else []),
+        "",
+        "[why]",
+        f'purpose = "{DECIDE}"  # {DECIDE}: why is this place watched, and for whom?',
+        f'legal_basis = "{DECIDE}"  # {DECIDE}: what allows it?',
+        f"valid_until = {UNDECIDED_DATE}  # {DECIDE}: until when is that approved?",
+        f'robots = "{DECIDE}"  # {DECIDE}: "obey", or "ignore" with a robots_reason',
+        "",
+        "[where]",
+    ]
+    lines += [f"hosts = {quote_list(card.where.hosts)}", f"start = {quote_list(card.where.start)}"]
+    if proposal.hosts:
+        lines.append(f"# {DECIDE}: pictures or archives were seen there; keep what is meant")
+        lines.append(f"image_hosts = {quote_list(proposal.hosts)}")
+    lines += [
+        "",
+        "[read]",
+        f"# pages: {proposal.paging or 'no link to a next page was found'}",
+        f"follow = {quote_list(card.read.follow)}",
+    ]
+    names = {"images": "image", "archives": "archive"}
+    lines.append(f"listing = {quote(card.read.listing)}  # {proposal.listings} read from the pages looked at")
+    if card.read.link:
+        lines.append(f"link = {quote(card.read.link)}")
+    for each in FIELDS:
+        selector = getattr(card.read, names.get(each, each))
+        share = f"{100 * proposal.shares[each]:.0f} % have it"
+        if selector:
+            lines.append(f"{names.get(each, each)} = {quote(selector)}  # {share}")
+        else:
+            lines.append(f"# {names.get(each, each)} = ...  not found")
+    return "\n".join(lines) + "\n"
