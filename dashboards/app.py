@@ -3,12 +3,13 @@
 Each audience has its own router; what they share is here: headers, errors, templates, one box for pictures.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dashboards.access import Visitor, find_visitor
 from dashboards.access import router as access_router
+from dashboards.headers import HEADERS, Headers
 from dashboards.individual.views import router as individual_router
 from dashboards.pages import Pages
 from dashboards.security.views import router as security_router
@@ -28,19 +30,6 @@ from vault.store import DatabaseError, DatabaseGone
 from vault.store.pool import make_pool
 
 STATIC = Path(__file__).parent / "static"
-HEADERS = {
-    # Pico draws its form icons from data: URLs; nothing else may be loaded from anywhere but here
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 log = get_logger(__name__)
 
@@ -65,22 +54,15 @@ def make_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/", show_start, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", show_health, methods=["GET"])
-    app.middleware("http")(add_headers)
     allowed = sorted({settings.public_url.split("//", 1)[1].split("/")[0].split(":")[0], "127.0.0.1", "localhost"})
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed)  # a name rebound to us is not answered
+    app.add_middleware(Headers)
     app.add_exception_handler(HTTPException, show_http_error)
+    app.add_exception_handler(RequestValidationError, show_misfit)
+    app.add_exception_handler(Exception, show_crash)
     for gone in DatabaseGone:
         app.add_exception_handler(gone, show_no_database)
     return app
-
-
-async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.url.path.startswith("/static/"):
-        response.headers["Cache-Control"] = "public, max-age=3600"
-    return response
 
 
 def show_start(request: Request) -> Response:
@@ -108,17 +90,42 @@ def show_health(request: Request) -> JSONResponse:
 
 
 async def show_http_error(request: Request, exc: Exception) -> Response:
-    status = exc.status_code if isinstance(exc, HTTPException) else 500
-    headers = dict(exc.headers or {}) if isinstance(exc, HTTPException) else {}
-    if status == 303:
+    assert isinstance(exc, HTTPException)
+    headers = dict(exc.headers or {})
+    if exc.status_code == 303:
         return RedirectResponse(headers["Location"], status_code=303)
-    response: Response = request.app.state.pages.show(request, "error.html", status=status, code=status)
+    response = show_error(request, exc.status_code)
+    response.headers.update(headers)
     return response
+
+
+async def show_misfit(request: Request, exc: Exception) -> Response:
+    """A page number, an id or a form that cannot be: what the path names is not there, the rest makes no sense."""
+    assert isinstance(exc, RequestValidationError)
+    in_path = any(error["loc"][0] == "path" for error in exc.errors())
+    return show_error(request, 404 if in_path else 400)
+
+
+async def show_crash(request: Request, exc: Exception) -> Response:
+    """The server's outermost edge, past every middleware; uvicorn logs the traceback."""
+    response: Response = request.app.state.pages.show_error(500, None)
+    response.headers.update(HEADERS)
+    return response
+
+
+def show_error(request: Request, status: int) -> Response:
+    """The error page, with the way back that whoever asks is used to."""
+    try:
+        visitor = find_visitor(request)
+    except DatabaseGone:
+        visitor = None
+    shown: Response = request.app.state.pages.show_error(status, visitor)
+    return shown
 
 
 async def show_no_database(request: Request, exc: Exception) -> Response:
     log.warning("the database does not answer", path=request.url.path, error=type(exc).__name__)
-    response: Response = request.app.state.pages.show(request, "error.html", status=503, code=503)
+    response: Response = request.app.state.pages.show_error(503, None)
     response.headers["Retry-After"] = "5"
     return response
 

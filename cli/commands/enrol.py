@@ -1,7 +1,7 @@
 """enrol a person who asked for it; nothing is searched before they confirm
 
 Records the consent and sends a confirmation link to the address. Results go to the confirmed address only, never to
-this terminal.
+this terminal. An earlier enrolment of the address that was not confirmed, or whose photo would not do, is replaced.
 
 example:
   ./facewarden enrol --address ada@example.org --photo ada.jpg
@@ -22,7 +22,7 @@ from vault.steps import Asker, Step
 from vault.store import Connection
 from vault.store.alerts import ask_delivery
 from vault.store.ledger import write_entry
-from vault.store.subjects import save_subject
+from vault.store.subjects import drop_enrolment, find_subject, save_subject
 
 WORDING = "enrolment-1: compare my face with faces in leaked datasets and tell me; I can withdraw at any time"
 MOST_PHOTO = 20 << 20
@@ -46,11 +46,19 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def enrol(conn: Connection, keys: Keys, settings: Settings, address: str, photo: bytes, *, recorded_by: str) -> None:
-    """The one way in: consent, sealed picture, confirmation. Raises EnrolmentError."""
+    """The one way in: consent, sealed picture, confirmation. Raises EnrolmentError.
+
+    Takes the place of an enrolment that leads to nothing (see `drop_enrolment`), never of one that is searched.
+    """
     check_address(address)
     if not 0 < len(photo) <= MOST_PHOTO:
         raise EnrolmentError("photo_unreadable", "the photo is empty or larger than 20 MB")
     with conn.transaction():
+        earlier = find_subject(conn, keys, address)
+        if earlier is not None and drop_enrolment(conn, earlier):
+            write_entry(
+                conn, Kind.CONSENT, about=keys.digest_text(f"subject:{earlier}"), what="replaced", by=recorded_by
+            )
         subject_id = save_subject(conn, keys, address, WORDING, recorded_by, photo, settings.faces.pack)
         person = keys.digest_text(f"subject:{subject_id}")
         write_entry(conn, Kind.CONSENT, about=person, what="recorded", wording=WORDING.split(":")[0], by=recorded_by)

@@ -1,20 +1,28 @@
-"""The person's pages: confirm an enrolment, enter by a link, see how things stand, withdraw."""
+"""The person's pages: confirm an enrolment, enter by a link, ask for a new one, see how things stand, withdraw."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.background import BackgroundTask
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 
 from dashboards.access import SignedInSubject, check_form, check_origin, sign_in
 from dashboards.individual.queries import get_status, list_own_alerts
 from vault.ledger import Kind
+from vault.log import get_logger
 from vault.steps import Step
+from vault.store import DatabaseGone
 from vault.store.access import use_link
+from vault.store.alerts import LINK_MINUTES, ask_link
 from vault.store.ledger import write_entry
-from vault.store.subjects import confirm_consent, withdraw_consent
+from vault.store.subjects import confirm_consent, find_subject, lock_consent, withdraw_consent
 
 router = APIRouter(prefix="/me")
+
+log = get_logger(__name__)
 
 
 @router.get("/confirm/{token}")
@@ -33,6 +41,8 @@ def confirm(request: Request, token: str) -> Response:
         if found is None or found[0] is None:
             raise HTTPException(410)
         confirm_consent(conn, found[0])
+        if not lock_consent(conn, found[0], confirmed=True):  # dropped or withdrawn a moment ago
+            raise HTTPException(410)
         person = state.keys.digest_text(f"subject:{found[0]}")
         write_entry(conn, Kind.CONSENT, about=person, what="confirmed")
     response = RedirectResponse("/me", status_code=303)
@@ -56,6 +66,33 @@ def enter(request: Request, token: str) -> Response:
     response = RedirectResponse("/me", status_code=303)
     sign_in(request, response, subject_id=found[0])
     return response
+
+
+@router.post("/link")
+def ask_new_link(request: Request, address: Annotated[str, Form()]) -> Response:
+    """Whoever is enrolled gets a new link by mail. The answer never says whether somebody is, nor how long it takes:
+    looking up takes the same time either way, and what is written is written after the answer."""
+    check_origin(request)
+    state = request.app.state
+    with state.pool.connection() as conn:
+        subject_id = find_subject(conn, state.keys, address.strip())
+    page: Response = state.pages.show(request, "asked.html", minutes=LINK_MINUTES, visitor=None)
+    page.headers["Connection"] = "close"  # or the next request on it would wait for the work behind this one
+    page.background = BackgroundTask(send_link, state, subject_id)
+    return page
+
+
+def send_link(state: State, subject_id: UUID | None) -> None:
+    if subject_id is None:
+        return
+    try:
+        with state.pool.connection() as conn:
+            asked = ask_link(conn, subject_id)
+    except DatabaseGone as exc:
+        log.warning("a link could not be asked for", error=type(exc).__name__)
+        return
+    if asked:
+        state.asker.ask(Step.DELIVER)
 
 
 @router.get("")

@@ -27,11 +27,12 @@ from tests.samples import (
     portrait,
 )
 from vault.box import Child
-from vault.errors import InputRefused
+from vault.errors import EnrolmentError, InputRefused
 from vault.keys import decrypt
 from vault.records import PageKind
 from vault.steps import Step
 from vault.store import Connection
+from vault.store.alerts import ask_link
 from vault.store.bundles import ask_bundle
 from vault.store.ledger import verify_ledger
 from vault.store.subjects import confirm_consent, withdraw_consent
@@ -442,6 +443,123 @@ def open_template(context: Context, subject_id: UUID) -> bytes:
     ).fetchone()
     assert row is not None
     return decrypt(context.keys.unwrap_key(row[2], str(row[3])), row[1], b"template:%d" % row[0])
+
+
+def test_withdrawal_erases_the_messages_that_were_sent_and_their_torn_parts(context: Context) -> None:
+    conn, folder = context.conn, context.settings.mail_folder
+    stays, leaves = enrol_person(context, "t1-1"), enrol_person(context, "astronaut")
+    add_sample(context, make_listing(conn), portrait("astronaut", 60))
+    run_steps(context)
+    assert ask_link(conn, leaves)
+    run_steps(context)
+    rows = conn.execute("select delivery_id from delivery where subject_id = %s", [leaves]).fetchall()
+    assert len(rows) == 3
+    (folder / f".{rows[0][0]}.eml.0123abcd.tmp").write_text("To: astronaut@test.ex")  # its writer was killed
+    (folder / "notes.txt").write_text("not ours")
+    withdraw_consent(conn, leaves)
+    run_steps(context)
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    (receipt,) = (text for text in texts.values() if "astronaut" in text)
+    assert "have been erased" in receipt
+    told = " ".join(receipt.replace("=\n", "").split())
+    assert "the earlier messages to you" in told
+    assert "with your address on it, in the folder it is sent from until" in told
+    assert '"messages":3' in told
+    kept = conn.execute("select delivery_id from delivery where subject_id = %s", [stays]).fetchall()
+    assert {f"{delivery_id}.eml" for (delivery_id,) in kept} | {"notes.txt"} < set(texts)
+    assert len(texts) == 3
+
+
+def test_an_enrolment_that_nobody_confirms_is_erased_when_its_link_has_expired(context: Context) -> None:
+    """Quietly: nobody ever said that the address is theirs, so nothing is written to it again."""
+    conn = context.conn
+    pending = enrol_person(context, "astronaut", confirmed=False)
+    confirmed = enrol_person(context, "t1-1")
+    run_steps(context)
+    conn.execute("update consent set granted_at = granted_at - interval '8 days'")
+    run_steps(context)
+    take_turn(context, Step.DROP_EXPIRED)
+    assert count(conn, "select count(*) from erasure") == 0, "its link still works"
+    conn.execute("update link set expires_at = now() - interval '1 second'")
+    take_turn(context, Step.DROP_EXPIRED)
+    run_steps(context)
+    states: dict[UUID, str] = dict(conn.execute("select subject_id, state from subject").fetchall())
+    assert states == {pending: "erased", confirmed: "active"}
+    row = conn.execute(
+        "select address_digest, address_sealed, wrapped from subject join key using (key_id) where subject_id = %s",
+        [pending],
+    ).fetchone()
+    assert row == (None, None, None)
+    assert count(conn, "select count(*) from template where subject_id = %s", pending) == 0
+    assert [str(message["To"]) for message in messages(context)] == ["t1-1@test.example"]
+    assert verify_ledger(conn, context.keys) == []
+    assert enrol_person(context, "astronaut") != pending
+
+
+def test_an_enrolment_whose_mail_is_still_to_be_sent_is_not_dropped(context: Context) -> None:
+    enrol_person(context, "astronaut", confirmed=False)
+    context.conn.execute("update consent set granted_at = granted_at - interval '8 days'")
+    take_turn(context, Step.DROP_EXPIRED)
+    assert count(context.conn, "select count(*) from erasure") == 0
+
+
+def test_a_pending_enrolment_is_replaced_and_its_link_confirms_nothing(context: Context) -> None:
+    conn = context.conn
+    first = enrol_person(context, "astronaut", confirmed=False)
+    run_steps(context)
+    second = enrol_person(context, "astronaut", confirmed=False)
+    confirm_consent(conn, first)
+    run_steps(context)
+    assert count(conn, "select count(*) from consent where confirmed_at is not null") == 0
+    assert dict(conn.execute("select subject_id, state from subject").fetchall()) == {
+        first: "erased",
+        second: "pending",
+    }
+    (mail,) = messages(context)
+    assert "confirm" in str(mail["Subject"])
+    confirm_consent(conn, second)
+    context.gallery.refresh(conn)
+    assert context.gallery.template_count == 1
+    entries = " ".join(row[0] for row in conn.execute("select entry from ledger"))
+    assert '"what":"replaced"' in entries
+
+
+def test_an_enrolment_whose_photo_was_refused_is_replaced_even_when_it_was_confirmed(context: Context) -> None:
+    from cli.commands.enrol import enrol
+
+    enrol(context.conn, context.keys, context.settings, "astronaut@test.example", png(200, 200), recorded_by="test")
+    run_steps(context)
+    (refused,) = context.conn.execute("select subject_id from subject").fetchone() or (None,)
+    confirm_consent(context.conn, refused)
+    better = enrol_person(context, "astronaut")
+    run_steps(context)
+    states: dict[UUID, str] = dict(context.conn.execute("select subject_id, state from subject").fetchall())
+    assert states == {refused: "erased", better: "active"}
+
+
+def test_an_enrolment_that_is_searched_or_about_to_be_is_never_replaced(context: Context) -> None:
+    from cli.commands.enrol import enrol
+
+    enrol_person(context, "astronaut")
+    enrol(context.conn, context.keys, context.settings, "new@test.example", portrait("t1-1"), recorded_by="test")
+    (new,) = context.conn.execute("select subject_id from template where state = 'ready'").fetchone() or (None,)
+    confirm_consent(context.conn, new)
+    for address in ("astronaut@test.example", "NEW@test.example"):
+        with pytest.raises(EnrolmentError) as caught:
+            enrol(context.conn, context.keys, context.settings, address, portrait("t1-2"), recorded_by="test")
+        assert caught.value.stable_code == "already_enrolled"
+    assert count(context.conn, "select count(*) from erasure") == 0
+    assert count(context.conn, "select count(*) from subject") == 2
+
+
+def test_no_link_leaves_for_somebody_who_withdrew_after_asking(context: Context) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    deliver(context)
+    assert ask_link(context.conn, subject_id)
+    withdraw_consent(context.conn, subject_id)
+    deliver(context)
+    assert len(messages(context)) == 1
+    assert count(context.conn, "select count(*) from link where purpose = 'subject'") == 0
 
 
 def test_somebody_who_withdrew_can_enrol_again(context: Context) -> None:
