@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import logging
 import os
 import sys
-from pathlib import Path
+from typing import Any
 
 from vault.errors import FacewardenError
 from vault.log import clean_text, get_logger, set_up_logging
@@ -16,17 +17,23 @@ COMMANDS = ("demo", "up", "status", "doctor", "source", "crawl", "enrol", "withd
             "models", "verify", "test")  # fmt: skip
 PROCESSES = ("worker", "clock", "web", "crawler", "health")  # what a supervisor starts; not listed in the help
 LOGGED = (*PROCESSES, "crawl")
+COMMON = {"--home": "the state folder", "--config": "a settings file (TOML)"}
 USAGE_ERROR = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes the common options; so do the parsers of its commands, and those of their actions."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for name, text in COMMON.items():
+            self.add_argument(name, default=argparse.SUPPRESS, help=text)
 
 
 def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.ArgumentParser:
     """The parser of all commands, each from its own module in `cli/commands/`."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--home", type=Path, default=argparse.SUPPRESS, help="the state folder")
-    common.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="a settings file (TOML)")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="facewarden",
-        parents=[common],
         description="Finds leaked face datasets on sale and tells the enrolled people whose face is in them.",
         epilog="begin with: ./facewarden demo",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,7 +42,7 @@ def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.Ar
     for name in names:
         module = importlib.import_module(f"cli.commands.{name}")
         text = (module.__doc__ or "").strip()
-        options = {"parents": [common], "description": text, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        options = {"description": text, "formatter_class": argparse.RawDescriptionHelpFormatter}
         if name not in PROCESSES:
             options["help"] = text.splitlines()[0]
         subparser = subparsers.add_parser(name, **options)  # type: ignore[arg-type]
@@ -45,9 +52,13 @@ def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.Ar
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    named = next((each for each in arguments if not each.startswith("-")), "")
+    named = find_command(arguments)
+    if named and named not in (*COMMANDS, *PROCESSES):
+        near = difflib.get_close_matches(named, COMMANDS, 1)
+        guess = f"did you mean {near[0]!r}?" if near else f"commands are: {', '.join(COMMANDS)}"
+        make_parser(()).error(f"there is no command {named!r}; {guess}")
     # a named command loads its own module only: the others' libraries cost seconds
-    parser = make_parser((named,) if named in (*COMMANDS, *PROCESSES) else (*COMMANDS, *PROCESSES))
+    parser = make_parser((named,) if named else COMMANDS)
     if named == "test" and arguments[0] == "test" and not {"-h", "--help"} & set(arguments):
         arguments = ["test", "--", *arguments[1:]]  # all of it is for pytest
     args = parser.parse_args(arguments)
@@ -75,6 +86,17 @@ def main(arguments: list[str] | None = None) -> int:
         get_logger(__name__).exception("an error nobody foresaw")
         say_error("unexpected", "something went wrong that we did not foresee", "the log line above says where")
         return 70  # EX_SOFTWARE, sysexits.h
+
+
+def find_command(arguments: list[str]) -> str:
+    """The first word that is neither an option nor the value of a common one; "" if there is none."""
+    words = iter(arguments)
+    for word in words:
+        if word in COMMON:
+            next(words, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def is_database_error(exc: Exception) -> bool:

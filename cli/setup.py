@@ -1,9 +1,12 @@
 """Before anything runs: key file, schema, models and broker are as they must be, or one line says what to do."""
 
+import getpass
 import json
+import os
 import socket
 
 from matcher.calibration import load_calibration
+from vault.embedded import make_home
 from vault.errors import KeyFileError, ServerError
 from vault.keys import Keys, load_keys, make_key_file
 from vault.settings import Settings
@@ -14,7 +17,9 @@ from workers.faces.packs import Pack, get_pack, read_model
 
 
 def prepare_keys(settings: Settings) -> Keys:
-    """The keys; a key file is made when neither it nor a database made with one exists. Raises KeyFileError."""
+    """The keys; a key file is made when neither it nor a database made with one exists. Raises KeyFileError,
+    SettingError."""
+    make_home(settings.home)
     known = settings.home / "run/deployment.json"
     if not settings.key_file.exists():
         if known.exists():
@@ -25,7 +30,6 @@ def prepare_keys(settings: Settings) -> Keys:
             )
         make_key_file(settings.key_file)
     keys = load_keys(settings.key_file)
-    known.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     known.write_text(json.dumps({"public_key": keys.public_key.hex()}), encoding="ascii")
     return keys
 
@@ -45,6 +49,14 @@ def prepare_pack(settings: Settings) -> Pack:
     read_model(pack.recogniser)
     load_calibration(pack.name)
     return pack
+
+
+def name_user() -> str:
+    """Who sits at this terminal, for the ledger; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def check_port(host: str, port: int, flag: str) -> None:

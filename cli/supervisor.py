@@ -21,7 +21,8 @@ import psutil
 
 from vault.embedded import (
     Service,
-    make_private_folder,
+    make_folders,
+    make_home,
     postgres_service,
     valkey_service,
     wait_for_postgres,
@@ -123,14 +124,13 @@ class Supervisor:
 
     def start(self, child: Child) -> Child:
         self.children[child.name] = child
+        make_folders(self.settings.home)
         self._spawn(child)
         self._write_state()
         return child
 
     def _spawn(self, child: Child) -> None:
-        logs = self.settings.home / "logs"
-        make_private_folder(logs)
-        path = logs / f"{child.name}.log"
+        path = self.settings.home / "logs" / f"{child.name}.log"
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".old.log"))
         stop_signal = child.stop_signal
@@ -181,8 +181,7 @@ class Supervisor:
     # -- state --------------------------------------------------------------------------------------------------------
 
     def _take_lock(self) -> None:
-        make_private_folder(self.settings.home)
-        make_private_folder(self.settings.home / "run")
+        make_home(self.settings.home)
         self._lock = open(self.settings.home / "run/lock", "w", encoding="ascii")  # noqa: SIM115  held while we run
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

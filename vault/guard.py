@@ -2,10 +2,12 @@
 
 In comes a policy (one JSON line on standard input: hosts of one card, lab pairs, upstream, caps, a password), out goes
 the port it listens on (first line of standard output) and then one line per refusal. Each request is checked anew
-(`vault/egress.py`), so each hop of a redirect is too. It ends when its standard input ends: no parent, no way out.
+(`vault/egress.py`), so each hop of a redirect is too. It ends when its standard input ends: no parent, no way out. Its
+one argument is how much of its log is wanted.
 
 Wire: an HTTP proxy (RFC 9112, section 3.2.2 absolute-form and 3.2.3 CONNECT) on loopback, one request a connection for
-plain HTTP. A refusal is a 403 whose reason phrase is the code.
+plain HTTP. A refusal is a 403 with the code as its reason phrase and in a header `X-Facewarden-Refused`, which no site
+can send: the head of every plain answer is read strictly and written anew. (What comes through a tunnel is the site's.)
 """
 
 import asyncio
@@ -13,7 +15,12 @@ import base64
 import contextlib
 import hmac
 import json
+import logging
+import os
+import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable
 
@@ -29,6 +36,8 @@ IDLE_SECONDS = 60.0
 MOST_REQUEST_BODY = 1 << 20
 HOP_HEADERS = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
                b"trailer", b"upgrade"}  # fmt: skip
+OUR_HEADERS = b"x-facewarden-"
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n\0]*)?")
 REWRITTEN_HEADERS = HOP_HEADERS | {b"host", b"transfer-encoding", b"content-length"}
 
 log = get_logger(__name__)
@@ -64,6 +73,8 @@ class Guard:
             await self._reply(writer, 403, exc.case, [])
         except (h11.RemoteProtocolError, asyncio.IncompleteReadError, TimeoutError, OSError) as exc:
             log.info("a connection ended early", error=type(exc).__name__)
+        except asyncio.CancelledError:  # the guard ends; asyncio of Python 3.11 would log it as an error of ours
+            log.info("a connection ended with the guard")
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -108,11 +119,9 @@ class Guard:
             if body:
                 lines.append(b"Content-Length: %d" % len(body))
             upstream.write(b"\r\n".join([*lines, b"Connection: close", b"", body]))
-            head = await asyncio.wait_for(upstream_reader.readuntil(b"\r\n\r\n"), IDLE_SECONDS)
-            writer.write(rewrite_head(head))
+            lines = await asyncio.wait_for(read_head(upstream_reader), IDLE_SECONDS)
+            writer.write(write_head(lines))
             await asyncio.wait_for(self._copy(upstream_reader, writer), self.policy.most_seconds)
-        except (asyncio.LimitOverrunError, asyncio.IncompleteReadError) as exc:
-            raise EgressRefused("unreachable", "no answer that is HTTP") from exc
         finally:
             upstream.close()
 
@@ -160,26 +169,76 @@ async def _first_done(*ways: Awaitable[None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def rewrite_head(head: bytes) -> bytes:
-    """A response head without hop-by-hop headers, saying that the connection ends with it."""
-    first, *lines = head[:-4].split(b"\r\n")
-    kept = [line for line in lines if line.split(b":", 1)[0].strip().lower() not in HOP_HEADERS]
-    return b"\r\n".join([first, *kept, b"Connection: close", b"", b""])
+async def read_head(reader: asyncio.StreamReader) -> list[bytes]:
+    """The lines of a response's head, interim responses (RFC 9110, section 15.2) passed over. Raises EgressRefused:
+    unreachable for no answer at all, answer_invalid for one that parsers could read differently."""
+    size = 0
+    lines: list[bytes] = []
+    while True:
+        try:
+            line = await reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError as exc:
+            raise EgressRefused("answer_invalid", "a line over 64 KiB in its head") from exc
+        except asyncio.IncompleteReadError as exc:
+            code = "answer_invalid" if size or exc.partial else "unreachable"
+            raise EgressRefused(code, "it ends before its head does") from exc
+        size += len(line)
+        if size > STREAM_BYTES:
+            raise EgressRefused("answer_invalid", "a head over 64 KiB")
+        text = line[:-2]
+        if not line.endswith(b"\r\n") or b"\r" in text or b"\0" in text:
+            raise EgressRefused("answer_invalid", "a line that does not end as HTTP's do")
+        if text:
+            lines.append(text)
+            continue
+        found = STATUS_LINE.fullmatch(lines[0]) if lines else None
+        if found is None or found[1] == b"101":
+            raise EgressRefused("answer_invalid", "no status line of HTTP/1")
+        if not found[1].startswith(b"1"):
+            return lines
+        lines = []
+
+
+def write_head(lines: list[bytes]) -> bytes:
+    """A response head without hop-by-hop headers and without ours, saying that the connection ends with it."""
+    kept: list[bytes] = []
+    keep = False
+    for line in lines[1:]:
+        if line[:1] not in b" \t":  # else it goes on with the header before (RFC 9112, section 5.2)
+            name = line.split(b":", 1)[0].strip().lower()
+            keep = name not in HOP_HEADERS and not name.startswith(OUR_HEADERS)
+        if keep:
+            kept.append(line)
+    return b"\r\n".join([lines[0], *kept, b"Connection: close", b"", b""])
 
 
 async def run_guard(policy: Policy) -> None:
-    """Serve until standard input ends."""
+    """Serve until standard input ends or somebody asks us to stop."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    threading.Thread(target=watch_input, args=(loop, ended), daemon=True).start()
     server = await Guard(policy).serve()
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)  # noqa: T201
     log.info("guard listens", hosts=list(policy.hosts), lab=list(policy.lab), upstream=bool(policy.upstream))
     started = time.monotonic()
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await ended.wait()
     server.close()
     log.info("guard ends", seconds=round(time.monotonic() - started, 1))
 
 
+def watch_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """The end of standard input is the end of our parent. Read bare: the lock of `sys.stdin` would outlive the loop."""
+    while os.read(0, 4096):
+        pass
+    with contextlib.suppress(RuntimeError):  # the loop has ended already
+        loop.call_soon_threadsafe(ended.set)
+
+
 def main() -> None:
-    set_up_logging("guard")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends our parent, which then ends us
+    wanted = sys.argv[1] if len(sys.argv) > 1 else "INFO"
+    set_up_logging("guard", level=logging.getLevelNamesMapping().get(wanted, logging.INFO))
     asyncio.run(run_guard(Policy.from_json(sys.stdin.readline())))
 
 

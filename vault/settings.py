@@ -11,18 +11,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from vault.errors import SettingError
-from vault.toml import Misfit, build_record, parse_toml
+from vault.toml import Misfit, build_record, misfit_type, parse_toml
 
 PREFIX = "FACEWARDEN_"
 LONGEST_SOCKET_PATH = 107  # bytes, sun_path of Linux less its NUL
+NUMBER = re.compile(r"-?(?:[0-9]{1,300}(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # a path with these cannot be written down anywhere
+PASSWORD_IN_AUTHORITY = re.compile(r"(://[^/?#:@\s]*:)[^\s]*@")  # up to the last @: too much rather than too little
+PASSWORD_AS_OPTION = re.compile(r"((?:ssl)?password\s*=\s*)(?:'(?:\\.|[^'\\])*'|[^\s&]+)", re.IGNORECASE)
+DATABASE_FORM = "no address of a PostgreSQL, such as postgresql://user:password@host:5432/name"
+REDIS_FORM = "no address of a Redis, such as redis://:password@host:6379/0, rediss://... or redis+socket:///path"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Servers:
     database_url: str = ""  # empty: the embedded PostgreSQL
     redis_url: str = ""  # empty: the embedded Valkey
+
+    def __post_init__(self) -> None:
+        if self.database_url and not is_database_address(self.database_url):
+            raise ValueError(f"database_url: {DATABASE_FORM}")
+        if self.redis_url and not is_redis_address(self.redis_url):
+            raise ValueError(f"redis_url: {REDIS_FORM}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +80,10 @@ class Crawl:
     hash_lists: tuple[Path, ...] = ()  # files of MD5 or SHA-256 digests, one a line, of illegal pictures
     chromium: str = ""  # path of a Chromium; default: looked for on PATH
 
+    def __post_init__(self) -> None:
+        if any(os.pathsep in str(path) for path in self.hash_lists):
+            raise ValueError(f"hash_lists: a path with {os.pathsep!r} in it cannot be passed on")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -109,48 +126,104 @@ class Settings:
         return (self.web.public_url or f"http://{self.web.host}:{self.web.port}").rstrip("/")
 
     def replace(self, section: str, **changes: Any) -> "Settings":
-        """A copy in which the fields of one section (or, with section "", of the top) are changed."""
-        if not section:
-            return dataclasses.replace(self, **changes)
-        return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
+        """A copy in which the fields of one section (or, with section "", of the top) are changed. Raises
+        SettingError for a value that may not be."""
+        try:
+            if not section:
+                return dataclasses.replace(self, **changes)
+            return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
+        except ValueError as exc:
+            raise SettingError(f"{section}{'.' if section else ''}{exc}", mend="give another value") from exc
+
+
+def is_database_address(text: str) -> bool:
+    """Would libpq take it, and is nothing of a password taken for a host or a port, which errors repeat?"""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = conninfo_to_dict(text)
+    except ProgrammingError:
+        return False
+    host, ports = str(parts.get("host") or ""), str(parts.get("port") or "")
+    return "@" not in host[1:] and all(is_port(port) for port in ports.split(",") if port)
+
+
+def is_redis_address(text: str) -> bool:
+    """One of the schemes that Celery and redis-py both know, and nothing in it that either cannot read."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "redis+socket":
+        return bool(parts.netloc or parts.path)
+    known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and port != 0
+    return known and re.fullmatch(r"/?|/[0-9]{1,4}", parts.path) is not None
+
+
+def is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65_535
+
+
+def mask_passwords(text: str) -> str:
+    """An address of a server, for people to see."""
+    return PASSWORD_AS_OPTION.sub(r"\1***", PASSWORD_IN_AUTHORITY.sub(r"\1***@", text))
 
 
 def load_settings(
-    *, home: Path | None = None, config: Path | None = None, environ: Mapping[str, str] | None = None
+    *, home: Path | str | None = None, config: Path | str | None = None, environ: Mapping[str, str] | None = None
 ) -> Settings:
     """The settings of this process. Raises SettingError with file, line, field and mend."""
     env = dict(os.environ if environ is None else environ)
     folder = find_home(home, env)
-    config = config or (Path(env[PREFIX + "CONFIG"]) if env.get(PREFIX + "CONFIG") else None)
+    if config == "":
+        raise SettingError("--config is empty", mend="name a settings file, or leave --config out")
+    config = config or env.get(PREFIX + "CONFIG") or None
     table: dict[str, Any] = {}
-    text, source = "", config or folder / "facewarden.toml"
-    if config is not None and not source.is_file():
-        raise SettingError(f"no such settings file: {source}", mend="check the path given with --config")
+    text, source = "", Path(config) if config else folder / "facewarden.toml"
+    found = read_environment(env)
     try:
+        if config is not None and not source.is_file():
+            raise SettingError(f"no such settings file: {source}", mend="check the path given with --config")
         if source.is_file():
             text = source.read_text(encoding="utf-8")
             table = parse_toml(text)
             if "home" in table:
                 raise Misfit("unknown field", field="home", mend="choose the state folder with --home")
-        for path, value in read_environment(env).items():
-            put_value(table, path, value)
+        for path, value in found.items():
+            put_value(table, path, value, text)
         table.setdefault("key_file", str(folder.with_name(folder.name + ".key")))
         table["home"] = str(folder)
-        return build_record(Settings, table, text)
+        return make_absolute(build_record(Settings, table, text))
     except Misfit as exc:
+        variable = next((variable_name(path) for path in found if ".".join(path) == exc.field), None)
+        if variable:  # the last word was the environment's, whatever stands in the file
+            raise SettingError(f"{variable}: {exc.message}", mend=exc.mend or f"correct or unset {variable}") from exc
         place = f"{source}:{exc.line}: " if exc.line else f"{source}: " if text else ""
-        raise SettingError(f"{place}{exc.field}: {exc.message}", mend=exc.mend) from exc
-    except (OSError, UnicodeDecodeError) as exc:
+        named = f"{exc.field}: " if exc.field else ""
+        raise SettingError(f"{place}{named}{exc.message}", mend=exc.mend or "correct it there") from exc
+    except OSError as exc:
+        raise SettingError(f"cannot read {source}: {exc.strerror or exc}", mend="check the file") from exc
+    except (ValueError, OverflowError, RuntimeError) as exc:  # no UTF-8, a number of 400 digits, ~nobody, [[[[...
         raise SettingError(f"cannot read {source}: {exc}", mend="check the file") from exc
 
 
-def find_home(home: Path | None, env: Mapping[str, str]) -> Path:
-    """The state folder: the argument, else FACEWARDEN_HOME, else `facewarden` under the user's data folder."""
-    if home is None and env.get(PREFIX + "HOME"):
-        home = Path(env[PREFIX + "HOME"])
-    if home is None:
-        home = data_folder(env) / "facewarden"
-    return Path(os.path.abspath(home.expanduser()))
+def find_home(home: Path | str | None, env: Mapping[str, str]) -> Path:
+    """The state folder, links followed: the argument, else FACEWARDEN_HOME, else `facewarden` under the user's data
+    folder. Raises SettingError."""
+    named = home if home is not None else env.get(PREFIX + "HOME") or None
+    if named == "":
+        raise SettingError("--home is empty", mend="name a folder, or leave --home out")
+    try:
+        folder = Path(named or data_folder(env) / "facewarden").expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as exc:
+        raise SettingError(
+            f"no state folder can be found by {str(named or '~')!r}: {exc}", mend="give its whole path with --home"
+        ) from exc
+    if UNPRINTABLE.search(str(folder)) or folder == folder.parent:
+        raise SettingError(f"{str(folder)!r} cannot be a state folder", mend="choose another --home")
+    return folder
 
 
 def data_folder(env: Mapping[str, str] | None = None) -> Path:
@@ -162,9 +235,12 @@ def data_folder(env: Mapping[str, str] | None = None) -> Path:
 
 
 def config_folder(env: Mapping[str, str] | None = None) -> Path:
-    """Where a person's own keys lie, outside every state folder (XDG_CONFIG_HOME)."""
+    """Where a person's own keys lie, outside every state folder (XDG_CONFIG_HOME). Raises SettingError."""
     env = os.environ if env is None else env
-    base = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else Path.home() / ".config"
+    try:
+        base = Path(env["XDG_CONFIG_HOME"]) if env.get("XDG_CONFIG_HOME") else Path.home() / ".config"
+    except RuntimeError as exc:
+        raise SettingError("this user has no home folder", mend="set HOME or XDG_CONFIG_HOME") from exc
     return base / "facewarden"
 
 
@@ -177,9 +253,9 @@ def read_environment(env: Mapping[str, str]) -> dict[tuple[str, ...], Any]:
             continue
         raw = env[name]
         if kind is int or kind is float:
-            if not re.fullmatch(r"-?[0-9.]+(e[+-]?\d+)?", raw):
+            if not NUMBER.fullmatch(raw):
                 raise SettingError(f"{name}: {raw!r} is not a number", mend=f"unset {name} or make it a number")
-            found[path] = int(raw) if kind is int and raw.lstrip("-").isdigit() else float(raw)
+            found[path] = int(raw) if kind is int and raw.removeprefix("-").isdigit() else float(raw)
         elif kind is bool:
             if raw not in ("true", "false"):
                 raise SettingError(f"{name}: {raw!r} is not true or false", mend="write true or false")
@@ -231,7 +307,22 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **write_environment(settings)}
 
 
-def put_value(table: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for name in path[:-1]:
+def put_value(table: dict[str, Any], path: tuple[str, ...], value: Any, text: str = "") -> None:
+    """Raises Misfit where the file (`text`) has something else than a section."""
+    for depth, name in enumerate(path[:-1], 1):
         table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise misfit_type("a table", table, text, path[:depth])
     table[path[-1]] = value
+
+
+def make_absolute(settings: Settings) -> Settings:
+    """Paths from here on: our children run elsewhere."""
+    for path, _kind in list_paths(Settings):
+        section, name = path if len(path) == 2 else ("", path[0])
+        value = getattr(getattr(settings, section) if section else settings, name)
+        if isinstance(value, Path):
+            settings = settings.replace(section, **{name: value.absolute()})
+        elif isinstance(value, tuple):
+            settings = settings.replace(section, **{name: tuple(each.absolute() for each in value)})
+    return settings

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from cli.servers import find_running
 from vault.errors import SettingError
-from vault.settings import Settings
+from vault.settings import Settings, is_port
+
+LOOPBACK_V4, LOOPBACK_V6 = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,17 +33,28 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
 
 
 def check_lab(pairs: list[str]) -> tuple[str, ...]:
-    """Exact loopback pairs. Raises SettingError."""
+    """Exact loopback pairs in the spelling that the guard compares with. Raises SettingError."""
+    found: list[str] = []
     for pair in pairs:
         host, _, port = pair.rpartition(":")
         try:
-            if not ipaddress.ip_address(host.strip("[]")).is_loopback or not 1 <= int(port) <= 65_535:
+            address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+            loopback = LOOPBACK_V4 if address.version == 4 else LOOPBACK_V6
+            if not is_port(str(int(port))) or address not in loopback or "%" in host:
                 raise ValueError
         except ValueError as exc:
             raise SettingError(
-                f"--lab {pair!r} is not a loopback address and port", mend="write it as 127.0.0.1:8601"
+                f"--lab {pair!r} is not a loopback address and port", mend="write it as 127.0.0.1:8601 or [::1]:8601"
             ) from exc
-    return tuple(pairs)
+        if address.version == 6:
+            found.append(f"[{address}]:{int(port)}")  # as the target of a request is spelt
+        found.append(f"{address}:{int(port)}")  # as the address that it leads to is
+    return tuple(dict.fromkeys(found))
+
+
+def show_lab(lab: tuple[str, ...]) -> str:
+    """The pairs, each once, for people."""
+    return ", ".join(pair for pair in lab if pair.count(":") == 1 or pair.startswith("["))
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -14,10 +14,11 @@ example:
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from vault.errors import SettingError
-from vault.settings import Settings, data_folder
+from vault.settings import Settings, data_folder, find_home, is_port
 
 FACES_AN_IMAGE = 1.25  # what the budget of a run on real faces is spread over
 
@@ -44,7 +45,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from cli.demo.plant import plan_faces, plan_small
     from cli.demo.run import Demo, Options, choose_markets, run_demo
 
-    check_lab(args.lab)
+    lab = check_lab(args.lab)
+    for flag, file in (("--json", args.json), ("--results", args.results)):
+        check_output(flag, file)
     settings = choose_settings(args, settings)
     markets = choose_markets(settings)
     if args.faces:
@@ -54,16 +57,33 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     else:
         plan = plan_small()
     options = Options(exit=args.exit, json_file=args.json, results_file=args.results, faces=args.faces is not None)
-    console = Console(stderr=True, highlight=False)
-    return run_demo(Demo(settings=settings, plan=plan, options=options, console=console, markets=markets))
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return run_demo(Demo(settings=settings, plan=plan, options=options, console=console, markets=markets, lab=lab))
+
+
+def check_output(flag: str, file: Path | None) -> None:
+    """Can it be written once the run is over? Raises SettingError."""
+    if file is None:
+        return
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise SettingError(f"{flag}: {file} cannot be a file", mend="name a file in a folder that exists")
+    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise SettingError(f"{flag}: {file} cannot be written", mend="name a file in a folder of yours")
 
 
 def choose_settings(args: argparse.Namespace, settings: Settings) -> Settings:
-    """The demo has a state folder of its own, so that its people never mix with real ones."""
-    if getattr(args, "home", None) is None and settings.home == data_folder() / "facewarden":
-        home = settings.home.with_name("facewarden-demo")
+    """The demo has a state folder of its own, so that its people never mix with real ones. Raises SettingError."""
+    from cli.demo.run import MARKET_PORTS
+
+    if getattr(args, "home", None) is None and settings.home == find_home(data_folder() / "facewarden", {}):
+        home = find_home(data_folder() / "facewarden-demo", {})
         settings = settings.replace("", home=home, key_file=home.with_name(home.name + ".key"))
     settings = settings.replace("web", port=args.port, public_url="")
+    last = max(MARKET_PORTS.values())
+    if not is_port(str(args.port + last)):
+        raise SettingError(
+            f"--port {args.port}: the markets need the next {last} ports", mend=f"choose one up to {65_535 - last}"
+        )
     if args.workers is not None:
         settings = settings.replace("", workers=args.workers)
     if args.faces:

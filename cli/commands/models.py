@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if args.action == "add":
         if settings.faces.commercial:
             raise ModelError(
@@ -35,9 +35,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 mend="use the pack opencv-zoo, or set commercial = false if this use is research",
             )
         pack = add_pack(settings, args.name, args.licence, args.archive)
-        console.print(f"added {pack.name}: {pack.licence}; use it with [faces] pack = {pack.name!r}")
+        console.print(f"added {pack.name}: {pack.licence}; use it with [faces] pack = {pack.name!r}", soft_wrap=True)
         return 0
-    table = Table("pack", "in use", "licence", "commercial", "d", "detector", "recogniser", "files")
+    table = Table("pack", "in use", "commercial", "d", "files")
     for pack in list_packs(settings):
         try:
             read_model(pack.detector)
@@ -48,16 +48,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         table.add_row(
             pack.name,
             "yes" if pack.name == settings.faces.pack else "",
-            pack.licence,
             "yes" if pack.commercial else "no",
             str(pack.dimension),
-            pack.detector.sha256[:16],
-            pack.recogniser.sha256[:16],
             files,
         )
     console.print(table)
     for pack in list_packs(settings):
-        console.print(
-            f"{pack.name}  detector {pack.detector.sha256}  recogniser {pack.recogniser.sha256}", soft_wrap=True
-        )
+        console.print(f"{pack.name}: {pack.licence}", soft_wrap=True)
+        for what, model in (("detector", pack.detector), ("recogniser", pack.recogniser)):
+            console.print(f"  {what:10} sha256 {model.sha256}", soft_wrap=True)
     return 0

@@ -23,8 +23,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cli.commands.crawl import add_lab, check_lab
+from cli.commands.crawl import add_lab, check_lab, show_lab
 from cli.servers import open_database
+from cli.setup import name_user
 from cli.supervisor import ROOT
 from crawler.approval import (
     is_sealed,
@@ -36,6 +37,7 @@ from crawler.approval import (
     trust_approver,
 )
 from crawler.cards import parse_card, read_text
+from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
 from vault.files import write_whole
 from vault.ledger import Kind
@@ -135,8 +137,14 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     approved = open_card(settings, args.card, dt.datetime.now(dt.UTC))
     card, rows = approved.card, []
     policy = make_policy(approved, lab)
+    problems: list[str] = []
+    pages = 0
+    if lab:
+        print(f"lab: loopback open for {show_lab(lab)}", file=sys.stderr, flush=True)  # noqa: T201
     with open_looker(settings, policy, card.rendering, card.read.wait_for) as looker:
         for look, parsed in try_card(looker, card):
+            pages += 1
+            problems += [look.problem] if look.problem else []
             state = look.problem or f"{len(parsed.listings) if parsed else 0} listings"
             print(f"{look.url}: {state}", file=sys.stderr, flush=True)  # noqa: T201
             rows += [(look.url, listing) for listing in (parsed.listings if parsed else ())]
@@ -148,15 +156,24 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     for url, listing in rows:
         cells = [getattr(listing, name) for name in FIELDS]
         table.add_row(url, *(str(len(cell)) if isinstance(cell, tuple) else str(cell or "-") for cell in cells))
-    console = Console(highlight=False)
-    console.print(table)
+    console = Console(highlight=False, markup=False, emoji=False)
+    if rows:
+        console.print(table)
     for name in FIELDS:
         missing = sum(not getattr(listing, name) for _url, listing in rows)
         if rows and missing:
             console.print(f"{name}: missing in {missing} of {len(rows)}")
     if not rows:
-        console.print("nothing was read: are read.listing and read.follow right for these pages?")
+        console.print(explain_nothing(pages, problems), soft_wrap=True)
     return int(not rows)
+
+
+def explain_nothing(pages: int, problems: list[str]) -> str:
+    """Why a look gave no listings: nothing came, or nothing was found in what came."""
+    if len(problems) < pages:
+        return "nothing was read: are read.listing and read.follow right for these pages?"
+    told = ", ".join(f"{code} ({REFUSAL_TEXT[code]})" if code in REFUSAL_TEXT else code for code in sorted({*problems}))
+    return f"none of {pages} pages could be had: {told}"
 
 
 def show_field(value: Any) -> Any:
@@ -178,11 +195,11 @@ def show_sources(args: argparse.Namespace, settings: Settings) -> int:
         last = each["last_crawl_at"]
         table.add_row(each["name"], state, str(each["pages"]), str(each["listings"]),
                       last.strftime("%Y-%m-%d %H:%M") if last else "never")  # fmt: skip
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
     return 0
 
 
 def note_look(settings: Settings, url: str) -> None:
     """Somebody looks at an address before there is a card for it: that is their act, and a row of the ledger."""
     with open_database(settings) as (_settings, _keys, conn):
-        write_entry(conn, Kind.VIEW, about=f"look:{url[:500]}", by=getpass.getuser(), pid=os.getpid())
+        write_entry(conn, Kind.VIEW, about=f"look:{url[:500]}", by=name_user(), pid=os.getpid())

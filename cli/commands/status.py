@@ -6,6 +6,7 @@ example:
 """
 
 import argparse
+import datetime as dt
 import json
 from typing import Any
 
@@ -17,7 +18,7 @@ from cli.servers import find_running
 from cli.supervisor import read_state
 from matcher.calibration import derive_cut, load_calibration
 from vault.errors import FacewardenError
-from vault.settings import Settings
+from vault.settings import Settings, mask_passwords
 from vault.store import DatabaseError, connect
 from vault.store.faces import count_kept_templates
 from vault.store.samples import count_refusals
@@ -33,6 +34,7 @@ ROLES = (
     ("cli crawl", "crawl"),
     ("postgres", "postgres-backend"),
 )
+MANY = ("postgres-backend", "browser")  # shown as one line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,16 +49,16 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         "processes": list_processes(state) if state else [],
     }
     if state:
-        table |= {name: state[name] for name in ("database_url", "redis_url", "web")}
+        table |= {name: mask_passwords(str(state[name])) for name in ("database_url", "redis_url", "web")}
     if state or settings.servers.database_url:
         try:
             table |= describe_rows(find_running(settings))
         except FacewardenError as exc:
-            table["problem"] = f"{exc.stable_code}: {exc.message}"
+            table["problem"] = f"{exc.stable_code}: {mask_passwords(exc.message)}"
         except DatabaseError as exc:  # it is being set up, or has just gone away
-            table["problem"] = f"store_refused: {str(exc).splitlines()[0]}"
+            table["problem"] = f"store_refused: {mask_passwords(str(exc).splitlines()[0])}"
     if args.json:
-        print(json.dumps(table, indent=1, default=str))  # noqa: T201
+        print(json.dumps(table, indent=1, default=show_value))  # noqa: T201
     else:
         show(table)
     return 0 if state or "rows" in table else 1
@@ -121,28 +123,48 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
         }
 
 
+def show_value(value: object) -> str:
+    return value.isoformat(sep=" ", timespec="seconds") if isinstance(value, dt.datetime) else str(value)
+
+
+def fold_processes(processes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of a kind that there are many of as one row: how many, and the largest of them."""
+    rows = [each for each in processes if each["role"] not in MANY]
+    for role in MANY:
+        found = [each for each in processes if each["role"] == role]
+        if found:
+            most = max(each["rss_mb"] for each in found)
+            rows.append({"role": role, "name": f"{len(found)} processes", "pid": "", "restarts": "",
+                         "rss_mb": f"{most} at most"})  # fmt: skip
+    return rows
+
+
 def show(table: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print(f"{table['home']}: {'running' if table['running'] else 'not running (./facewarden up starts it)'}")
+    for name in ("web", "database_url", "redis_url"):
+        if name in table:
+            console.print(f"  {name.removesuffix('_url'):9} {table[name]}")
     if "problem" in table:
         console.print(f"problem: {table['problem']}")
     if table["processes"]:
         grid = Table("role", "name", "pid", "restarts", "MB")
-        for each in table["processes"]:
+        for each in fold_processes(table["processes"]):
             grid.add_row(*(str(each[name]) for name in ("role", "name", "pid", "restarts", "rss_mb")))
-        console.print(grid)
+        console.print(grid, soft_wrap=False)
     if "rows" not in table:
         return
     grid = Table("rows", "ready", "running", "done", "quarantined")
     for name, states in table["rows"].items():
         grid.add_row(name, *(str(states.get(key, 0)) for key in ("ready", "running", "done", "quarantined")))
-    console.print(grid)
+    console.print(grid, soft_wrap=False)
     if table["refused"]:
         console.print("refused: " + ", ".join(f"{code} {count}" for code, count in table["refused"].items()))
     for source in table["sources"]:
         reason = f" ({source['reason']})" if source["reason"] else ""
+        last = show_value(source["last_crawl_at"]) if source["last_crawl_at"] else "never"
         console.print(f"source {source['name']}: {source['state']}{reason}, {source['pages']} pages, "
-                      f"{source['listings']} listings, last crawled {source['last_crawl_at'] or 'never'}")  # fmt: skip
+                      f"{source['listings']} listings, last crawled {last}")  # fmt: skip
     kept, cut = table["strangers_templates"], table["cut"]
     console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")
     console.print(f"cut {cut['score']} for a false match rate of {cut['false_match_rate']:.1e} ({cut['calibration']})")

@@ -15,8 +15,9 @@ import time
 
 from rich.console import Console
 
-from cli.setup import check_port, prepare_database, prepare_keys, prepare_pack
+from cli.setup import check_port, name_user, prepare_database, prepare_keys, prepare_pack
 from cli.supervisor import Supervisor
+from vault.gate import load_gate
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.store.access import make_link
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.port is not None:
         settings = settings.replace("web", port=args.port)
     parts = (args.only,) if args.only else PARTS
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     listen_for_stop()
     try:
         with Supervisor(settings=settings).running() as supervisor:
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return 0
             start_parts(supervisor, parts)
             if "web" in parts:
-                console.print(f"dashboard: {make_operator_link(settings)}   (works once, for an hour)")
+                link = make_operator_link(settings)
+                console.print(f"dashboard: {link}   (works once, for an hour)", soft_wrap=True)
             console.print("running; Ctrl-C stops")
             while True:
                 supervisor.poll()
@@ -78,11 +80,14 @@ def listen_for_stop() -> None:
 
 
 def start_base(supervisor: Supervisor, console: Console) -> Settings:
-    """Keys, models, servers, schema: what every part needs. Says which models run under which licence."""
+    """Hash lists, models, keys, servers, schema: what every part needs. Says which models run under which licence.
+    Raises SettingError, ModelError, CalibrationError, KeyFileError, ServerError, StoreError."""
+    load_gate(supervisor.settings)
     pack = prepare_pack(supervisor.settings)
     told = describe_pack(pack)
-    console.print(f"pack {told['pack']}: {told['licence']}")
-    console.print(f"  detector   sha256 {told['detector_sha256']}\n  recogniser sha256 {told['recogniser_sha256']}")
+    console.print(f"pack {told['pack']}: {told['licence']}", soft_wrap=True)
+    for name in ("detector", "recogniser"):
+        console.print(f"  {name:10} sha256 {told[f'{name}_sha256']}", soft_wrap=True)
     keys = prepare_keys(supervisor.settings)
     settings = supervisor.start_servers()
     prepare_database(settings, keys).close()
@@ -105,10 +110,8 @@ def start_parts(supervisor: Supervisor, parts: tuple[str, ...]) -> None:
 
 def make_operator_link(settings: Settings) -> str:
     """A one-time address with which the person at this terminal comes in."""
-    import getpass
-
     from vault.store import connect
 
     with connect(settings) as conn:
-        token = make_link(conn, "operator", LOGIN_LASTS, operator=f"{getpass.getuser()} (terminal)")
+        token = make_link(conn, "operator", LOGIN_LASTS, operator=f"{name_user()} (terminal)")
     return f"{settings.public_url}/enter/{token}"

@@ -13,9 +13,9 @@ from vault.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="the bundle's file")
-    parser.add_argument("--key", default="", help="public key or fingerprint that must have signed it")
+    parser.add_argument("--key", help="public key or fingerprint that must have signed it")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    return main([args.bundle, *(["--key", args.key] if args.key else []), *(["--json"] if args.json else [])])
+    return main([args.bundle, *([] if args.key is None else ["--key", args.key]), *(["--json"] if args.json else [])])

@@ -10,6 +10,7 @@ import email
 import email.policy
 import json
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -27,6 +28,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cli.commands.crawl import show_lab
 from cli.commands.enrol import enrol
 from cli.commands.up import Stop, listen_for_stop, make_operator_link, start_base
 from cli.demo.outcome import Outcome, find_people, is_settled, list_results, read_outcome
@@ -72,6 +74,8 @@ class Demo:
     seconds: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
     crawl_exits: dict[str, int] = field(default_factory=dict)
+    lab: tuple[str, ...] = ()  # loopback pairs that somebody opened beside the markets' own
+    withdrawn_before: bool = False  # had anybody withdrawn here before this run?
 
     @property
     def ports(self) -> dict[str, int]:
@@ -80,7 +84,7 @@ class Demo:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         started = time.monotonic()
-        self.console.print(f"[bold]{name}[/bold]")
+        self.console.print(name, style="bold")
         yield
         self.seconds[name] = round(time.monotonic() - started, 2)
 
@@ -93,6 +97,7 @@ def run_demo(demo: Demo) -> int:
     try:
         with Supervisor(settings=demo.settings).running() as supervisor:
             conn, keys = set_up(demo, supervisor, folder)
+            demo.withdrawn_before = has_withdrawn(conn)
             with demo.stage("enrol"):
                 people = enrol_people(demo, supervisor, conn, keys)
             with demo.stage("crawl and match"):
@@ -105,7 +110,7 @@ def run_demo(demo: Demo) -> int:
                 text = json.dumps(list_results(conn, people), ensure_ascii=False, indent=0)
                 demo.options.results_file.write_text(text, encoding="utf-8")
             figures = make_figures(demo, conn, outcome, bundle, verified, time.monotonic() - started)
-            code = report(demo, figures, outcome)
+            code = report(demo, figures)
             if not demo.options.exit:
                 stay(demo, supervisor)
             return code
@@ -191,6 +196,11 @@ def enrol_people(demo: Demo, supervisor: Supervisor, conn: Connection, keys: Key
     return people
 
 
+def has_withdrawn(conn: Connection) -> bool:
+    """Has anybody withdrawn here? Whoever enrols again is not searched in the faces that were closed before."""
+    return conn.execute("select 1 from consent where withdrawn_at is not null limit 1").fetchone() is not None
+
+
 def make_address(name: str) -> str:
     return f"{re.sub('[^a-z0-9]+', '-', name.lower())}@{ADDRESS}"
 
@@ -232,6 +242,7 @@ def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
     key_file = folder / "approver.pem"
     trust_approver(demo.settings, "demo", make_approver_key(key_file, ""))
     key = load_approver_key(key_file, "")
+    demo.console.print(f"  lab: loopback open for {show_lab(list_lab(demo, demo.markets))}", soft_wrap=True)
     for market in demo.markets:
         card = (ROOT / "crawler/sources" / CARDS[market] / "card.toml").read_text(encoding="utf-8")
         path = folder / f"{market}.toml"
@@ -241,8 +252,15 @@ def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
 
 
 def start_crawl(demo: Demo, supervisor: Supervisor, market: str, card: Path) -> None:
-    pair = f"127.0.0.1:{demo.ports[market]}"
-    supervisor.start_command(f"crawl-{market}", "crawl", ["crawl", str(card), "--lab", pair], keep=False)
+    arguments = ["crawl", str(card)]
+    for pair in list_lab(demo, (market,)):
+        arguments += ["--lab", pair]
+    supervisor.start_command(f"crawl-{market}", "crawl", arguments, keep=False)
+
+
+def list_lab(demo: Demo, markets: tuple[str, ...]) -> tuple[str, ...]:
+    """The loopback pairs that are open while these markets are crawled: theirs, and those of the command line."""
+    return tuple(dict.fromkeys((*(f"127.0.0.1:{demo.ports[market]}" for market in markets), *demo.lab)))
 
 
 def wait_until_settled(demo: Demo, supervisor: Supervisor) -> Connection:
@@ -373,7 +391,7 @@ def make_figures(
     return figures
 
 
-def report(demo: Demo, figures: dict[str, Any], outcome: Outcome) -> int:
+def report(demo: Demo, figures: dict[str, Any]) -> int:
     """The table, the JSON file, and the exit code."""
     table = Table("", "", title="what came of it", show_header=False)
     for name in ("pages", "listings", "samples", "faces", "matches", "held"):
@@ -393,15 +411,21 @@ def report(demo: Demo, figures: dict[str, Any], outcome: Outcome) -> int:
         table.add_row(f"time: {name}", f"{seconds:.1f} s")
     table.add_row("time: everything", f"{figures['seconds']:.1f} s")
     table.add_row("images per second", str(figures["images_per_second"]))
-    table.add_row(
-        "evidence bundle", f"{figures['bundle']}\n{'verified' if figures['bundle_verified'] else 'NOT VERIFIED'}"
-    )
+    table.add_row("evidence bundle", "verified" if figures["bundle_verified"] else "NOT VERIFIED")
     demo.console.print(table)
+    if figures["bundle"]:
+        demo.console.print(f"evidence bundle: {figures['bundle']}", soft_wrap=True)
     for market, state in figures["markets"].items():
         if state == "skipped":
             demo.console.print(f"market {market} was skipped: no Chromium here; install it with: {INSTALL}")
     for missed in figures["missed"][:20]:
-        demo.console.print(f"missed: {missed}")
+        demo.console.print(f"missed: {missed}", soft_wrap=True)
+    if figures["missed"] and demo.withdrawn_before:
+        demo.console.print(
+            "somebody withdrew here before this run: who enrols again is not searched in what was crawled before, so "
+            f"this run cannot find everybody; remove {demo.settings.home} or choose another --home for a whole one",
+            soft_wrap=True,
+        )
     if demo.options.json_file:
         demo.options.json_file.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return judge(demo, figures)
@@ -423,8 +447,10 @@ def stay(demo: Demo, supervisor: Supervisor) -> None:
     """Until Ctrl-C."""
     for name in [name for name, child in supervisor.children.items() if child.role == "market"]:
         supervisor.children[name].keep = True
-    demo.console.print(f"\ndashboard: {make_operator_link(demo.settings)}\n  (works once, for an hour)")
-    demo.console.print(f"  more: ./facewarden status --home {demo.settings.home}")
+    demo.console.print(f"\ndashboard: {make_operator_link(demo.settings)}", soft_wrap=True)
+    demo.console.print("  (works once, for an hour)")
+    more = shlex.join(["./facewarden", "status", "--home", str(demo.settings.home)])
+    demo.console.print(f"  more: {more}", soft_wrap=True)
     demo.console.print("Ctrl-C stops everything; the data stay for the next run")
     while True:
         supervisor.poll()

@@ -8,21 +8,25 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from bench.disturb import find_ports, make_plan, read_rows, run_demo, start_demo
 from cli.demo.plant import plan_small
+from cli.demo.run import Demo, Options, has_withdrawn, list_lab, report
 from cli.supervisor import ROOT
 from crawler.browser import find_chromium
-from tests.samples import ENROLLED, portrait
+from tests.samples import ENROLLED, enrol_person, portrait
 from vault.box import Box
 from vault.settings import Settings
+from vault.store.subjects import withdraw_consent
+from workers.context import Context
 from workers.faces.engine import Engine
 
 MOST_MEMORY_MB = 700
@@ -179,6 +183,60 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> 
     assert process.returncode == 2
     assert "Traceback" not in told.decode()
     assert "mend: choose another with --port" in told.decode()
+
+
+FIGURES: dict[str, Any] = {
+    "pages": 1, "listings": 1, "samples": 1, "faces": 1, "matches": 1, "held": 0, "refused": {}, "expected_alerts": 2,
+    "found_alerts": 1, "false_alerts": 0, "missed": ["ada in http://127.0.0.1:8601/1"], "seconds": 1.0, "stages": {},
+    "images_per_second": 1.0, "bundle": "/var/lib/a [b] folder/with/a/long/path/" + "x" * 80 + "/1.fwb",
+    "bundle_verified": True, "cut": 0.5, "calibration": "c", "markets": {"shop": "crawled"}, "peak_mb": {},
+}  # fmt: skip
+
+
+def make_demo(tmp_path: Path, **changes: Any) -> tuple[Demo, io.StringIO]:
+    shown = io.StringIO()
+    console = Console(file=shown, width=80, highlight=False, markup=False, emoji=False)
+    settings = Settings(home=tmp_path / "home", key_file=tmp_path / "key")
+    demo = Demo(settings=settings, plan=plan_small(), options=Options(exit=True), console=console, markets=("shop",))
+    return replace(demo, **changes), shown
+
+
+def test_the_path_of_the_bundle_is_a_line_of_its_own_however_long(tmp_path: Path) -> None:
+    demo, shown = make_demo(tmp_path)
+    assert report(demo, FIGURES) == 1
+    lines = shown.getvalue().splitlines()
+    assert f"evidence bundle: {FIGURES['bundle']}" in lines
+    assert "withdrew" not in shown.getvalue()
+
+
+def test_a_run_after_a_withdrawal_says_why_it_cannot_find_everybody(tmp_path: Path, context: Context) -> None:
+    assert not has_withdrawn(context.conn)
+    subject_id = enrol_person(context, "astronaut")
+    withdraw_consent(context.conn, subject_id)
+    assert has_withdrawn(context.conn)
+    demo, shown = make_demo(tmp_path, withdrawn_before=True)
+    assert report(demo, FIGURES) == 1
+    assert "somebody withdrew here before this run" in shown.getvalue()
+    assert str(tmp_path / "home") in shown.getvalue()
+
+
+def test_pairs_of_the_command_line_are_told_to_every_crawl(tmp_path: Path) -> None:
+    demo, _shown = make_demo(tmp_path, lab=("127.0.0.1:9", "127.0.0.1:8601"), markets=("shop", "forum"))
+    assert list_lab(demo, ("shop",)) == ("127.0.0.1:8601", "127.0.0.1:9")
+    assert list_lab(demo, demo.markets) == ("127.0.0.1:8601", "127.0.0.1:8602", "127.0.0.1:9")
+
+
+def test_the_demo_shows_the_loopback_pairs_that_it_opens(run: Run, tmp_path: Path) -> None:
+    process = start_demo(run.home, run.port, ["--lab", "127.0.0.1:09"])
+    _out, told = process.communicate(timeout=300)
+    assert process.returncode == 0
+    shown = next(line for line in told.decode().splitlines() if "lab: loopback open for" in line)
+    assert shown.split()[-1] == "127.0.0.1:9"
+    assert f"127.0.0.1:{run.port + 1}," in shown
+    for market in ("shop", "forum"):
+        log = (run.home / f"logs/crawl-{market}.log").read_text(encoding="utf-8")
+        assert "lab: loopback open for" in log
+        assert "127.0.0.1:9" in log.split("lab: loopback open for")[-1].splitlines()[0]
 
 
 def test_real_faces_are_drawn_from_people_no_calibration_has_used(tmp_path: Path) -> None:

@@ -73,6 +73,52 @@ def test_without_a_package_index_it_says_so_and_leaves_no_half_environment_behin
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
+        ("KeyError: 'getpwuid(): uid not found: 12345'", "set HOME"),
+        ("RuntimeError: Could not determine home directory.", "set HOME"),
+        ("because ensurepip is not\navailable.  On Debian/Ubuntu", "apt-get install python3.12-venv"),
+        ("Error: Command '[... '-m', 'ensurepip' ...]' returned non-zero", "apt-get install python3.12-venv"),
+        ("OSError: [Errno 28] No space left on device", "free about 2 GB"),
+        ("whatever", "FACEWARDEN_VENV"),
+    ],
+)
+def test_what_venv_says_becomes_advice(tmp_path: Path, said: str, advice: str) -> None:
+    python = shim(
+        tmp_path / "python3.12",
+        f"#!/bin/sh\n[ \"$2\" = -c ] && echo 3.12.1 && exit 0\ncat <<'END'\n{said}\nEND\nexit 1\n",
+    )
+    done = start(tmp_path, "--help", FACEWARDEN_PYTHON=str(python), FACEWARDEN_VENV=str(tmp_path / "venv"))
+    assert done.returncode == 2
+    assert "the environment cannot be made" in done.stderr
+    assert advice in done.stderr.split("mend: ")[1]
+
+
+def test_a_python_without_its_venv_module_is_told_from_none_at_all(tmp_path: Path) -> None:
+    python = shim(tmp_path / "python3.12", '#!/bin/sh\ncase "$3" in *ensurepip*) exit 1;; esac\necho 3.12.1\n')
+    done = start(tmp_path, "--help", FACEWARDEN_PYTHON=str(python), FACEWARDEN_VENV=str(tmp_path / "venv"))
+    assert done.returncode == 2
+    assert f"{python} is new enough, but its venv module is incomplete" in done.stderr
+    assert "mend: on Debian or Ubuntu: apt-get install python3.12-venv" in done.stderr
+
+
+def test_an_environment_of_another_lock_is_brought_up_to_date_and_no_size_is_made_up(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "facewarden.lock.sha256").write_text("another lock")
+    tries = '[ "$2" = -c ] && echo 3.12.1 && exit\n[ "$3" = pip ] && echo Collecting x && exit\n'
+    shim(venv / "bin/python", f'#!/bin/sh\n{tries}echo "ran $*"\n')
+    first, second = (start(tmp_path, "status", FACEWARDEN_VENV=str(venv)) for _ in range(2))
+    for done in (first, second):
+        assert (done.returncode, done.stdout) == (0, "ran -P -m cli status\n"), done.stderr
+    assert f"bringing {venv} up to date with a new lock" in first.stderr
+    assert "facewarden: [1] x" in first.stderr
+    assert "GB" not in first.stderr
+    assert "packages" not in first.stderr
+    assert second.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
         ("THESE PACKAGES DO NOT MATCH THE HASHES", "do not use that source"),
         ("OSError: [Errno 28] No space left on device", "free about 2 GB"),
         ("Temporary failure in name resolution", "check the network"),

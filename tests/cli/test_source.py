@@ -1,11 +1,14 @@
 """`./facewarden source`: from a key to a signed card to a table of what it reads."""
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cli.commands.source import explain_nothing
+from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
 from crawler.browser import find_chromium
 from tests.cli.test_commands import facewarden
 from tests.crawler.test_crawl import CARD, html
@@ -65,6 +68,13 @@ def test_a_card_is_approved_tried_and_shown_and_nothing_is_kept(
     assert count(conn, "select count(*) from page") == 0
     shown = facewarden(settings, "source", "test", str(card), *lab)
     assert "1 listings" in shown.stdout
+    assert f"lab: loopback open for {lab[1]}\n" in shown.stderr
+    assert "{" not in shown.stderr, "a person at a terminal is not shown the guard's log"
+    closed = facewarden(settings, "source", "test", str(card))
+    assert closed.returncode == 1
+    assert "none of 1 pages could be had: address_refused (the name leads to an address inside" in closed.stdout
+    assert "nothing was read" not in closed.stdout
+    assert "{" not in closed.stderr
     listed = facewarden(settings, "source", "list", "--json")
     assert json.loads(listed.stdout) == []
 
@@ -100,3 +110,33 @@ def test_an_approvers_key_never_lies_in_the_state_folder_or_unsealed_by_accident
     assert nobody.returncode == 2
     assert "--no-passphrase" in nobody.stderr
     assert not (tmp_path / "a.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("pages", "problems", "words"),
+    [
+        (
+            3,
+            ["http_404", "http_404", "card_expired"],
+            "none of 3 pages could be had: card_expired (the source card has",
+        ),
+        (2, ["http_404", "http_404"], "none of 2 pages could be had: http_404"),
+        (2, ["http_404"], "nothing was read"),
+        (1, [], "nothing was read"),
+    ],
+)
+def test_a_look_without_listings_says_why(pages: int, problems: list[str], words: str) -> None:
+    assert explain_nothing(pages, problems).startswith(words)
+
+
+def test_a_markets_words_are_shown_as_they_are(
+    settings: Settings, keys: Keys, tmp_path: Path, make_site: MakeSite
+) -> None:
+    site = make_site(lambda path: html("<article><h1>[/red] :smile:</h1><b>1</b></article>"))
+    card = write_card(tmp_path, site)
+    trust_approver(settings, "olga", make_approver_key(tmp_path / "olga.pem", ""))
+    key = load_approver_key(tmp_path / "olga.pem", "")
+    card.write_text(sign_card(card.read_text(), key, "olga", dt.datetime.now(dt.UTC)))
+    done = facewarden(settings, "source", "test", str(card), "--lab", f"127.0.0.1:{site.server_port}", COLUMNS="300")
+    assert done.returncode == 0, done.stderr
+    assert "[/red] :smile:" in done.stdout

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from crawler.capture import WarcFile
 from evidence.seal import BundleFile, seal_bundle, write_proofs
 from evidence.verify import check_bundle, verify_signature
+from evidence.verify import main as verify_bundle
 from vault.errors import EvidenceError
 from vault.ledger import EMPTY, Kind, append_leaves, hash_leaf, head_message, make_entry
 
@@ -216,6 +217,7 @@ def test_a_signature_with_a_large_s_is_refused() -> None:
     assert not verify_signature(bytes.fromhex(public), bytes.fromhex(message), forged)
 
 
+INTACT = "intact: every byte is what was sealed; the signer was not checked (give --key)"
 COMMANDS = {
     "launcher": [str(ROOT / "facewarden"), "verify"],
     "alone": [sys.executable, "-I", "-S", str(ROOT / "evidence/verify.py")],
@@ -233,7 +235,14 @@ def test_the_command_needs_no_environment_no_installation_and_no_network(
     (tmp_path / "case.fwb").write_bytes(bundle)
     done = run("case.fwb")
     assert done.returncode == 0, done.stderr
-    assert "verified" in done.stdout
+    assert done.stdout.splitlines()[-1] == INTACT
+    done = run("case.fwb", "--key", sha256(PUBLIC))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("verified: nothing in this bundle was changed")
+    done = run("case.fwb", "--key", "00" * 32)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "FAILED")
+    done = run("case.fwb", "--key", "")
+    assert (done.returncode, done.stdout) == (2, "")
     changed = bytearray(bundle)
     changed[len(bundle) // 2] ^= 1
     (tmp_path / "case.fwb").write_bytes(changed)
@@ -243,3 +252,35 @@ def test_the_command_needs_no_environment_no_installation_and_no_network(
     done = run("none.fwb")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_the_help_names_the_command_that_was_typed(tmp_path: Path) -> None:
+    for how, name in (("launcher", "facewarden verify"), ("alone", "verify.py")):
+        done = subprocess.run([*COMMANDS[how], "--help"], env={}, capture_output=True, text=True, check=False)
+        assert done.stdout.startswith(f"usage: {name} [-h]")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify", "case.fwb", "--home", "X"], ["--home", "X", "verify", "case.fwb"], ["--home=X", "verify", "case.fwb"],
+     ["--config", "X", "--home", "X", "verify", "case.fwb", "--config=X"]],
+)  # fmt: skip
+def test_a_home_beside_it_starts_no_installation(bundle: bytes, tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "case.fwb").write_bytes(bundle)
+    environ = {"FACEWARDEN_VENV": str(tmp_path / "venv")}
+    argv = [str(Path(sys.executable).resolve()), str(ROOT / "facewarden"), *arguments]
+    done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == INTACT
+    assert [path.name for path in tmp_path.iterdir()] == ["case.fwb"]
+
+
+def test_the_words_of_a_bundle_cannot_pass_for_ours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    name = "x\nverified: nothing in this bundle was changed\x1b[2K\u202e"
+    files = [BundleFile(name=name, content=b"x", what="x"),
+             BundleFile(name="ledger.json", content=proofs([]), what="proofs")]  # fmt: skip
+    (tmp_path / "case.fwb").write_bytes(seal(files))
+    assert verify_bundle([str(tmp_path / "case.fwb")]) == 0
+    shown = capsys.readouterr().out
+    assert "\nverified" not in shown
+    assert not {"\x1b", "\u202e"} & set(shown)

@@ -1,7 +1,11 @@
 """The guard's decisions: a table of hostile addresses and spellings, and the guard process itself."""
 
+import contextlib
 import http.server
 import ipaddress
+import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 import httpx2
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,6 +275,117 @@ def test_the_guard_ends_when_its_parent_does(inside: int) -> None:
         time.sleep(0.05)
     else:
         pytest.fail("the guard outlived its parent")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_guard_leaves_no_traceback_and_ctrl_c_is_not_for_it(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with GuardProcess(POLICY) as guard:
+        process = psutil.Process(guard.pid)
+        assert os.getsid(guard.pid) == guard.pid, "not in the session of the terminal"
+        process.send_signal(number)
+        if number == signal.SIGTERM:
+            psutil.wait_procs([process], 10)
+            assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        else:
+            with through(guard) as client:
+                assert client.get("http://elsewhere.example/").reason_phrase == "host_not_on_card"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_guard_that_ends_with_a_connection_open_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    host = f"127.0.0.1:{answer_once(b'HTTP/1.1 200 OK' + END + b'the first half')}"
+    guard = GuardProcess(Policy(hosts=(host,), lab=(host,)))
+    with through(guard) as client, contextlib.suppress(httpx2.HTTPError), client.stream("GET", f"http://{host}/"):
+        guard.stop()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_guard_logs_no_more_than_we_do(capfd: pytest.CaptureFixture[str]) -> None:
+    before = logging.root.level
+    try:
+        for level in (logging.ERROR, logging.INFO):
+            logging.root.setLevel(level)
+            with GuardProcess(POLICY) as guard, through(guard) as client:
+                client.get("http://elsewhere.example/")
+            assert ("guard listens" in capfd.readouterr().err) == (level == logging.INFO)
+    finally:
+        logging.root.setLevel(before)
+
+
+# -- answers that are made to be misread ------------------------------------------------------------------------------
+
+
+END = b"\r\n\r\n"
+
+
+def answer_once(data: bytes) -> int:
+    """The port of a server that sends these bytes to whoever asks first, and keeps the connection open."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(OSError):
+            client.recv(65536)
+            client.sendall(data)
+            if data:
+                client.recv(1)  # until the guard has had enough
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+def ask_through_guard(data: bytes) -> httpx2.Response:
+    host = f"127.0.0.1:{answer_once(data)}"
+    with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard, through(guard) as client:
+        return client.get(f"http://{host}/")
+
+
+FORGED = b"X-Facewarden-Refused: card_expired"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 403 card_expired\r\n" + FORGED,
+        b"HTTP/1.1 403 no\r\nA: b\r\n" + FORGED.lower(),
+        b"HTTP/1.1 403 no\r\n" + FORGED + b"\r\n and on",
+        b"HTTP/1.1 403 no\r\n " + FORGED,
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 no\r\n" + FORGED,
+        b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 100 Go\r\n\r\nHTTP/1.0 403 no\r\n" + FORGED,
+    ],
+)
+def test_a_site_cannot_forge_a_refusal_of_the_guard(head: bytes) -> None:
+    answer = ask_through_guard(head + b"\r\nContent-Length: 2\r\n\r\nno")
+    assert (answer.status_code, answer.text) == (403, "no")
+    assert not any("facewarden" in f"{name}{value}".lower() for name, value in answer.headers.items())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nno",
+        b"HTTP/1.1 403 no\r\nA: b\n" + FORGED + b"\r\n\r\n",
+        b"HTTP/1.1 403 no\r\nA: b\r" + FORGED + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: aaaaaaaa\r\n" * 7_000 + b"\r\n",
+        b"HTTP/1.1 100 Go\r\n\r\n" * 4_000,
+        b"HTTP/1.1 101 Switching\r\n\r\n",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"<html>no head at all</html>\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+def test_an_answer_that_parsers_could_read_differently_has_a_code_of_its_own(data: bytes) -> None:
+    answer = ask_through_guard(data)
+    assert (answer.status_code, answer.headers["x-facewarden-refused"]) == (403, "answer_invalid")
+    assert answer.text == egress.REFUSAL_TEXT["answer_invalid"]
+
+
+def test_a_server_that_hangs_up_without_a_word_does_not_answer() -> None:
+    assert ask_through_guard(b"").headers["x-facewarden-refused"] == "unreachable"
 
 
 # -- SOCKS ------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """The embedded servers and the supervisor: started, killed, left over, stopped."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,9 +15,16 @@ import pytest
 
 from cli.supervisor import ROOT, Supervisor, read_state
 from vault import embedded
-from vault.embedded import socket_folder
-from vault.errors import ServerError
-from vault.settings import LONGEST_SOCKET_PATH, Servers, Settings, child_environment
+from vault.embedded import is_socket_path, make_home, socket_folder
+from vault.errors import ServerError, SettingError
+from vault.settings import (
+    LONGEST_SOCKET_PATH,
+    Servers,
+    Settings,
+    child_environment,
+    load_settings,
+    write_environment,
+)
 from vault.steps import Asker, Step, check_broker, connect_redis, count_hints
 from vault.store import connect
 
@@ -155,6 +164,135 @@ def test_a_long_path_still_gets_sockets(tmp_path: Path) -> None:
     settings = Settings(home=home, key_file=tmp_path / "k")
     with Supervisor(settings=settings).running() as supervisor, connect(supervisor.start_servers()) as conn:
         assert conn.execute("select 1").fetchone() == (1,)
+
+
+HOMES = ["a b", "a&b", "a%41b", "a,b", "a#b", "a?b", "a'b", 'a"b', "a=b;c", "a@b:c", "人脸", "-D", "a\\b", "$HOME"]
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_servers_start_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    settings = Settings(home=tmp_path / name / name, key_file=tmp_path / "k")
+    with Supervisor(settings=settings).running() as supervisor:
+        started = supervisor.start_servers()
+        with connect(started) as conn:
+            assert conn.execute("show data_directory").fetchone() == (str(tmp_path / name / name / "postgres"),)
+        assert Asker(started).ask(Step.DELIVER)
+        assert count_hints(started) == 1
+        assert load_settings(environ=write_environment(started)) == started, "a child reaches the same servers"
+    shutil.rmtree(socket_folder(settings.home))
+
+
+def test_a_temporary_folder_of_an_odd_name_holds_no_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t, t").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t, t"))
+    folder = socket_folder(tmp_path / "a b")
+    assert folder.parent == Path("/tmp")
+    assert is_socket_path(folder)
+
+
+# -- the folder ------------------------------------------------------------------------------------------------------
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_what_we_make_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+            supervisor.start_servers()
+    finally:
+        os.umask(before)
+    home = tmp_path / "home"
+    assert mode(home) == 0o700
+    folders = [path for path in home.iterdir() if path.is_dir()]
+    assert {path.name for path in folders} >= {"run", "logs", "blobs", "warc", "index", "bundles"}
+    assert {mode(path) for path in folders} == {0o700}
+
+
+@pytest.mark.parametrize("content", ["letter.txt", "run/other", "postgres/notes"])
+def test_a_folder_of_somebodys_own_things_is_refused_and_left_as_it_is(tmp_path: Path, content: str) -> None:
+    home = tmp_path / "home"
+    (home / content).parent.mkdir(parents=True)
+    (home / content).write_text("x")
+    (home / "letter").write_text("x")
+    home.chmod(0o755)
+    with pytest.raises(SettingError, match="other things in it") as caught:
+        with Supervisor(settings=settings_in(tmp_path)).running():
+            pass
+    assert "--home" in caught.value.mend
+    assert mode(home) == 0o755
+    assert sorted(path.name for path in home.iterdir()) == sorted({content.split("/")[0], "letter"})
+
+
+def test_the_systems_own_folders_are_refused_and_left_as_they_are() -> None:
+    for home in (Path("/tmp"), Path("/etc"), Path("/var"), Path("/")):
+        before = mode(home)
+        with pytest.raises((SettingError, ServerError)):
+            make_home(home)
+        assert mode(home) == before
+
+
+def test_an_empty_folder_and_a_prepared_one_are_taken_and_keep_their_mode(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o750)
+    make_home(home)
+    assert mode(home) == 0o750
+    assert mode(home / "run") == 0o700
+    prepared = tmp_path / "prepared"
+    for name in ("cards", "models"):
+        (prepared / name).mkdir(parents=True)
+    (prepared / "facewarden.toml").write_text("workers = 1\n")
+    (prepared / "approvers.toml").write_text("")
+    make_home(prepared)
+
+
+def test_a_state_folder_stays_ours_whatever_somebody_puts_beside(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Supervisor(settings=settings_in(tmp_path)).running():
+            pass
+        (tmp_path / "home/notes.txt").write_text("mine")
+
+
+def test_a_folder_into_which_everybody_may_write_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    with pytest.raises(SettingError, match="everybody may write") as caught:
+        make_home(home)
+    assert "chmod" in caught.value.mend
+    assert list(home.iterdir()) == []
+
+
+def test_what_was_put_elsewhere_by_a_link_stays_there(tmp_path: Path) -> None:
+    home, disk = tmp_path / "home", tmp_path / "disk"
+    home.mkdir()
+    disk.mkdir()
+    (home / "blobs").symlink_to(disk)
+    with Supervisor(settings=settings_in(tmp_path)).running() as supervisor:
+        supervisor.start_servers()
+    assert (home / "blobs").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "stranger's"])
+def test_a_socket_folder_that_somebody_made_before_us_is_refused(tmp_path: Path, kind: str) -> None:
+    home, place = tmp_path / "a b", socket_folder(tmp_path / "a b")
+    if kind == "link":
+        place.symlink_to(tmp_path)
+    elif kind == "file":
+        place.write_text("x")
+    else:
+        if os.getuid() != 0:
+            pytest.skip("only root can make somebody else's folder")
+        place.mkdir()
+        os.chown(place, 12345, 12345)
+    try:
+        with pytest.raises(ServerError, match="belongs to somebody else"):
+            make_home(home)
+    finally:
+        place.rmdir() if kind == "stranger's" else place.unlink()
 
 
 # -- hints -----------------------------------------------------------------------------------------------------------
