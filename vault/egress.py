@@ -154,7 +154,8 @@ def check_address(address: Address, target: Target, policy: Policy) -> None:
     """Refuse what is not public, but for exact loopback pairs of the command line. Raises EgressRefused."""
     if is_public(address):
         return
-    if address.is_loopback and f"{address}:{target.port}" in policy.lab and target.pair in policy.lab:
+    dialled = Target(host=str(address), port=target.port).pair
+    if address.is_loopback and dialled in policy.lab and target.pair in policy.lab:
         return
     raise EgressRefused("address_refused", f"{target.pair} leads to {address}")
 

@@ -13,7 +13,7 @@ FacewardenError                 anything a person is told in one line, with what
 ├── IndexFileError              an index generation is missing, cut short or changed
 ├── VectorError                 a vector that may not be indexed: not finite, not unit, wrong length
 ├── CalibrationError            a calibration record is missing or damaged
-├── EgressRefused               the guard refused a destination
+├── EgressRefused               the guard refused a destination, or an answer that is none
 ├── InputRefused                hostile or unreadable bytes; `code` is one of REFUSALS
 ├── EvidenceError               a bundle cannot be sealed
 └── EnrolmentError              an enrolment or withdrawal that cannot go on

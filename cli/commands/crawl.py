@@ -46,15 +46,8 @@ def check_lab(pairs: list[str]) -> tuple[str, ...]:
             raise SettingError(
                 f"--lab {pair!r} is not a loopback address and port", mend="write it as 127.0.0.1:8601 or [::1]:8601"
             ) from exc
-        if address.version == 6:
-            found.append(f"[{address}]:{int(port)}")  # as the target of a request is spelt
-        found.append(f"{address}:{int(port)}")  # as the address that it leads to is
+        found.append(f"[{address}]:{int(port)}" if address.version == 6 else f"{address}:{int(port)}")
     return tuple(dict.fromkeys(found))
-
-
-def show_lab(lab: tuple[str, ...]) -> str:
-    """The pairs, each once, for people."""
-    return ", ".join(pair for pair in lab if pair.count(":") == 1 or pair.startswith("["))
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

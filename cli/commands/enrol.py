@@ -8,12 +8,12 @@ example:
 """
 
 import argparse
-import getpass
 import re
 from email.headerregistry import Address
 from pathlib import Path
 
 from cli.servers import open_database
+from cli.setup import name_user
 from vault.errors import EnrolmentError
 from vault.keys import Keys
 from vault.ledger import Kind
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except OSError as exc:
         raise EnrolmentError("photo_unreadable", f"cannot read {args.photo}: {exc.strerror}") from exc
     with open_database(settings) as (settings, keys, conn):
-        enrol(conn, keys, settings, args.address, photo, recorded_by=getpass.getuser())
+        enrol(conn, keys, settings, args.address, photo, recorded_by=name_user())
         Asker(settings).ask(Step.DELIVER)
         print("Recorded. A confirmation link goes to the address; nothing is searched before it is followed.")  # noqa: T201
     return 0

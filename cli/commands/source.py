@@ -1,4 +1,4 @@
-"""source cards: keys of approvers, signing, trying a card, health
+"""source cards: keys of approvers, proposing, signing and trying a card, health
 
 Nothing is fetched without a card that a trusted approver has signed. A card says why, where and how a source may be
 crawled; docs/sources.md walks through the making of one.
@@ -6,6 +6,7 @@ crawled; docs/sources.md walks through the making of one.
 example:
   ./facewarden source key new --name olga           (once a person; the key stays with them)
   ./facewarden source trust olga 64-HEX-DIGITS      (once a machine)
+  ./facewarden source new http://shop.example/list --out cards/shop.toml     (proposes a card; a person decides)
   ./facewarden source sign cards/shop.toml
   ./facewarden source test cards/shop.toml          (ten pages, nothing kept)
   ./facewarden source list
@@ -15,15 +16,14 @@ import argparse
 import datetime as dt
 import getpass
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from cli.commands.crawl import add_lab, check_lab, show_lab
+from cli.commands.crawl import add_lab, check_lab
 from cli.servers import open_database
 from cli.setup import name_user
 from cli.supervisor import ROOT
@@ -36,7 +36,7 @@ from crawler.approval import (
     sign_card,
     trust_approver,
 )
-from crawler.cards import parse_card, read_text
+from crawler.cards import Rendering, parse_card, read_text
 from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
 from vault.files import write_whole
@@ -44,6 +44,9 @@ from vault.ledger import Kind
 from vault.settings import Settings, config_folder
 from vault.store.ledger import write_entry
 from vault.store.status import list_sources
+
+if TYPE_CHECKING:
+    from crawler.propose import Proposal
 
 FIELDS = ("title", "price_text", "currency", "claimed_count", "seller", "images", "archives")
 
@@ -58,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     trust = actions.add_parser("trust", help="let an approver's signature count on this machine")
     trust.add_argument("name")
     trust.add_argument("key", help="the public key, as `source key new` shows it")
+    propose = actions.add_parser("new", help="look at a place once, through the guard, and propose a card for it")
+    propose.add_argument("url", help="where its list of offers or threads begins")
+    propose.add_argument("--out", type=Path, help="write the card there (default: print it)")
+    propose.add_argument(
+        "--browser", action="store_true", help="look with Chromium: the page is empty without JavaScript"
+    )
+    add_lab(propose)
     sign = actions.add_parser("sign", help="approve a card: sign it as it is")
     sign.add_argument("card", type=Path)
     sign.add_argument("--key", type=Path, help="the approver's key file (default: the only one in your folder)")
@@ -71,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    actions = {"key": make_key, "trust": trust, "sign": sign, "test": test, "list": show_sources}
+    actions = {"key": make_key, "trust": trust, "new": propose, "sign": sign, "test": test, "list": show_sources}
     return actions[args.action](args, settings)
 
 
@@ -127,6 +137,59 @@ def find_key() -> Path:
     return found[0]
 
 
+# -- proposing a card -------------------------------------------------------------------------------------------------
+
+
+def propose(args: argparse.Namespace, settings: Settings) -> int:
+    """Looks at the address and the few pages that make the proposal better: somebody's act, and a row of the ledger."""
+    from crawler.look import host_policy, open_looker
+    from crawler.propose import MOST_PAGES, SavedPage, propose_card, write_card
+
+    if args.out and args.out.exists():
+        raise CardError("card_exists", f"{args.out} is there already", mend="choose another --out")
+    lab = check_lab(args.lab)
+    policy = host_policy(args.url, lab)
+    with open_database(settings) as (_settings, _keys, conn):
+        write_entry(conn, Kind.VIEW, about=f"look:{args.url[:500]}", by=name_user())
+    pages: list[SavedPage] = []
+    wants: tuple[str, ...] = (args.url,)
+    with open_looker(settings, policy, Rendering.BROWSER if args.browser else Rendering.HTML) as looker:
+        while wants and len(pages) < MOST_PAGES:
+            for url in wants:
+                look = looker.fetch_page(url, obey_robots=True)
+                print(f"{look.url}: {look.problem or f'{len(look.body)} bytes'}", file=sys.stderr, flush=True)  # noqa: T201
+                if not look.problem:
+                    pages.append(SavedPage(url=look.url, body=look.body, content_type=look.content_type))
+            if not pages:
+                raise CardError("look_refused", f"{args.url} could not be looked at: {look.problem}", mend="see above")
+            known = {page.url for page in pages}
+            wants = tuple(url for url in propose_card(pages).wants if url not in known)[: MOST_PAGES - len(pages)]
+    show_proposal(propose_card(pages))
+    text = write_card(propose_card(pages))
+    if args.out:
+        write_whole(args.out, text.encode())
+        print(f"{args.out}: decide the lines marked DECIDE, then sign and test it")  # noqa: T201
+    else:
+        print(text, end="")  # noqa: T201
+    return 0
+
+
+def show_proposal(proposal: "Proposal") -> None:
+    """Up to five listings as the proposed card reads them, and what is missing; beside the card, not in it."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    table = Table(
+        "title", "seller", "price", "pictures", "archives", title=f"{proposal.listings} listings, for example"
+    )
+    for each in proposal.examples:
+        cells = (each.title, each.seller or "-", each.price_text or "-", len(each.images), len(each.archives))
+        table.add_row(*map(str, cells))
+    console.print(table)
+    for name in proposal.weak:
+        console.print(f"{name}: found in {proposal.shares.get(name, 0):.0%} of the listings only")
+    for note in proposal.notes:
+        console.print(f"note: {note}")
+
+
 # -- trying a card ----------------------------------------------------------------------------------------------------
 
 
@@ -140,7 +203,7 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     problems: list[str] = []
     pages = 0
     if lab:
-        print(f"lab: loopback open for {show_lab(lab)}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"lab: loopback open for {', '.join(lab)}", file=sys.stderr, flush=True)  # noqa: T201
     with open_looker(settings, policy, card.rendering, card.read.wait_for) as looker:
         for look, parsed in try_card(looker, card):
             pages += 1
@@ -189,17 +252,15 @@ def show_sources(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         print(json.dumps(sources, ensure_ascii=False, indent=1, default=str))  # noqa: T201
         return 0
-    table = Table("source", "state", "pages", "listings", "last crawled", title=f"{len(sources)} sources")
+    table = Table("source", "health", "since", "pages", "listings", "last crawled", title=f"{len(sources)} sources")
     for each in sources:
-        state = f"{each['state']} ({each['reason']})" if each["reason"] else str(each["state"])
-        last = each["last_crawl_at"]
-        table.add_row(each["name"], state, str(each["pages"]), str(each["listings"]),
-                      last.strftime("%Y-%m-%d %H:%M") if last else "never")  # fmt: skip
+        paused = each["state"] == "paused"
+        health, reason = ("paused", each["reason"]) if paused else (each["health"], each["health_reason"])
+        table.add_row(each["name"], f"{health} ({reason})" if reason else health, show_time(each["health_since"]),
+                      str(each["pages"]), str(each["listings"]), show_time(each["last_crawl_at"]))  # fmt: skip
     Console(highlight=False, markup=False, emoji=False).print(table)
     return 0
 
 
-def note_look(settings: Settings, url: str) -> None:
-    """Somebody looks at an address before there is a card for it: that is their act, and a row of the ledger."""
-    with open_database(settings) as (_settings, _keys, conn):
-        write_entry(conn, Kind.VIEW, about=f"look:{url[:500]}", by=name_user(), pid=os.getpid())
+def show_time(at: dt.datetime | None) -> str:
+    return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M") if at else "never"

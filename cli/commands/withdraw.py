@@ -5,9 +5,9 @@ example:
 """
 
 import argparse
-import getpass
 
 from cli.servers import open_database
+from cli.setup import name_user
 from vault.errors import EnrolmentError
 from vault.ledger import Kind
 from vault.settings import Settings
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             withdrawn = withdraw_consent(conn, subject_id)
             if withdrawn:
                 person = keys.digest_text(f"subject:{subject_id}")
-                write_entry(conn, Kind.CONSENT, about=person, what="withdrawn", by=getpass.getuser())
+                write_entry(conn, Kind.CONSENT, about=person, what="withdrawn", by=name_user())
         Asker(settings).ask(Step.ERASE_SUBJECTS)
         text = "Matching has stopped; the erasure runs and ends with a signed receipt to the address."
         print(text if withdrawn else "This person had withdrawn already.")  # noqa: T201

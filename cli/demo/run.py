@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.commands.crawl import show_lab
 from cli.commands.enrol import enrol
 from cli.commands.up import Stop, listen_for_stop, make_operator_link, start_base
 from cli.demo.outcome import Outcome, find_people, is_settled, list_results, read_outcome
@@ -242,7 +241,7 @@ def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
     key_file = folder / "approver.pem"
     trust_approver(demo.settings, "demo", make_approver_key(key_file, ""))
     key = load_approver_key(key_file, "")
-    demo.console.print(f"  lab: loopback open for {show_lab(list_lab(demo, demo.markets))}", soft_wrap=True)
+    demo.console.print(f"  lab: loopback open for {', '.join(list_lab(demo, demo.markets))}", soft_wrap=True)
     for market in demo.markets:
         card = (ROOT / "crawler/sources" / CARDS[market] / "card.toml").read_text(encoding="utf-8")
         path = folder / f"{market}.toml"

@@ -15,7 +15,7 @@ import pytest
 from bench.disturb import find_ports, list_pids
 from cli.__main__ import COMMANDS, PROCESSES, find_command, main, make_parser
 from cli.commands.alerts import find_alert
-from cli.commands.crawl import check_lab, show_lab
+from cli.commands.crawl import check_lab
 from cli.commands.status import fold_processes, show_value
 from cli.supervisor import ROOT, Child, Supervisor
 from tests.samples import PEOPLE, count, make_listing, portrait
@@ -267,20 +267,19 @@ def test_an_alert_is_known_by_the_first_letters_of_its_id_when_only_one_begins_s
 
 
 @pytest.mark.parametrize(
-    ("pairs", "lab", "shown"),
+    ("pairs", "lab"),
     [
-        (["127.0.0.1:8601"], ("127.0.0.1:8601",), "127.0.0.1:8601"),
-        (["127.0.0.1:08601", "127.0.0.1:8601"], ("127.0.0.1:8601",), "127.0.0.1:8601"),
-        (["127.9.9.9:1"], ("127.9.9.9:1",), "127.9.9.9:1"),
-        (["[::1]:8601"], ("[::1]:8601", "::1:8601"), "[::1]:8601"),
-        (["[0:0::1]:08601", "127.0.0.1:2"], ("[::1]:8601", "::1:8601", "127.0.0.1:2"), "[::1]:8601, 127.0.0.1:2"),
+        (["127.0.0.1:8601"], ("127.0.0.1:8601",)),
+        (["127.0.0.1:08601", "127.0.0.1:8601"], ("127.0.0.1:8601",)),
+        (["127.9.9.9:1"], ("127.9.9.9:1",)),
+        (["[::1]:8601"], ("[::1]:8601",)),
+        (["[0:0::1]:08601", "127.0.0.1:2"], ("[::1]:8601", "127.0.0.1:2")),
     ],
 )
-def test_a_pair_is_spelt_as_the_guard_compares_it(pairs: list[str], lab: tuple[str, ...], shown: str) -> None:
+def test_a_pair_is_spelt_as_the_guard_compares_it(pairs: list[str], lab: tuple[str, ...]) -> None:
     assert check_lab(pairs) == lab
     assert check_lab(list(lab)) == lab, "told on to a crawl it stays the same"
-    assert show_lab(lab) == shown
-    for pair in shown.split(", "):
+    for pair in lab:
         target, _ = parse_target(f"http://{pair}/")
         check_address(ipaddress.ip_address(target.host), target, Policy(hosts=(pair,), lab=lab))
 

@@ -140,3 +140,58 @@ def test_a_markets_words_are_shown_as_they_are(
     done = facewarden(settings, "source", "test", str(card), "--lab", f"127.0.0.1:{site.server_port}", COLUMNS="300")
     assert done.returncode == 0, done.stderr
     assert "[/red] :smile:" in done.stdout
+
+
+def test_a_card_is_proposed_for_a_place_nobody_has_described(
+    settings: Settings, keys: Keys, conn: Connection, tmp_path: Path, make_site: MakeSite
+) -> None:
+    def shop(path: str) -> Answer:
+        if path == "/":
+            tiles = "".join(
+                f'<div class="tile"><a class="name" href="/lot/{n}">{n}00 photos</a></div>' for n in range(1, 9)
+            )
+            return html(f'<div class="grid">{tiles}</div>')
+        if path.startswith("/lot/"):
+            number = path[5:]
+            return html(f'<div class="offer"><h1>{number}00 photos of faces</h1><span class="cost">¥{number}0</span>'
+                        f'<div class="about">{"Long words about the lot. " * 9}</div><div class="shots">'
+                        f'<img src="/i/{number}a.jpg"><img src="/i/{number}b.jpg"></div></div>')  # fmt: skip
+        return NOT_FOUND
+
+    site = make_site(shop)
+    lab = ("--lab", f"127.0.0.1:{site.server_port}")
+    card = tmp_path / "proposed.toml"
+    done = facewarden(settings, "source", "new", f"{site.url}/", "--out", str(card), *lab)
+    assert done.returncode == 0, done.stderr
+    assert "photos of faces" in done.stderr
+    text = card.read_text(encoding="utf-8")
+    assert text.count("DECIDE") >= 4
+    assert sum(site.hits.values()) <= 8
+    assert not any(path.startswith("/i/") for path in site.hits), "no picture is fetched"
+    assert count(conn, "select count(*) from ledger where about = %s", f"look:{site.url}/") == 1
+
+    key = tmp_path / "approver-olga.pem"
+    made = facewarden(settings, "source", "key", "new", "--name", "olga", "--out", str(key), "--no-passphrase")
+    facewarden(settings, "source", "trust", "olga", made.stdout.split("public key ")[1][:64])
+    undecided = facewarden(settings, "source", "sign", str(card), "--key", str(key))
+    assert undecided.returncode == 2
+    decisions = {"purpose": '"Watch what is sold there"', "legal_basis": '"Our own test server"',
+                 "valid_until": "2099-01-01", "robots": '"obey"'}  # fmt: skip
+    lines = [line if (name := line.split(" = ")[0]) not in decisions else f"{name} = {decisions[name]}"
+             for line in text.splitlines()]  # fmt: skip
+    card.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert facewarden(settings, "source", "sign", str(card), "--key", str(key)).returncode == 0
+    tried = facewarden(settings, "source", "test", str(card), "--json", *lab)
+    listings = json.loads(tried.stdout)
+    assert len(listings) >= 8
+    assert all(each["title"].endswith("photos of faces") and len(each["images"]) == 2 for each in listings)
+    assert facewarden(settings, "source", "new", f"{site.url}/", "--out", str(card), *lab).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x.example/", "nonsense", "http://", "http://169.254.169.254/", "http://localhost/"]
+)
+def test_a_look_at_what_may_not_be_looked_at_is_refused(settings: Settings, keys: Keys, url: str) -> None:
+    done = facewarden(settings, "source", "new", url)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
