@@ -21,6 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    parallel = [] if args.tests else ["-n", str(min(os.cpu_count() or 1, MOST_AT_ONCE)), "--dist", "loadfile"]
+    parallel = [] if args.tests else ["-n", str(min(os.cpu_count() or 1, MOST_AT_ONCE)), "--dist", "loadgroup"]
     argv = [sys.executable, "-P", "-m", "pytest", *parallel, *args.tests]
     return subprocess.run(argv, cwd=ROOT, check=False).returncode

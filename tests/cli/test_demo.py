@@ -33,6 +33,7 @@ MOST_MEMORY_MB = 700
 MOST_SECONDS = 90
 SPAN = 8.0  # seconds of the crawl over which a disturbed run is disturbed
 MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8")
+pytestmark = pytest.mark.xdist_group("demo")  # one process runs them all, so that the first demo is run once
 
 
 @dataclass(frozen=True, kw_only=True)
