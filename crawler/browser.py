@@ -94,17 +94,6 @@ async def wait_for_content(page: Any, selector: str) -> None:
         log.info("a page was read before it was what the card expects", error=type(exc).__name__)
 
 
-def wait_for_content_now(page: Any, selector: str) -> None:
-    """The same for a browser that is used without an event loop."""
-    try:
-        if selector:
-            page.wait_for_selector(selector, state="attached", timeout=WAIT_MS)
-        else:
-            page.wait_for_load_state("networkidle", timeout=WAIT_MS)
-    except NotInTime as exc:
-        log.info("a page was read before it was what the card expects", error=type(exc).__name__)
-
-
 def end_swollen() -> int:
     """Kill those of our browser's processes that hold too much memory; their page fails and the crawl goes on. Returns
     how many."""

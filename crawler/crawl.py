@@ -64,8 +64,6 @@ class Crawl:
 
     @property
     def stopping(self) -> bool:
-        if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
-            self.keeper.stopped = "card_expired"
         return self.lost is not None or self.broken is not None or bool(self.keeper.stopped)
 
     @property
@@ -75,6 +73,8 @@ class Crawl:
     def tick(self) -> bool:
         """Ten times a second: keep what was gathered, renew leases, note refusals. True if there may be new pages."""
         kept = False
+        if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
+            self.keeper.stopped = "card_expired"
         if self.card.rendering is Rendering.BROWSER and time.monotonic() - self._looked > LOOK_SECONDS:
             from crawler.browser import end_swollen
 

@@ -39,7 +39,7 @@ class CycleFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class SourceHealth:
     health: Health
     reason: str = ""
     page_id: int | None = None
@@ -53,11 +53,11 @@ DEATHS = ("name_unknown", "unreachable", "upstream_unavailable", "fetch_timeout"
 READ_BADLY = ("page_too_complex", "page_unreadable", "not_a_page", "body_too_large", "soft_404")
 
 
-def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: int) -> Verdict:
+def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: int) -> SourceHealth:
     """`fields`: those the card has a selector for. `expected_listings`: the least that the card promises."""
     total = sum(facts.ended.values())
     if not total:
-        return Verdict(health=Health.NEW, reason="no page has been fetched yet")
+        return SourceHealth(health=Health.NEW, reason="no page has been fetched yet")
     for health, codes in (
         (Health.CAPTCHA, ("captcha",)),
         (Health.LOGIN_WALL, ("login_wall",)),
@@ -66,45 +66,47 @@ def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: 
     ):
         share, code = measure_share(facts.ended, codes)
         if share >= MANY:
-            return Verdict(
+            return SourceHealth(
                 health=health, reason=f"{code} at {share:.0%} of {total} pages", page_id=facts.example.get(code)
             )
         share, code = measure_share(facts.starts, codes)
         if share == 1:
-            return Verdict(health=health, reason=f"{code} where the crawl starts", page_id=facts.example.get(code))
+            return SourceHealth(health=health, reason=f"{code} where the crawl starts", page_id=facts.example.get(code))
     if not facts.listings and not facts.ended.get("layout_changed"):
         return judge_empty(facts, expected_listings)
     return judge_drift(facts, fields, expected_listings, total)
 
 
-def judge_empty(facts: CycleFacts, expected: int) -> Verdict:
+def judge_empty(facts: CycleFacts, expected: int) -> SourceHealth:
     """No listing in the whole cycle, and no sign of another layout."""
     if not facts.before and not expected:
-        return Verdict(health=Health.EMPTY, reason="no listing has been found yet", page_id=first_example(facts))
+        return SourceHealth(health=Health.EMPTY, reason="no listing has been found yet", page_id=first_example(facts))
     had = f"{facts.before} were on offer before" if facts.before else f"the card expects {expected}"
-    return Verdict(health=Health.EMPTY, reason=f"no listing; {had}", page_id=first_example(facts))
+    return SourceHealth(health=Health.EMPTY, reason=f"no listing; {had}", page_id=first_example(facts))
 
 
-def judge_drift(facts: CycleFacts, fields: tuple[str, ...], expected: int, total: int) -> Verdict:
+def judge_drift(facts: CycleFacts, fields: tuple[str, ...], expected: int, total: int) -> SourceHealth:
     """Content came; is it what it should be?"""
     if facts.starts and set(facts.starts) == {"empty"}:
-        return Verdict(health=Health.EMPTY, reason="the start pages list nothing", page_id=first_example(facts))
+        return SourceHealth(health=Health.EMPTY, reason="the start pages list nothing", page_id=first_example(facts))
     drifted = facts.ended.get("layout_changed", 0)
     if drifted:
         reason = f"layout drift: {drifted} of {total} pages lost the listings they had"
-        return Verdict(health=Health.DEGRADED, reason=reason, page_id=facts.example.get("layout_changed"))
+        return SourceHealth(health=Health.DEGRADED, reason=reason, page_id=facts.example.get("layout_changed"))
     for name in fields if facts.listings >= LEAST_LISTINGS else ():
         share = facts.missing.get(name, 0) / facts.listings
         if share >= FIELD_MISSING:
-            return Verdict(health=Health.DEGRADED, reason=f"layout drift: {name} missing in {share:.0%}")
+            return SourceHealth(health=Health.DEGRADED, reason=f"layout drift: {name} missing in {share:.0%}")
     if facts.listings < expected:
-        return Verdict(health=Health.DEGRADED, reason=f"{facts.listings} listings, the card expects {expected} or more")
+        return SourceHealth(
+            health=Health.DEGRADED, reason=f"{facts.listings} listings, the card expects {expected} or more"
+        )
     for codes in (("captcha",), ("login_wall",), BLOCKS, DEATHS, READ_BADLY):
         share, code = measure_share(facts.ended, codes)
         if share >= SOME:
             reason = f"{code} at {share:.0%} of {total} pages"
-            return Verdict(health=Health.DEGRADED, reason=reason, page_id=facts.example.get(code))
-    return Verdict(health=Health.OK)
+            return SourceHealth(health=Health.DEGRADED, reason=reason, page_id=facts.example.get(code))
+    return SourceHealth(health=Health.OK)
 
 
 def measure_share(ended: dict[str, int], codes: tuple[str, ...]) -> tuple[float, str]:

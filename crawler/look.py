@@ -4,6 +4,7 @@ In come addresses, out come pages; every request goes through a guard of its own
 handful. Nothing is written but what the caller writes into the ledger.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,17 +13,17 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 from protego import Protego
 
-from crawler.browser import RENDER_MS, launch_options, wait_for_content_now
+from crawler.browser import RENDER_MS, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
 from crawler.pages import ParsedPage, canonical_url, parse_page
+from crawler.pipeline import MOST_HOPS, REFUSED_HEADER
 from crawler.proxy import GuardProcess
 from crawler.spider import PAGE_BYTES, USER_AGENT
-from vault.egress import Policy
+from vault.egress import REFUSAL_TEXT, Policy
 from vault.errors import CardError
 from vault.settings import Settings
 
 MOST_PAGES = 10
-MOST_HOPS = 5
 SECONDS = 30.0
 
 
@@ -55,51 +56,52 @@ class Looker:
         if obey_robots and not self._may_fetch(url):
             return Look(url=url, problem="robots_refused")
         if self._rendering is Rendering.BROWSER:
-            return self._render(url)
+            return asyncio.run(self._render(url))
         return self._fetch(url)
 
     def _fetch(self, url: str) -> Look:
         for _ in range(MOST_HOPS + 1):
             try:
                 with self._client.stream("GET", url) as answer:
-                    code = answer.headers.get("x-facewarden-refused", "")
-                    if answer.status_code == 403 and code:
+                    code = answer.headers.get(REFUSED_HEADER, "")
+                    if answer.status_code == 403 and code in REFUSAL_TEXT:
                         return Look(url=url, status=403, problem=code)
                     if answer.is_redirect:
                         url = urljoin(url, answer.headers.get("location", ""))
                         continue
-                    body = b""
+                    body = bytearray()
                     for piece in answer.iter_bytes():
                         body += piece
                         if len(body) > PAGE_BYTES:
                             return Look(url=url, status=answer.status_code, problem="body_too_large")
-            except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+            except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
                 return Look(url=url, problem=f"fetch_failed ({type(exc).__name__})")
             problem = "" if answer.status_code == 200 else f"http_{answer.status_code}"
             return Look(
-                url=url, status=answer.status_code, content_type=answer.headers.get("content-type", ""), body=body,
+                url=url, status=answer.status_code, content_type=answer.headers.get("content-type", ""),
+                body=bytes(body),
                 problem=problem,
             )  # fmt: skip
         return Look(url=url, problem="too_many_redirects")
 
-    def _render(self, url: str) -> Look:
-        from playwright.sync_api import Error, sync_playwright
+    async def _render(self, url: str) -> Look:
+        from playwright.async_api import Error, async_playwright
 
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(**launch_options(self._settings, self._guard))
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(**launch_options(self._settings, self._guard))
             try:
-                page = browser.new_page()
-                answer = page.goto(url, timeout=RENDER_MS)
-                wait_for_content_now(page, self._wait_for)
+                page = await browser.new_page()
+                answer = await page.goto(url, timeout=RENDER_MS)
+                await wait_for_content(page, self._wait_for)
                 status = answer.status if answer else 0
                 return Look(
                     url=page.url, status=status, content_type="text/html; charset=utf-8",
-                    body=page.content().encode(), problem="" if status == 200 else f"http_{status}",
+                    body=(await page.content()).encode(), problem="" if status == 200 else f"http_{status}",
                 )  # fmt: skip
             except Error as exc:
                 return Look(url=url, problem=f"failed_browser ({type(exc).__name__})")
             finally:
-                browser.close()
+                await browser.close()
 
     def _may_fetch(self, url: str) -> bool:
         """What robots.txt says; one that cannot be had forbids nothing (RFC 9309, section 2.3.1.3)."""

@@ -43,11 +43,20 @@ class ParsedPage:
     cut: bool = False
 
 
+def open_page(body: bytes, url: str, content_type: str) -> tuple[Selector, str]:
+    """A page as a tree, and what its relative addresses are relative to. Never raises for what a page contains."""
+    text = decode_body(body, content_type)
+    return Selector(text=text.replace("\0", "") or "<html></html>", type="html"), find_base(text, url)
+
+
 def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPage:
     """Listings and links by the card's selectors. Never raises for what a page contains."""
-    text = decode_body(body, content_type)
-    root = Selector(text=text.replace("\0", "") or "<html></html>", type="html")
-    base = find_base(text, url)
+    root, base = open_page(body, url, content_type)
+    return read_page(root, base, url, card)
+
+
+def read_page(root: Selector, base: str, url: str, card: Card) -> ParsedPage:
+    """The same for a page that is a tree already."""
     hidden = set(list_urls(root.xpath(HIDDEN_LINKS), base))
     links = dict.fromkeys(
         link

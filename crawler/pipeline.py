@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile, seal_body
 from crawler.cards import Card, Rendering
-from crawler.pages import ParsedPage, canonical_url, parse_page
+from crawler.pages import ParsedPage, canonical_url, open_page, read_page
 from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
 from vault.blobs import BlobWriter, sync_folders, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
@@ -157,15 +157,14 @@ class Keeper:
         self._page_count += added
 
     def add(self, fetched: Fetched) -> None:
+        """Kept with the next flush, which the crawl asks for: there an error of disk or database ends the crawl."""
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(fetched)
-        if len(self._waiting) >= GATHER:
-            self.flush()
 
     def flush_if_due(self) -> bool:
         """True if anything was written."""
-        if not self._waiting or time.monotonic() - self._since < GATHER_SECONDS:
+        if not self._waiting or (len(self._waiting) < GATHER and time.monotonic() - self._since < GATHER_SECONDS):
             return False
         self.flush()
         return True
@@ -234,8 +233,11 @@ class Keeper:
         if fetched.status != 200:
             final = fetched.status not in RETRY_STATUS
             failure = (f"http_{fetched.status}", "the server's answer", final)
-            capture = self._capture(fetched) if final and fetched.page.listing_count else None
-            return Prepared(fetched=fetched, failure=failure, capture=capture)
+            if not final or not fetched.page.listing_count or not is_page(fetched.body, fetched.header("content-type")):
+                return Prepared(fetched=fetched, failure=failure)
+            if (listed := self._find_listed(fetched.body)) is not None:
+                return Prepared(fetched=fetched, listed=listed)
+            return Prepared(fetched=fetched, failure=failure, capture=self._capture(fetched))
         if fetched.page.kind is PageKind.PAGE:
             return self._prepare_page(fetched)
         return self._prepare_sample(fetched)
@@ -260,17 +262,21 @@ class Keeper:
         media_type = fetched.header("content-type") or "text/html"
         if not is_page(body, media_type):
             return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
-        if self._gate.is_listed(body):
-            return Prepared(fetched=fetched, listed=(hash_md5(body), hashlib.sha256(body).hexdigest()))
-        parsed = parse_page(body, page.url, media_type, self._card)
-        text = measure_text(body)
+        if (listed := self._find_listed(body)) is not None:
+            return Prepared(fetched=fetched, listed=listed)
+        root, base = open_page(body, page.url, media_type)
+        parsed, text = read_page(root, base, page.url, self._card), measure_text(root)
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
-        verdict = judge_page(body, text, parsed, known)
+        verdict = judge_page(root, text, parsed, known)
         capture = self._capture(fetched)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
             return Prepared(fetched=fetched, failure=failure, capture=capture, verdict=verdict)
         return Prepared(fetched=fetched, capture=capture, parsed=parsed, verdict=verdict, text_size=len(text))
+
+    def _find_listed(self, body: bytes) -> tuple[str, str] | None:
+        """MD5 and SHA-256 of what may not be kept."""
+        return (hash_md5(body), hashlib.sha256(body).hexdigest()) if self._gate.is_listed(body) else None
 
     def _capture(self, fetched: Fetched) -> Capture:
         """The answer as a record of the WARC file, before anything follows from it."""
@@ -291,9 +297,8 @@ class Keeper:
             return Prepared(fetched=fetched, blob=blob)
         if not fetched.body:
             return Prepared(fetched=fetched, failure=("body_empty", "nothing was sent", True))
-        if self._gate.is_listed(fetched.body):
-            digests = hash_md5(fetched.body), hashlib.sha256(fetched.body).hexdigest()
-            return Prepared(fetched=fetched, listed=digests)
+        if (listed := self._find_listed(fetched.body)) is not None:
+            return Prepared(fetched=fetched, listed=listed)
         return Prepared(fetched=fetched, blob=seal_body(self._blobs, fetched.body))
 
     # -- then rows ----------------------------------------------------------------------------------------------------
@@ -380,17 +385,28 @@ class Keeper:
 
     def _save_page(self, page: Page, capture: Capture, parsed: ParsedPage) -> None:
         capture_id = self._save_capture(page, capture)
-        links = [self._new_page(url, PageKind.PAGE, page.depth + 1) for url in parsed.links]
-        links = [link for link in links if self._allows(link.url, PageKind.PAGE) and not self._barren.is_trap(link.url)]
-        room = max(0, self._card.budget.pages - self._page_count)
-        added = 0
-        if page.depth < self._card.budget.depth:
-            _, added = add_pages(self._conn, self._source.source_id, links[:room])
-            self._page_count += added
-        self._barren.note(page.url, bool(added or parsed.listings))
+        new = self._add_links(page, parsed.links)
+        self._barren.note(page.url, bool(new or parsed.listings))
         for listing in parsed.listings:
             listing_id = save_listing(self._conn, self._source.source_id, page.page_id, listing, capture_id)
             self._save_offers(page, listing_id, listing)
+
+    def _add_links(self, page: Page, urls: tuple[str, ...]) -> int:
+        """Links to other pages of the source, as far as depth, budget and traps allow. Returns how many were new and
+        of another pattern than the page itself: what a calendar links to next month is no find."""
+        if page.depth >= self._card.budget.depth:
+            return 0
+        links = [self._new_page(url, PageKind.PAGE, page.depth + 1) for url in urls]
+        links = [link for link in links if self._allows(link.url, PageKind.PAGE) and not self._barren.is_trap(link.url)]
+        own = make_pattern(page.url)
+        found = 0
+        for same in (False, True):
+            room = max(0, self._card.budget.pages - self._page_count)
+            part = [link for link in links if (make_pattern(link.url) == own) is same][:room]
+            _, added = add_pages(self._conn, self._source.source_id, part)
+            self._page_count += added
+            found += 0 if same else added
+        return found
 
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
@@ -466,6 +482,8 @@ class Barren:
     def note(self, url: str, fruitful: bool) -> None:
         pattern = make_pattern(url)
         self._runs[pattern] = 0 if fruitful else self._runs.get(pattern, 0) + 1
+        if self._runs[pattern] == BARREN_PAGES:
+            log.warning("a pattern of pages leads to nothing; no more of them are added in this crawl")
 
     def is_trap(self, url: str) -> bool:
         return self._runs.get(make_pattern(url), 0) >= BARREN_PAGES

@@ -82,21 +82,21 @@ def is_page(body: bytes, content_type: str) -> bool:
     return not (body.startswith(NO_PAGE) or body[8:12] == b"WEBP" or NO_PAGE_TYPE.match(content_type))
 
 
-def measure_text(body: bytes) -> str:
+def measure_text(root: Selector) -> str:
     """The text of a page that a reader sees, spaces collapsed."""
-    root = Selector(text=body.decode("utf-8", "replace").replace("\0", "") or "<html></html>", type="html")
     parts = root.xpath("//body//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]").getall()
     return " ".join(" ".join(parts).split())
 
 
-def judge_page(body: bytes, text: str, parsed: ParsedPage, known: Known) -> Verdict:
+def judge_page(root: Selector, text: str, parsed: ParsedPage, known: Known) -> Verdict:
     """What came back with status 200. A page that shows listings is content, whatever else it says; one that never had
     any is judged only by what walls look like."""
     if parsed.cut:
         return Verdict.CUT
     if parsed.listings:
         return Verdict.CONTENT
-    if (wall := find_wall(body, text, bool(parsed.links))) is not Verdict.CONTENT:
+    # many sites carry a login form in their head: a page whose links the card follows is no wall
+    if not parsed.links and (wall := find_wall(root, text)) is not Verdict.CONTENT:
         return wall
     had_something = known.listings > 0 or known.links > 0
     if not had_something or parsed.links:
@@ -106,12 +106,8 @@ def judge_page(body: bytes, text: str, parsed: ParsedPage, known: Known) -> Verd
     return Verdict.EMPTY if len(text) < SHRUNK * known.text else Verdict.LAYOUT
 
 
-def find_wall(body: bytes, text: str, has_links: bool) -> Verdict:
-    """A login, a captcha or a refusal where content should be. A page whose links the card follows is none of them:
-    many sites carry a login form in their head."""
-    root = Selector(text=body.decode("utf-8", "replace").replace("\0", "") or "<html></html>", type="html")
-    if has_links:
-        return Verdict.CONTENT
+def find_wall(root: Selector, text: str) -> Verdict:
+    """A login, a captcha or a refusal where content should be."""
     if root.css(CAPTCHA_PARTS) or (len(text) < SHORT_TEXT and CAPTCHA_WORDS.search(text)):
         return Verdict.CAPTCHA
     if root.css("input[type='password' i]") and (len(text) < SHORT_TEXT or LOGIN_WORDS.search(text)):

@@ -163,9 +163,10 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
             if not pages:
                 raise CardError("look_refused", f"{args.url} could not be looked at: {look.problem}", mend="see above")
             known = {page.url for page in pages}
-            wants = tuple(url for url in propose_card(pages).wants if url not in known)[: MOST_PAGES - len(pages)]
-    show_proposal(propose_card(pages))
-    text = write_card(propose_card(pages))
+            proposal = propose_card(pages)
+            wants = tuple(url for url in proposal.wants if url not in known)[: MOST_PAGES - len(pages)]
+    show_proposal(proposal)
+    text = write_card(proposal)
     if args.out:
         write_whole(args.out, text.encode())
         print(f"{args.out}: decide the lines marked DECIDE, then sign and test it")  # noqa: T201
@@ -254,9 +255,8 @@ def show_sources(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     table = Table("source", "health", "since", "pages", "listings", "last crawled", title=f"{len(sources)} sources")
     for each in sources:
-        paused = each["state"] == "paused"
-        health, reason = ("paused", each["reason"]) if paused else (each["health"], each["health_reason"])
-        table.add_row(each["name"], f"{health} ({reason})" if reason else health, show_time(each["health_since"]),
+        health = f"{each['health']} ({each['reason']})" if each["reason"] else each["health"]
+        table.add_row(each["name"], health, show_time(each["health_since"]),
                       str(each["pages"]), str(each["listings"]), show_time(each["last_crawl_at"]))  # fmt: skip
     Console(highlight=False, markup=False, emoji=False).print(table)
     return 0

@@ -161,11 +161,9 @@ def show(table: dict[str, Any]) -> None:
     if table["refused"]:
         console.print("refused: " + ", ".join(f"{code} {count}" for code, count in table["refused"].items()))
     for source in table["sources"]:
-        health, why = ("paused", source["reason"]) if source["state"] == "paused" else (
-            source["health"], source["health_reason"])  # fmt: skip
-        reason = f" ({why})" if why else ""
+        reason = f" ({source['reason']})" if source["reason"] else ""
         last = show_value(source["last_crawl_at"]) if source["last_crawl_at"] else "never"
-        console.print(f"source {source['name']}: {health}{reason}, {source['pages']} pages, "
+        console.print(f"source {source['name']}: {source['health']}{reason}, {source['pages']} pages, "
                       f"{source['listings']} listings, last crawled {last}")  # fmt: skip
     kept, cut = table["strangers_templates"], table["cut"]
     console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from crawler.pages import ParsedPage, canonical_url, parse_page
+from crawler.pages import canonical_url, open_page, parse_page, read_page
 from crawler.verdicts import Known, Verdict, is_page, judge_page, measure_text
 from tests.crawler.test_pages import open_card
 from tests.samples import png
@@ -16,10 +16,15 @@ LONG = "An offer of many words about nothing in particular. " * 40
 FORM = '<form action="/login"><input name="user"><input type="password" name="p"><button>Go</button></form>'
 
 
-def judge(inner: str, known: Known = HAD, parsed: ParsedPage | None = None) -> Verdict:
-    body = f"<html><body>{inner}</body></html>".encode()
-    read = parsed or parse_page(body, "http://x.example/", "text/html", open_card("demo_shop"))
-    return judge_page(body, measure_text(body), read, known)
+def judge(inner: str, known: Known = HAD) -> Verdict:
+    return judge_bytes(f"<html><body>{inner}</body></html>".encode(), "text/html", known)
+
+
+def judge_bytes(body: bytes, content_type: str, known: Known) -> Verdict:
+    root, base = open_page(body, "http://x.example/", content_type)
+    return judge_page(
+        root, measure_text(root), read_page(root, base, "http://x.example/", open_card("demo_shop")), known
+    )
 
 
 WALLS = [
@@ -73,9 +78,13 @@ def test_a_page_that_lost_its_listings_is_gone_empty_or_rebuilt() -> None:
 
 def test_a_page_with_more_listings_than_are_read_says_so() -> None:
     body = ("<html><body>" + "<article class='product-page'><h1>x</h1></article>" * 5000 + "</body></html>").encode()
-    parsed = parse_page(body, "http://x.example/", "text/html", open_card("demo_shop"))
-    assert len(parsed.listings) == 1000
-    assert judge_page(body, "x", parsed, NEW) is Verdict.CUT
+    assert len(parse_page(body, "http://x.example/", "text/html", open_card("demo_shop")).listings) == 1000
+    assert judge_bytes(body, "text/html", NEW) is Verdict.CUT
+
+
+def test_a_wall_in_another_encoding_is_read_all_the_same() -> None:
+    body = f"<html><body><p>请先登录后再查看</p>{FORM}{'很长的说明文字。' * 200}</body></html>".encode("gbk")
+    assert judge_bytes(body, "text/html; charset=gbk", HAD) is Verdict.LOGIN_WALL
 
 
 @pytest.mark.parametrize(

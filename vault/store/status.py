@@ -25,9 +25,12 @@ def count_states(conn: Connection) -> dict[str, dict[str, int]]:
 
 
 def list_sources(conn: Connection) -> list[dict[str, Any]]:
+    """Every source and how it is; a pause, a person's decision, stands before its health."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select name, state, reason, policy, last_crawl_at, health, health_reason, health_since,
+            """select name, state, policy, last_crawl_at, health_since,
+                      case state when 'paused' then 'paused' else health end as health,
+                      case state when 'paused' then reason else health_reason end as reason,
                       (select url from page where page_id = health_page) as health_example,
                       (select count(*) from page where page.source_id = source.source_id and kind = 'page') as pages,
                       (select count(*) from listing where listing.source_id = source.source_id) as listings
