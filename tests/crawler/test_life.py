@@ -76,6 +76,18 @@ def test_a_listing_lives(settings: Settings, keys: Keys, conn: Connection, tmp_p
     ]
 
 
+def test_of_two_that_go_and_one_that_comes_with_the_same_words_none_has_moved(
+    settings: Settings, keys: Keys, conn: Connection, tmp_path: Path, make_site: MakeSite
+) -> None:
+    shop = Shop()
+    shop.items = {"/a": "the same, 500 photos", "/b": "the same, 500 photos"}
+    site = make_site(shop)
+    crawl(settings, site, tmp_path)
+    shop.items = {"/a": None, "/b": None, "/c": "the same, 500 photos"}
+    crawl(settings, site, tmp_path)
+    assert sorted(list_events(conn)[2:]) == [("a", "removed"), ("b", "removed"), ("c", "new")]
+
+
 def test_what_a_wall_hides_is_not_removed(
     settings: Settings, keys: Keys, conn: Connection, tmp_path: Path, make_site: MakeSite
 ) -> None:

@@ -85,10 +85,12 @@ def _settle_moves(conn: Connection, source_id: int) -> None:
            came as (
                select listing_id, title, seller, description, price_text, claimed_text
                from listing join newest using (listing_id) join source using (source_id)
-               where first_seen >= cycle_at and listing.state <> 'removed')
-           select went.listing_id, min(came.listing_id)
-           from went join came using (title, seller, description, price_text, claimed_text)
-           group by went.listing_id having count(*) = 1""",
+               where first_seen >= cycle_at and listing.state <> 'removed'),
+           pairs as (
+               select went.listing_id as old, came.listing_id as new
+               from went join came using (title, seller, description, price_text, claimed_text))
+           select old, new from pairs
+           where (select count(*) from pairs as other where other.old = pairs.old or other.new = pairs.new) = 1""",
         {"source": source_id},
     ).fetchall()
     for old, new in rows:
