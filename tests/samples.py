@@ -13,6 +13,7 @@ from crawler.capture import WarcFile, seal_body
 from vault.blobs import sync_folders
 from vault.ledger import Kind
 from vault.records import Capture, Listing, PageKind, Policy
+from vault.steps import Step
 from vault.store import Connection
 from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entry
@@ -21,6 +22,7 @@ from vault.store.pages import NewPage, add_pages, save_capture
 from vault.store.samples import NewSample, save_samples
 from vault.store.sources import save_source
 from vault.store.subjects import confirm_consent, find_subject
+from workers.app import take_turn
 from workers.context import Context
 from workers.make_templates import make_templates
 
@@ -116,3 +118,19 @@ def capture_listing(context: Context, listing_id: int) -> None:
         [made.warc_file, made.warc_offset, made.warc_length, made.sha256, page_id],
     )
     write_entry(conn, Kind.CAPTURE, about=made.sha256, url_sha256="")
+
+
+def run_steps(context: Context) -> None:
+    """Every step until nothing is left."""
+    while sum(take_turn(context, step) for step in Step):
+        pass
+
+
+def raise_alert(context: Context, listing_id: int) -> UUID:
+    """The alert about somebody enrolled whose picture the listing shows, made by the steps themselves."""
+    enrol_person(context, "astronaut")
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    run_steps(context)
+    (alert_id,) = context.conn.execute("select alert_id from alert").fetchone() or (None,)
+    assert isinstance(alert_id, UUID)
+    return alert_id

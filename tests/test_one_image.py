@@ -10,8 +10,7 @@ from evidence.verify import check_bundle
 from tests.crawler.test_crawl import crawl, html
 from tests.dashboards.test_pages import sign_in_operator
 from tests.fakes import NOT_FOUND, Answer, Site
-from tests.samples import STRANGERS, count, enrol_person, portrait
-from tests.workers.test_steps import run_steps
+from tests.samples import STRANGERS, count, enrol_person, portrait, run_steps
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.ledger import verify_ledger
 from workers.context import Context

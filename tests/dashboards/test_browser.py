@@ -20,8 +20,14 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, syn
 
 from cli.supervisor import ROOT
 from crawler.browser import find_chromium
-from tests.samples import add_sample, capture_listing, count, enrol_person, make_listing, portrait
-from tests.workers.test_steps import run_steps
+from tests.samples import (
+    capture_listing,
+    count,
+    enrol_person,
+    make_listing,
+    raise_alert,
+    run_steps,
+)
 from vault.settings import Settings, child_environment
 from vault.store.access import make_link
 from workers.context import Context
@@ -145,12 +151,7 @@ def alert(context: Context) -> UUID:
         SCRIPTS,
     )
     context.conn.execute("update listing set url = url || %s", ["/" + "a" * 300])
-    enrol_person(context, "astronaut")
-    add_sample(context, listing_id, portrait("astronaut", 60))
-    run_steps(context)
-    (alert_id,) = context.conn.execute("select alert_id from alert").fetchone() or (None,)
-    assert isinstance(alert_id, UUID)
-    return alert_id
+    return raise_alert(context, listing_id)
 
 
 def find_link(context: Context, word: str) -> str:

@@ -13,8 +13,16 @@ from fastapi.testclient import TestClient
 from dashboards.app import make_app
 from dashboards.headers import HEADERS
 from dashboards.pages import show_day, show_time
-from tests.samples import add_sample, capture_listing, count, enrol_person, make_listing, portrait
-from tests.workers.test_steps import run_steps
+from tests.samples import (
+    add_sample,
+    capture_listing,
+    count,
+    enrol_person,
+    make_listing,
+    portrait,
+    raise_alert,
+    run_steps,
+)
 from vault.store import Connection
 from vault.store.access import make_link
 from vault.store.alerts import ask_delivery
@@ -57,12 +65,7 @@ def alert(context: Context) -> UUID:
         "update listing_version set title = %s, description = %s",
         ["<script>alert(1)</script> 5000张 =cmd()", "\u202e<img src=x onerror=alert(2)>"],
     )
-    enrol_person(context, "astronaut")
-    add_sample(context, listing_id, portrait("astronaut", 60))
-    run_steps(context)
-    (alert_id,) = context.conn.execute("select alert_id from alert").fetchone() or (None,)
-    assert isinstance(alert_id, UUID)
-    return alert_id
+    return raise_alert(context, listing_id)
 
 
 # -- who may see what -------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from tests.samples import (
     make_listing,
     png,
     portrait,
+    run_steps,
 )
 from vault.box import Child
 from vault.errors import EnrolmentError, InputRefused
@@ -45,12 +46,6 @@ from workers.erase_subjects import erase_subjects
 from workers.match_faces import match_faces
 from workers.open_archives import open_archives
 from workers.seal_bundles import seal_bundles
-
-
-def run_steps(context: Context) -> None:
-    """Every step until nothing is left."""
-    while sum(take_turn(context, step) for step in Step):
-        pass
 
 
 def ends(conn: Connection) -> dict[str, str | None]:
