@@ -1,5 +1,6 @@
 """Running a crawl: in come settings and a card's path, out comes an exit code. One process a crawl."""
 
+import contextlib
 import datetime as dt
 import logging
 from collections.abc import Callable
@@ -16,14 +17,14 @@ from crawler.health import CycleFacts, judge_source
 from crawler.pipeline import Keeper
 from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
-from vault.errors import CardError
+from vault.errors import CardError, ServerError
 from vault.gate import load_gate
 from vault.keys import load_keys
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import Asker
-from vault.store import Connection, connect
+from vault.store import Connection, DatabaseError, connect
 from vault.store.ledger import write_entry
 from vault.store.listings import settle_cycle
 from vault.store.pages import count_open, count_pages, lock_source, open_cycle
@@ -46,10 +47,10 @@ def run_crawl(
 ) -> int:
     """Crawl one source until nothing is left; with `due_only` only what is due. Raises CardError, ServerError,
     KeyFileError, SettingError."""
+    approved = open_approved(settings, card_path)
+    card, text = approved.card, approved.text
     keys, gate = load_keys(settings.key_file), load_gate(settings)
     conn = connect(settings, patience=20.0)
-    approved = open_approved(conn, settings, card_path)
-    card, text = approved.card, approved.text
     before = get_source(conn, card.name)
     if before is not None and before.state == "paused":
         raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
@@ -85,12 +86,13 @@ def run_crawl(
     return close_crawl(conn, card, source.source_id, keeper, show)
 
 
-def open_approved(conn: Connection, settings: Settings, path: Path) -> Approved:
-    """The card, or its refusal as a ledger row and a CardError."""
+def open_approved(settings: Settings, path: Path) -> Approved:
+    """The card, or its refusal as a ledger row (where there is a ledger) and a CardError."""
     try:
         return open_card(settings, path, dt.datetime.now(dt.UTC))
     except CardError as exc:
-        write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="crawl")
+        with contextlib.suppress(ServerError, DatabaseError), connect(settings) as conn:
+            write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="crawl")
         raise
 
 

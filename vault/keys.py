@@ -201,7 +201,7 @@ def load_keys(path: Path) -> Keys:
         raise KeyFileError(
             "key_file_missing",
             f"no key file at {path}",
-            mend="put the key file of this deployment back; without it nothing stored can be read",
+            mend="never started here? ./facewarden up makes it; else put it back: nothing stored is readable without",
         ) from exc
     except OSError as exc:
         raise KeyFileError("key_file_missing", f"cannot read {path}: {exc.strerror}", mend="check its owner") from exc
