@@ -10,7 +10,7 @@ from crawler.proxy import GuardProcess
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.store import Connection, DatabaseGone
-from vault.store.pages import count_open, list_claimed_pages
+from vault.store.pages import has_open, list_claimed_pages
 from vault.store.work import PAGES, claim_rows, extend_lease
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Crawl:
         if self._in_flight:
             return True
         try:
-            return count_open(self._conn, self._source.source_id) > 0
+            return has_open(self._conn, self._source.source_id)
         except DatabaseGone as exc:
             self.lost = exc
             return False

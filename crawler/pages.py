@@ -1,9 +1,11 @@
 """Reading a page, as a pure function: in come bytes, address and card, out come listings and links."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
+from lxml.etree import XPath
 from parsel import Selector, SelectorList
 from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
@@ -26,7 +28,8 @@ SCHEMES = ("http", "https")
 # links that no reader can see are there to catch crawlers
 HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
     or contains(translate(@style, ' ', ''), 'visibility:hidden')"""
-HIDDEN_LINKS = f"//a[ancestor-or-self::*[{HIDDEN}]]/@href"
+HIDDEN_LINKS = XPath(f"//*[@hidden or @style][{HIDDEN}]/descendant-or-self::a/@href", smart_strings=False)
+TEXTS = XPath(".//text()", smart_strings=False)
 # parameters that name a visit, not a page
 VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
          "cfid", "cftoken", "aspsessionid", "fbclid", "gclid", "yclid", "_ga"}  # fmt: skip
@@ -57,11 +60,11 @@ def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPa
 
 def read_page(root: Selector, base: str, url: str, card: Card) -> ParsedPage:
     """The same for a page that is a tree already."""
-    hidden = set(list_urls(root.xpath(HIDDEN_LINKS), base))
+    hidden = set(list_urls(HIDDEN_LINKS(root.root), base))
     links = dict.fromkeys(
         link
         for selector in card.read.follow
-        for link in list_urls(select(root, selector), base)[:MOST_LINKS]
+        for link in list_urls(select(root, selector).getall(), base)[:MOST_LINKS]
         if link not in hidden
     )
     listings: dict[str, Listing] = {}
@@ -97,7 +100,7 @@ def parse_listing(element: Selector, url: str, base: str, read: Read, most_image
     claimed_text = find_text(element, read.count, 200) or title
     count = parse_count(claimed_text)
     invalid = [name for name, wrong in (("price", bool(price_text) and amount is None),) if wrong]
-    own = list_urls(select(element, read.link), base) if read.link else []
+    own = list_urls(select(element, read.link).getall(), base) if read.link else []
     return Listing(
         url=own[0] if own else url,
         title=title,
@@ -109,9 +112,9 @@ def parse_listing(element: Selector, url: str, base: str, read: Read, most_image
         claimed_text=claimed_text,
         claimed_count=count,
         invalid_fields=tuple(invalid),
-        images=tuple(list_urls(select(element, read.image), base)[:most_images]) if read.image else (),
+        images=tuple(list_urls(select(element, read.image).getall(), base)[:most_images]) if read.image else (),
         sold=is_sold(element, read, title),
-        archives=tuple(list_urls(select(element, read.archive), base)[:MOST_ARCHIVES]) if read.archive else (),
+        archives=tuple(list_urls(select(element, read.archive).getall(), base)[:MOST_ARCHIVES]) if read.archive else (),
     )
 
 
@@ -123,7 +126,7 @@ def is_sold(element: Selector, read: Read, title: str) -> bool:
     """By the card's selector, else by the listing's own words: its title, or a short text."""
     if read.sold:
         return bool(select(element, read.sold))
-    text = " ".join(" ".join(element.xpath(".//text()").getall()).split())
+    text = " ".join(" ".join(TEXTS(element.root)).split())
     return bool(SOLD.search(title) or (len(text) < SHORT_LISTING and SOLD.search(text)))
 
 
@@ -134,14 +137,15 @@ def find_text(element: Selector, selector: str, limit: int) -> str:
     found = select(element, selector)
     if not found:
         return ""
-    parts = found[0].xpath(".//text()").getall() if hasattr(found[0].root, "tag") else [found[0].get()]
+    root = found[0].root
+    parts = TEXTS(root) if hasattr(root, "tag") else [str(root)]
     return clean_text(" ".join(" ".join(parts).split()), limit)
 
 
-def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
+def list_urls(found: Iterable[str], base: str) -> list[str]:
     """Absolute http(s) addresses, in order, each once."""
     urls: dict[str, None] = {}
-    for value in found.getall():
+    for value in found:
         try:
             url = safe_url_string(urljoin(base, value.strip()))
             if urlsplit(url).scheme in SCHEMES and len(url) <= LONGEST_URL:

@@ -10,7 +10,7 @@ import email.utils
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urljoin
@@ -32,8 +32,8 @@ from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
 from vault.store.blobs import keep_blob
-from vault.store.ledger import write_entry
-from vault.store.listings import save_listing, touch_listings
+from vault.store.ledger import write_entries, write_entry
+from vault.store.listings import Shown, save_listings, touch_listings
 from vault.store.pages import (
     Fetch,
     NewPage,
@@ -41,11 +41,12 @@ from vault.store.pages import (
     find_kept_size,
     leads_back,
     link_pages,
+    list_known_keys,
     list_linking,
     move_links,
     reopen_page,
-    save_capture,
-    save_fetch,
+    save_captures,
+    save_fetches,
 )
 from vault.store.samples import NewSample, save_samples
 from vault.store.work import PAGES, fail_row, finish_rows
@@ -154,7 +155,7 @@ class Keeper:
         """The card's start URLs, for a source that has no pages yet or a card that has new ones."""
         pages = [self._new_page(url, PageKind.PAGE, 0) for url in self._card.where.start]
         _, added = add_pages(self._conn, self._source.source_id, pages)
-        self._page_count += added
+        self._page_count += len(added)
 
     def add(self, fetched: Fetched) -> None:
         """Kept with the next flush, which the crawl asks for: there an error of disk or database ends the crawl."""
@@ -185,8 +186,7 @@ class Keeper:
                 # blobs first and in the order of their digests, as everybody takes them, so that nobody deadlocks
                 for writer in sorted(writers, key=lambda each: each.sha256):
                     self._keep_blob(writer)
-                for each in prepared:
-                    self._save(each)
+                self._save(prepared)
         except RowRefused as exc:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
             self._known.clear()
@@ -309,7 +309,7 @@ class Keeper:
             with self._conn.transaction():
                 if each.blob is not None:
                     self._keep_blob(each.blob)
-                self._save(each)
+                self._save([each])
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
             if each.blob is not None:
@@ -319,51 +319,57 @@ class Keeper:
         if not keep_blob(self._conn, self._keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
             self._known.append(writer)
 
-    def _save(self, each: Prepared) -> None:
-        """The rows that follow from one answer, whose blob is a row already."""
-        page, fetched = each.fetched.page, each.fetched
-        if each.listed is not None:
-            record_hit(self._conn, self._settings, *each.listed, page.url, self._source.source_id)
-            self.stopped = "hash_listed"
+    def _save(self, batch: Sequence[Prepared]) -> None:
+        """The rows that follow from answers, whose blobs are rows already. What many answers have in common is one
+        statement for all of them."""
+        read = [each for each in batch if each.parsed is not None]
+        fetches = self._save_pages(read)
+        for each in batch:
+            if each.listed is not None:
+                url = each.fetched.page.url
+                record_hit(self._conn, self._settings, *each.listed, url, self._source.source_id)
+                self.stopped = "hash_listed"
+            if each.parsed is None and (fetch := self._save_other(each)) is not None:
+                fetches.append(fetch)
+        if not fetches:
+            return
+        save_fetches(self._conn, fetches, self._card.pace.every_hours)
+        kept = {fetch.page_id for fetch in fetches}
+        tokens: dict[int, list[int]] = {}
+        for each in batch:
+            if each.fetched.page.page_id in kept:
+                tokens.setdefault(each.fetched.page.token, []).append(each.fetched.page.page_id)
+        for token, page_ids in tokens.items():
+            finish_rows(self._conn, PAGES, page_ids, token)
+
+    def _save_other(self, each: Prepared) -> Fetch | None:
+        """What is no page that was read. None where it failed: then the failure is a row."""
+        page, status = each.fetched.page, each.fetched.status
         if each.failure is not None or each.listed is not None:
             self._save_failure(each)
-            return
-        fetch = Fetch(status=fetched.status, verdict=each.verdict.value)
+            return None
         if each.redirect is not None:
             target_id = self._save_redirect(page, each.redirect)
             if target_id is not None and leads_back(self._conn, page.page_id, target_id, MOST_HOPS):
                 loop = ("redirect_loop", "it redirects to itself in the end", True)
                 self._save_failure(replace(each, failure=loop))
-                return
-            fetch = replace(fetch, moved_to=target_id)
-        elif each.unchanged:
-            touch_listings(self._conn, page.page_id)
-        elif each.capture is not None and each.parsed is not None:
-            sizes = (each.text_size, len(each.parsed.links), len(each.parsed.listings))
-            fetch = replace(
-                fetch,
-                sha256=each.capture.sha256,
-                etag=fetched.header("etag") or None,
-                modified=fetched.header("last-modified") or None,
-                sizes=sizes if each.verdict in (Verdict.CONTENT, Verdict.CUT) else None,
-                changed=page.sha256 is not None,
-            )
-            self._save_page(page, each.capture, each.parsed)
-        elif each.blob is not None:
-            fetch = replace(fetch, sha256=each.blob.sha256)
+                return None
+            return Fetch(page_id=page.page_id, status=status, moved_to=target_id)
+        if each.blob is not None:
             self._save_sample(page, each.blob)
-        save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
-        finish_rows(self._conn, PAGES, [page.page_id], page.token)
+            return Fetch(page_id=page.page_id, status=status, sha256=each.blob.sha256)
+        touch_listings(self._conn, page.page_id)
+        return Fetch(page_id=page.page_id, status=status)
 
     def _save_failure(self, each: Prepared) -> None:
         """Why a page was not read; with the wall itself as a capture, where there was one."""
         page, fetched = each.fetched.page, each.fetched
         code, text, final = each.failure or ("hash_listed", "", True)
         if each.capture is not None:
-            self._save_capture(page, each.capture)
+            self._save_captures([(page, each.capture)])
         verdict = each.verdict.value if each.verdict in WALLS else ""
-        fetch = Fetch(status=fetched.status, verdict=verdict, gone=code in GONE)
-        save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
+        fetch = Fetch(page_id=page.page_id, status=fetched.status, verdict=verdict, gone=code in GONE)
+        save_fetches(self._conn, [fetch], self._card.pace.every_hours)
         wait = read_retry_after(fetched.header("retry-after")) if fetched.status in RETRY_STATUS else 0.0
         fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)
         if fetched.status in SLOW_DOWN and not final:
@@ -372,46 +378,85 @@ class Keeper:
     def _save_redirect(self, page: Page, target: str) -> int | None:
         new = replace(self._new_page(target, page.kind, page.depth), hops=page.hops + 1)
         ids, added = add_pages(self._conn, self._source.source_id, [new])
-        self._page_count += added
+        self._page_count += len(added) if page.kind is PageKind.PAGE else 0
         if new.url_key in ids:
             move_links(self._conn, page.page_id, ids[new.url_key])
         return ids.get(new.url_key)
 
-    def _save_capture(self, page: Page, capture: Capture) -> int:
-        capture_id = save_capture(self._conn, capture)
-        url_digest = hashlib.sha256(page.url.encode()).hexdigest()
-        write_entry(self._conn, Kind.CAPTURE, about=capture.sha256, url_sha256=url_digest)
-        return capture_id
+    def _save_captures(self, captures: Sequence[tuple[Page, Capture]]) -> dict[int, int]:
+        """page_id -> capture_id."""
+        facts: list[dict[str, str | int]] = [
+            {"about": capture.sha256, "url_sha256": hashlib.sha256(page.url.encode()).hexdigest()}
+            for page, capture in captures
+        ]
+        write_entries(self._conn, Kind.CAPTURE, facts)
+        return save_captures(self._conn, [capture for _, capture in captures])
 
-    def _save_page(self, page: Page, capture: Capture, parsed: ParsedPage) -> None:
-        capture_id = self._save_capture(page, capture)
-        new = self._add_links(page, parsed.links)
-        self._barren.note(page.url, bool(new or parsed.listings))
-        for listing in parsed.listings:
-            listing_id = save_listing(self._conn, self._source.source_id, page.page_id, listing, capture_id)
+    def _save_pages(self, read: Sequence[Prepared]) -> list[Fetch]:
+        """Pages that were read: evidence, links, listings with what they offer."""
+        found = [
+            (each.fetched.page, each.capture, each.parsed, each)
+            for each in read
+            if each.capture is not None and each.parsed is not None
+        ]
+        if not found:
+            return []
+        captures = self._save_captures([(page, capture) for page, capture, _, _ in found])
+        self._add_links([(page, parsed) for page, _, parsed, _ in found])
+        offered = [(page, listing) for page, _, parsed, _ in found for listing in parsed.listings]
+        shown = [
+            Shown(page_id=page.page_id, capture_id=captures[page.page_id], listing=listing) for page, listing in offered
+        ]
+        listing_ids = save_listings(self._conn, self._source.source_id, shown)
+        for (page, listing), listing_id in zip(offered, listing_ids, strict=True):
             self._save_offers(page, listing_id, listing)
+        return [
+            Fetch(
+                page_id=page.page_id,
+                status=each.fetched.status,
+                verdict=each.verdict.value,
+                sha256=capture.sha256,
+                etag=each.fetched.header("etag") or None,
+                modified=each.fetched.header("last-modified") or None,
+                sizes=(each.text_size, len(parsed.links), len(parsed.listings))
+                if each.verdict in (Verdict.CONTENT, Verdict.CUT)
+                else None,
+                changed=page.sha256 is not None,
+            )
+            for page, capture, parsed, each in found
+        ]
 
-    def _add_links(self, page: Page, urls: tuple[str, ...]) -> int:
-        """Links to other pages of the source, as far as depth, budget and traps allow. Returns how many were new and
-        of another pattern than the page itself: what a calendar links to next month is no find."""
-        if page.depth >= self._card.budget.depth:
-            return 0
-        links = [self._new_page(url, PageKind.PAGE, page.depth + 1) for url in urls]
-        links = [link for link in links if self._allows(link.url, PageKind.PAGE) and not self._barren.is_trap(link.url)]
-        own = make_pattern(page.url)
-        found = 0
-        for same in (False, True):
-            room = max(0, self._card.budget.pages - self._page_count)
-            part = [link for link in links if (make_pattern(link.url) == own) is same][:room]
-            _, added = add_pages(self._conn, self._source.source_id, part)
-            self._page_count += added
-            found += 0 if same else added
-        return found
+    def _add_links(self, read: Sequence[tuple[Page, ParsedPage]]) -> None:
+        """Links to other pages of the source, as far as depth, budget and traps allow. A page is fruitful that shows
+        listings, or leads to new pages of another pattern than itself: what a calendar links to next month is no
+        find."""
+        links: dict[str, tuple[NewPage, Page]] = {}
+        for page, parsed in read:
+            for url in parsed.links if page.depth < self._card.budget.depth else ():
+                if self._allows(url, PageKind.PAGE) and not self._barren.is_trap(url):
+                    new = self._new_page(url, PageKind.PAGE, page.depth + 1)
+                    links.setdefault(new.url_key, (new, page))
+        room = max(0, self._card.budget.pages - self._page_count)
+        if len(links) > room:
+            for key in list_known_keys(self._conn, self._source.source_id, list(links)):
+                del links[key]
+        wanted = sorted(links.values(), key=lambda link: make_pattern(link[0].url) == make_pattern(link[1].url))
+        _, added = add_pages(self._conn, self._source.source_id, [new for new, _ in wanted[:room]])
+        self._page_count += len(added)
+        found = {
+            page.page_id
+            for new, page in wanted
+            if new.url_key in added and make_pattern(new.url) != make_pattern(page.url)
+        }
+        for page, parsed in read:
+            self._barren.note(page.url, bool(parsed.listings) or page.page_id in found)
 
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
         offers = [(url, PageKind.IMAGE) for url in listing.images] + [(u, PageKind.ARCHIVE) for u in listing.archives]
         wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
+        if not wanted:
+            return
         ids, _ = add_pages(self._conn, self._source.source_id, wanted)
         for page_id, kind, sha256 in link_pages(self._conn, listing_id, list(ids.values())):
             size = find_kept_size(self._conn, sha256)

@@ -175,6 +175,7 @@ def spider_settings(card: Card) -> dict[str, Any]:
         "DOWNLOAD_DELAY": card.pace.delay,
         "CONCURRENT_REQUESTS": card.pace.concurrency,
         "CONCURRENT_REQUESTS_PER_DOMAIN": card.pace.concurrency,
+        "CONCURRENT_ITEMS": 1,  # the spider yields none; Scrapy would start a hundred tasks an answer to look for some
         "CLOSESPIDER_TIMEOUT": card.budget.seconds,
         "ROBOTSTXT_OBEY": card.why.robots is Robots.OBEY,
         "USER_AGENT": USER_AGENT,
