@@ -10,7 +10,7 @@ import email.utils
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urljoin
@@ -52,7 +52,6 @@ from vault.store.samples import NewSample, save_samples
 from vault.store.work import PAGES, fail_row, finish_rows
 
 MOST_HOPS = 5
-GATHER = 16  # results
 GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
@@ -142,10 +141,10 @@ class Keeper:
         self._known: list[BlobWriter] = []  # blobs whose content is kept already
         self._since = 0.0
         self.counts = Counts()
-        self.on_done: Callable[[Page], None] = lambda page: None
         self.stopped = ""  # why the crawl has to stop, once it has
         self.hold_until = 0.0  # time.monotonic() before which the site wants to be left alone
         self._barren = Barren()
+        self._new_samples = False  # since the step was asked for
 
     @property
     def blob_folder(self) -> Path:
@@ -163,19 +162,21 @@ class Keeper:
             self._since = time.monotonic()
         self._waiting.append(fetched)
 
-    def flush_if_due(self) -> bool:
-        """True if anything was written."""
-        if not self._waiting or (len(self._waiting) < GATHER and time.monotonic() - self._since < GATHER_SECONDS):
-            return False
-        self.flush()
-        return True
+    @property
+    def waiting(self) -> int:
+        """Answers that are still to be kept."""
+        return len(self._waiting)
 
-    def flush(self) -> None:
-        """Write what has been gathered. Raises DatabaseGone when the database is gone; then the rows keep
-        their leases and everything is fetched again by the next crawl."""
+    def is_due(self) -> bool:
+        """Has anything waited long enough?"""
+        return bool(self._waiting) and time.monotonic() - self._since > GATHER_SECONDS
+
+    def flush(self) -> list[Page]:
+        """Write what has been gathered; returns its pages. Raises DatabaseGone when the database is gone; then the rows
+        keep their leases and everything is fetched again by the next crawl. More may be added meanwhile."""
         gathered, self._waiting = self._waiting, []
         if not gathered:
-            return
+            return []
         prepared = [self._prepare_safely(each) for each in gathered]
         self._warc.sync()
         writers = [each.blob for each in prepared if each.blob is not None]
@@ -197,10 +198,12 @@ class Keeper:
         self._known.clear()
         for each in prepared:
             self._count(each)
-            self.on_done(each.fetched.page)
-        self._asker.ask(Step.EMBED_SAMPLES)
+        if self._new_samples:
+            self._asker.ask(Step.EMBED_SAMPLES)
+            self._new_samples = False
         if any(each.fetched.archive for each in prepared):
             self._asker.ask(Step.OPEN_ARCHIVES)
+        return [each.fetched.page for each in prepared]
 
     def record_refusals(self, refusals: list[tuple[str, str]]) -> None:
         """What the guard refused goes into the ledger."""
@@ -440,7 +443,11 @@ class Keeper:
         if len(links) > room:
             for key in list_known_keys(self._conn, self._source.source_id, list(links)):
                 del links[key]
-        wanted = sorted(links.values(), key=lambda link: make_pattern(link[0].url) == make_pattern(link[1].url))
+        # what is fetched first fills the frontier: the next page of a list; but it may not spend what is left to spend
+        wanted = sorted(
+            links.values(),
+            key=lambda link: (make_pattern(link[0].url) == make_pattern(link[1].url)) is (len(links) > room),
+        )
         _, added = add_pages(self._conn, self._source.source_id, [new for new, _ in wanted[:room]])
         self._page_count += len(added)
         found = {
@@ -465,6 +472,7 @@ class Keeper:
             else:
                 sample = NewSample(kind=PageKind(kind), sha256=sha256, size=size)
                 save_samples(self._conn, listing_id, page_id, [sample])
+                self._new_samples = True
 
     def _save_sample(self, page: Page, blob: BlobWriter) -> None:
         url_digest = hashlib.sha256(page.url.encode()).hexdigest()
@@ -472,6 +480,7 @@ class Keeper:
         sample = NewSample(kind=page.kind, sha256=blob.sha256, size=blob.size)
         for listing_id in list_linking(self._conn, page.page_id):
             save_samples(self._conn, listing_id, page.page_id, [sample])
+            self._new_samples = True
 
     # -- small things -------------------------------------------------------------------------------------------------
 

@@ -76,8 +76,9 @@ def run_crawl(
         )
         open_cycle(conn, source.source_id, due_only=due_only)
         keeper.add_start_pages()
-        crawl = Crawl(conn, card, source, keeper, guard)
-        run_scrapy(settings, card, crawl)
+        with connect(settings, durable=False) as claims:
+            crawl = Crawl(claims, card, source, keeper, guard)
+            run_scrapy(settings, card, crawl)
     if crawl.broken is not None:
         raise crawl.broken
     if crawl.lost is not None:

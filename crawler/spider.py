@@ -1,6 +1,7 @@
 """The one spider, and the middleware through which everything leaves: Scrapy's side of a crawl."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Self
@@ -43,6 +44,7 @@ class MarketSpider(Spider):
         self.crawl = crawl
         crawl.spider = self
         self._ticking: asyncio.Task[None] | None = None
+        self._ending = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
@@ -60,16 +62,20 @@ class MarketSpider(Spider):
     def begin(self) -> None:
         self._ticking = asyncio.ensure_future(self._tick())
 
-    def end(self) -> None:
+    async def end(self) -> None:
+        self._ending = True
+        self.crawl.due.set()
         if self._ticking:
-            self._ticking.cancel()
-        self.crawl.close()
+            await self._ticking
+        await self.crawl.close()
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
+        while not self._ending:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self.crawl.due.wait()
             try:
-                wake = self.crawl.tick()
+                wake = await self.crawl.tick()
             except Exception as exc:  # the edge of this task: without it the crawl would wait for ever
                 self.crawl.broken, wake = exc, True
             if wake:
@@ -88,7 +94,7 @@ class MarketSpider(Spider):
             for name, values in response.headers.items()
             for value in values
         )
-        self.crawl.keeper.add(
+        self.crawl.add(
             Fetched(
                 page=response.meta["page"],
                 status=response.status,
@@ -105,7 +111,7 @@ class MarketSpider(Spider):
         if page.kind is PageKind.PAGE and failure.request.meta.get("playwright") and not final:  # type: ignore[attr-defined]
             code = "failed_browser"
         log.info("a fetch failed", code=code, detail=text)
-        self.crawl.keeper.add(Fetched(page=page, failure=(code, text, final)))
+        self.crawl.add(Fetched(page=page, failure=(code, text, final)))
 
 
 def name_failure(problem: BaseException) -> tuple[str, str, bool]:
