@@ -14,6 +14,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import platform
 import shutil
 import statistics
 import subprocess
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,17 @@ import psutil
 
 from bench.spirit import clean_environment, find_port, run_servers, sign
 from cli.supervisor import ROOT, read_state
+from crawler.run import PAGES_LEFT
 from vault.settings import Servers, Settings
-from vault.store import connect
+from vault.store import Connection, connect
 
 PARTS = ("static", "rendered", "frontier")
 FIRST_PORT = 9300
 A_LIST = 50  # listings on a page of the list
 CONCURRENCY = 16
 RUN_SECONDS = 1800.0
+FRONTIER_SECONDS = 30.0  # that the crawl of the long frontier runs
+PARTS_USED = ("scrapy", "scrapy-playwright", "playwright", "psycopg", "parsel", "warcio")
 WORDS = ("genuine", "fresh", "selfies", "faces", "album", "dataset", "photo", "seller", "escrow", "delivery", "sample",
          "archive", "verified", "people")  # fmt: skip
 CARD = """\
@@ -66,6 +72,7 @@ concurrency = {concurrency}
 [budget]
 pages = {budget}
 depth = 100000
+seconds = {seconds}
 """
 
 
@@ -119,7 +126,7 @@ class StaticServer(asyncio.Protocol):
 
 async def serve(pages: int, port: int, rendered: bool) -> None:
     answers = {path.encode(): write_answer(200, body) for path, body in write_site(pages, rendered).items()}
-    StaticServer.answers = {**answers, b"": write_answer(404, b"no")}
+    StaticServer.answers = {**answers, b"": answers[b"/item/0"]}
     server = await asyncio.get_running_loop().create_server(StaticServer, "127.0.0.1", port)
     print("ready", flush=True)
     await server.serve_forever()
@@ -142,7 +149,6 @@ def run_bare(url: str, rendered: bool) -> None:
 
     class Bare(scrapy.Spider):
         name = "bare"
-        start_urls = (url,)
         count = 0
 
         async def start(self):  # type: ignore[no-untyped-def]
@@ -200,7 +206,7 @@ def run_site(pages: int, port: int, rendered: bool) -> Iterator[None]:
             process.terminate()
 
 
-def time_command(argv: list[str]) -> tuple[float, str, int]:
+def time_command(argv: list[str], code: int = 0) -> tuple[float, str, int]:
     """(seconds, output, highest resident memory of its process in bytes); start and end of the process included."""
     environ = clean_environment(PYTHONPATH=str(ROOT))
     started, peak = time.monotonic(), 0
@@ -215,40 +221,40 @@ def time_command(argv: list[str]) -> tuple[float, str, int]:
             seconds = time.monotonic() - started
         out.seek(0)
         told = out.read()
-    if process.returncode:
+    if process.returncode != code:
         raise RuntimeError(f"{argv} ended with {process.returncode}: {told[-2000:]}")
     return seconds, told, peak
+
+
+def write_card(home: Path, port: int, pages: int, rendered: bool, seconds: float) -> Path:
+    text = CARD.format(
+        port=port, rendering="browser" if rendered else "html", wait_for="article, .item" if rendered else "",
+        concurrency=CONCURRENCY, budget=pages, seconds=int(seconds),
+    )  # fmt: skip
+    card = home.parent / "card.toml"
+    card.write_text(sign(text, home), encoding="utf-8")
+    return card
+
+
+def crawl_command(home: Path, card: Path, port: int) -> list[str]:
+    return [sys.executable, "-P", "-m", "cli", "crawl", str(card), "--lab", f"127.0.0.1:{port}", "--home", str(home)]
+
+
+def connect_home(home: Path) -> Connection:
+    state = read_state(home)
+    assert state is not None
+    servers = Servers(database_url=state["database_url"])
+    return connect(Settings(home=home, key_file=home / "none", servers=servers))
 
 
 def crawl_once(folder: Path, port: int, pages: int, rendered: bool) -> tuple[float, int]:
     """One whole crawl by ours in a fresh state folder: (seconds, highest resident memory). Raises RuntimeError if it
     missed a page."""
     home = folder / "home"
-    text = CARD.format(
-        port=port, rendering="browser" if rendered else "html", wait_for="article, .item" if rendered else "",
-        concurrency=CONCURRENCY, budget=10 * pages,
-    )  # fmt: skip
-    card = folder / "card.toml"
-    card.write_text(sign(text, home), encoding="utf-8")
+    card = write_card(home, port, 10 * pages, rendered, RUN_SECONDS)
     with run_servers(home, find_port(port + 1)):
-        argv = [
-            sys.executable,
-            "-P",
-            "-m",
-            "cli",
-            "crawl",
-            str(card),
-            "--lab",
-            f"127.0.0.1:{port}",
-            "--home",
-            str(home),
-        ]
-        seconds, told, peak = time_command(argv)
-        state = read_state(home)
-        assert state is not None
-        with connect(
-            Settings(home=home, key_file=home / "none", servers=Servers(database_url=state["database_url"]))
-        ) as conn:
+        seconds, told, peak = time_command(crawl_command(home, card, port))
+        with connect_home(home) as conn:
             row = conn.execute(
                 """select (select count(*) from page where state = 'done'), (select count(*) from capture),
                           (select count(*) from listing), (select setting from pg_settings where name = 'fsync')"""
@@ -257,6 +263,31 @@ def crawl_once(folder: Path, port: int, pages: int, rendered: bool) -> tuple[flo
     if row != (pages, pages, items, "on"):
         raise RuntimeError(f"{row} of {pages} pages: {told}")
     return seconds, peak
+
+
+def fill_frontier(urls: int) -> dict[str, Any]:
+    """A crawl that has `urls` addresses before it: how fast it is, and its highest resident memory."""
+    folder = Path(tempfile.mkdtemp(prefix="facewarden-crawl-"))
+    home, port = folder / "home", find_port(FIRST_PORT)
+    try:
+        card = write_card(home, port, 100 * urls, rendered=False, seconds=FRONTIER_SECONDS)
+        with run_site(2, port, rendered=False), run_servers(home, find_port(port + 1)), contextlib.ExitStack() as stack:
+            time_command(crawl_command(home, card, port))
+            conn = stack.enter_context(connect_home(home))
+            conn.execute(
+                """insert into page (source_id, url, url_key, kind, depth)
+                   select source_id, address, encode(sha256(address::bytea), 'hex'), 'page', 1
+                   from source, generate_series(1, %(urls)s) as number,
+                        lateral (select %(start)s || number as address) as made""",
+                {"urls": urls, "start": f"http://127.0.0.1:{port}/item/more"},
+            )
+            seconds, _, peak = time_command(crawl_command(home, card, port), code=PAGES_LEFT)
+            done, left = conn.execute(
+                "select count(*) filter (where state = 'done'), count(*) filter (where state = 'ready') from page"
+            ).fetchone() or (0, 0)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {"urls": urls, "peak_mb": round(peak / 1e6, 1), "pages_per_second": round(done / seconds, 1), "left": left}
 
 
 def compare(pages: int, runs: int, rendered: bool) -> dict[str, Any]:
@@ -307,9 +338,30 @@ def main(arguments: list[str] | None = None) -> int:
     if "rendered" in parts:
         tables["rendered"] = compare(args.rendered_pages, args.runs, rendered=True)
         figures["crawl.ratio_rendered"] = tables["rendered"]["ratio"]
+    if "frontier" in parts:
+        tables["frontier"] = fill_frontier(args.urls)
+        figures["crawl.frontier_peak_mb"] = tables["frontier"]["peak_mb"]
     for name, table in tables.items():
         print(f"{name:10} {json.dumps(table)}")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        machine = {"cpu": read_cpu(), "cores": os.cpu_count(), "python": platform.python_version()}
+        told = {
+            "machine": machine,
+            "versions": {name: version(name) for name in PARTS_USED},
+            "figures": figures,
+            **tables,
+        }
+        args.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
     return 0
+
+
+def read_cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ class Budget:
     pages: int = 10_000
     bytes: int = 10 << 30
     images_per_listing: int = 500
-    depth: int = 50
+    depth: int = 1000  # links from a start page; a list of pages costs one each
     seconds: int = 6 * 3600
     archive_bytes: int = 2 << 30
 

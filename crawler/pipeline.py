@@ -109,6 +109,7 @@ class Counts:
     listings: int = 0
     samples: int = 0
     failures: int = 0
+    cut: int = 0  # links to new pages that the card's budget has no room for
     bytes: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -434,15 +435,20 @@ class Keeper:
         listings, or leads to new pages of another pattern than itself: what a calendar links to next month is no
         find."""
         links: dict[str, tuple[NewPage, Page]] = {}
+        too_deep: set[str] = set()
         for page, parsed in read:
-            for url in parsed.links if page.depth < self._card.budget.depth else ():
+            for url in parsed.links:
                 if self._allows(url, PageKind.PAGE) and not self._barren.is_trap(url):
                     new = self._new_page(url, PageKind.PAGE, page.depth + 1)
-                    links.setdefault(new.url_key, (new, page))
+                    if new.depth > self._card.budget.depth:
+                        too_deep.add(new.url_key)
+                    else:
+                        links.setdefault(new.url_key, (new, page))
         room = max(0, self._card.budget.pages - self._page_count)
-        if len(links) > room:
-            for key in list_known_keys(self._conn, self._source.source_id, list(links)):
-                del links[key]
+        if too_deep or len(links) > room:
+            known = list_known_keys(self._conn, self._source.source_id, [*links, *too_deep])
+            links = {key: link for key, link in links.items() if key not in known}
+            self.counts.cut += len(too_deep - known - links.keys()) + max(0, len(links) - room)
         # what is fetched first fills the frontier: the next page of a list; but it may not spend what is left to spend
         wanted = sorted(
             links.values(),

@@ -118,6 +118,8 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
         f"pages {counts.pages} ({counts.unchanged} unchanged), listings {counts.listings}, samples {counts.samples}, "
         f"failed {counts.failures}, {counts.bytes / 1e6:.1f} MB, left {left}"
     )
+    if counts.cut:
+        show(f"left out: {counts.cut} links, for which the card's budget has no room (budget.pages, budget.depth)")
     if keeper.stopped:
         show(f"stopped: {keeper.stopped}")
     if not left:
