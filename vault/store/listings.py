@@ -3,34 +3,93 @@
 A listing is offered, sold, removed or moved; every change is an event with the capture that shows it.
 """
 
+from dataclasses import asdict, dataclass
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
 from vault.records import Listing
 from vault.store import Connection
+from vault.store.pages import reopen_page
+from vault.store.samples import list_locked
 
 TEXTS = ("title", "seller", "description", "price_text", "claimed_text")  # what makes a new version when it changes
+MOST_PASSWORDS = 10  # that are tried on one archive
 
 
 def save_listing(conn: Connection, source_id: int, page_id: int, listing: Listing, capture_id: int) -> int:
     """Keep a listing as it is now: a new one founds its dataset, a changed one gets a new version, and whatever
-    happened to it is an event. Returns its id."""
-    state = "sold" if listing.sold else "offered"
-    known = conn.execute(
-        """update listing set last_seen = now(), page_id = %(page)s, state = %(state)s, moved_to = null
-           from (select listing_id, state from listing where source_id = %(source)s and url = %(url)s for update) as old
-           where listing.listing_id = old.listing_id returning listing.listing_id, old.state""",
-        {"source": source_id, "url": listing.url, "page": page_id, "state": state},
-    ).fetchone()
-    listing_id = int(known[0]) if known else _add_listing(conn, source_id, page_id, listing.url, state)
+    happened to it is an event. Returns its id.
+
+    A further page of a listing (`later`) changes nothing of what is known but its passwords. Where it was read before
+    the first page, it stands in for it, and the first page's words then replace it without an event.
+    """
+    state = "sold" if listing.sold and not listing.later else "offered"
+    known = _get_known(conn, source_id, listing.url)
+    if known is not None:
+        listing_id = known.listing_id
+        _keep_known(conn, known, page_id, listing, state)
+        if listing.later:
+            return listing_id
+    else:
+        listing_id = _add_listing(conn, source_id, page_id, listing, state)
     before = _newest_text(conn, listing_id)
-    changed = [] if before is None else [n for n, old in zip(TEXTS, before, strict=True) if old != getattr(listing, n)]
-    if before is None or changed:
+    differs = [] if before is None else [n for n, old in zip(TEXTS, before, strict=True) if old != getattr(listing, n)]
+    changed = differs if known is None or known.first_page_seen else []
+    if before is None or differs:
         _add_version(conn, listing_id, listing, capture_id, changed)
     if known is None:
         add_event(conn, listing_id, "new", capture_id)
-    elif known[1] != state:
-        add_event(conn, listing_id, "sold" if state == "sold" else "back", capture_id, f"was {known[1]}")
+    elif known.state != state:
+        add_event(conn, listing_id, "sold" if state == "sold" else "back", capture_id, f"was {known.state}")
     if changed:
         add_event(conn, listing_id, "changed", capture_id, ", ".join(changed))
     return listing_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """A listing's row before this page was read."""
+
+    listing_id: int
+    page_id: int | None
+    state: str
+    passwords: list[str]
+    first_page_seen: bool
+
+
+def _get_known(conn: Connection, source_id: int, url: str) -> Known | None:
+    with conn.cursor(row_factory=class_row(Known)) as cursor:
+        return cursor.execute(
+            """select listing_id, page_id, state, passwords, first_page_seen from listing
+               where source_id = %(source)s and url = %(url)s for update""",
+            {"source": source_id, "url": url},
+        ).fetchone()
+
+
+def _keep_known(conn: Connection, known: Known, page_id: int, listing: Listing, state: str) -> None:
+    """The row as it is now; a further page leaves it to the first page, or to the one that stands in for it. A new
+    password has what was locked fetched once more."""
+    passwords = list(dict.fromkeys((*listing.passwords, *known.passwords)))[:MOST_PASSWORDS]
+    if not listing.later:
+        conn.execute(
+            """update listing set last_seen = now(), page_id = %(page)s, state = %(state)s, moved_to = null,
+                      passwords = %(passwords)s, first_page_seen = true where listing_id = %(id)s""",
+            {"id": known.listing_id, "page": page_id, "state": state, "passwords": passwords},
+        )
+    elif not known.first_page_seen and known.page_id == page_id:
+        conn.execute(
+            "update listing set last_seen = now(), passwords = %(passwords)s where listing_id = %(id)s",
+            {"id": known.listing_id, "passwords": passwords},
+        )
+    elif passwords != known.passwords:
+        conn.execute(
+            "update listing set passwords = %(passwords)s where listing_id = %(id)s",
+            {"id": known.listing_id, "passwords": passwords},
+        )
+    if set(listing.passwords) - set(known.passwords):
+        for locked in list_locked(conn, known.listing_id):
+            reopen_page(conn, locked)
 
 
 def add_event(conn: Connection, listing_id: int, kind: str, capture_id: int | None, detail: str = "") -> None:
@@ -118,10 +177,11 @@ def _newest_text(conn: Connection, listing_id: int) -> tuple[str, ...] | None:
 def _add_version(conn: Connection, listing_id: int, listing: Listing, capture_id: int, changed: list[str]) -> None:
     conn.execute(
         """insert into listing_version (listing_id, version, capture_id, title, seller, description, price_text, price,
-                                        currency, claimed_text, claimed_count, invalid_fields, seen_at, changed)
+                                        currency, claimed_text, claimed_count, invalid_fields, seen_at, changed,
+                                        unit_price, claimed_people, language, counts, kinds, contacts, dates)
            select %(listing)s, coalesce(max(version), 0) + 1, %(capture)s, %(title)s, %(seller)s, %(description)s,
                   %(price_text)s, %(price)s, %(currency)s, %(claimed_text)s, %(claimed_count)s, %(invalid)s, now(),
-                  %(changed)s
+                  %(changed)s, %(unit_price)s, %(people)s, %(language)s, %(counts)s, %(kinds)s, %(contacts)s, %(dates)s
            from listing_version where listing_id = %(listing)s""",
         {
             "listing": listing_id,
@@ -136,20 +196,41 @@ def _add_version(conn: Connection, listing_id: int, listing: Listing, capture_id
             "claimed_count": listing.claimed_count,
             "invalid": list(listing.invalid_fields),
             "changed": changed,
+            "unit_price": listing.unit_price,
+            "people": listing.claimed_people,
+            "language": listing.language,
+            "counts": Jsonb([asdict(each) for each in listing.counts]),
+            "kinds": Jsonb([asdict(each) for each in listing.kinds]),
+            "contacts": Jsonb([asdict(each) for each in listing.contacts]),
+            "dates": Jsonb([asdict(each) for each in listing.dates]),
         },
     )
 
 
-def _add_listing(conn: Connection, source_id: int, page_id: int, url: str, state: str) -> int:
+def _add_listing(conn: Connection, source_id: int, page_id: int, listing: Listing, state: str) -> int:
     row = conn.execute(
         """with founded as (insert into dataset default values returning dataset_id)
-           insert into listing (source_id, dataset_id, page_id, url, state, first_seen, last_seen)
-           select %(source)s, dataset_id, %(page)s, %(url)s, %(state)s, now(), now() from founded
-           returning listing_id""",
-        {"source": source_id, "page": page_id, "url": url, "state": state},
+           insert into listing (source_id, dataset_id, page_id, url, state, first_seen, last_seen, passwords,
+                                first_page_seen)
+           select %(source)s, dataset_id, %(page)s, %(url)s, %(state)s, now(), now(), %(passwords)s, %(first)s
+           from founded returning listing_id""",
+        {
+            "source": source_id,
+            "page": page_id,
+            "url": listing.url,
+            "state": state,
+            "passwords": list(listing.passwords),
+            "first": not listing.later,
+        },
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def list_passwords(conn: Connection, listing_id: int) -> list[str]:
+    """What may be tried on the archives of a listing, in this order."""
+    row = conn.execute("select passwords from listing where listing_id = %(id)s", {"id": listing_id}).fetchone()
+    return list(row[0]) if row else []
 
 
 def touch_listings(conn: Connection, page_id: int) -> None:
