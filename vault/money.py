@@ -55,3 +55,8 @@ def convert(amount: Decimal | None, currency: str | None, to: str, rates: Sequen
     with localcontext() as context:
         context.prec = 50
         return Worth(amount=(amount * rate.worth).quantize(STEP, ROUND_HALF_EVEN), currency=to, day=rate.day)
+
+
+def show_amount(amount: Decimal) -> str:
+    """An amount for people to read, without the zeros at its end: 0.0024, 1200."""
+    return format(amount.normalize(), "f")
