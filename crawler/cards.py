@@ -14,6 +14,7 @@ from pathlib import Path
 from parsel import Selector
 from parsel.csstranslator import HTMLTranslator
 
+from crawler.addresses import check_page_parameter
 from vault.egress import parse_rule, parse_target
 from vault.errors import CardError, EgressRefused
 from vault.records import Policy
@@ -23,7 +24,6 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SIGNATURE = re.compile(r"^\[signature\][ \t]*$", re.MULTILINE)
 NO_SELECTORS = {"passwords", "page_parameter"}  # fields of [read] that are none
 MOST_PASSWORDS = 5  # of a card; ten are tried on an archive, so those printed have a chance
-PAGE_PARAMETER = re.compile(r"[\w.\[\]-]{1,50}|[^\s{}?#]{0,50}\{n\}[^\s{}?#]{0,50}")
 MOST_RETENTION_DAYS = 1095  # BIPA sec. 15(a): three years
 
 
@@ -133,7 +133,10 @@ class Read:
         if len(self.passwords) > MOST_PASSWORDS or any(not 1 <= len(each) <= 200 for each in self.passwords):
             raise ValueError(f"passwords: at most {MOST_PASSWORDS}, of 1 to 200 letters each")
         if self.page_parameter:
-            check_page_parameter(self.page_parameter)
+            try:
+                check_page_parameter(self.page_parameter)
+            except ValueError as exc:
+                raise ValueError(f"page_parameter: {exc}") from exc
         for name in self.__dataclass_fields__.keys() - NO_SELECTORS:
             value = getattr(self, name)
             for selector in value if isinstance(value, tuple) else (value,):
@@ -224,12 +227,6 @@ def split_signature(text: str) -> tuple[str, Signature | None]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tail:
     signature: Signature
-
-
-def check_page_parameter(text: str) -> None:
-    """Raises ValueError for what is neither a parameter's name nor a part of a path with `{n}` in it."""
-    if not PAGE_PARAMETER.fullmatch(text) or text == "{n}":
-        raise ValueError('page_parameter: a name such as "page", or a part of the path such as "/page-{n}"')
 
 
 def is_xpath(selector: str) -> bool:

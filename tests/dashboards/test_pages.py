@@ -201,10 +201,16 @@ def test_the_alert_page_shows_the_listing_escaped_and_the_face_blurred(
         r"<h1>A face that may be person <code>[0-9a-f]{8}</code>’s was found in a dataset on sale</h1>", page
     )
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.replace("</dt>", " ")))
-    for told in ("0.002 CNY, 0.00026 EUR (rate of 2026-11-02)", "5,000 faces or photos, 500 people",
-                 "5000 photo (“5000张”)", "id card front (“&lt;b&gt;身份证正面&lt;/b&gt;”)",
-                 "Seller’s contacts telegram &lt;b&gt;olga_k (“tg: @&lt;b&gt;olga_k”)",
-                 "posted on a day that cannot be read (“0000-00-00”)", "Chinese (a guess)", "Could not be read date"):
+    for told in (
+        "0.002 CNY, 0.00026 EUR (rate of 2026-11-02)",
+        "5,000 faces or photos, 500 people",
+        "5000 photo (“5000张”)",
+        "id card front (“&lt;b&gt;身份证正面&lt;/b&gt;”)",
+        "Seller’s contacts telegram &lt;b&gt;olga_k (“tg: @&lt;b&gt;olga_k”)",
+        "posted on a day that cannot be read (“0000-00-00”)",
+        "Chinese (a guess)",
+        "Could not be read date",
+    ):
         assert told in text  # fmt: skip
     assert '<bdi dir="auto">\u202e&lt;img' in page, "the seller's direction ends where the seller's text does"
     (picture,) = re.findall(r'src="(/security/faces/\d+\.png)"', page)
