@@ -4,6 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from parsel import Selector, SelectorList
@@ -27,6 +28,9 @@ from crawler.said import (
 from vault.log import clean_text
 from vault.records import Listing
 
+if TYPE_CHECKING:
+    from crawler.propose.facts import Facts
+
 SOLD = re.compile(
     r"\bsold\b(?! by)|out of stock|已售(?!\d)|售罄|卖完|已卖|продано|распродан|\bvendid[oa]\b|agotad[oa]", re.IGNORECASE
 )
@@ -34,6 +38,7 @@ SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anythi
 LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL, LONGEST_PASSWORD = 300, 5000, 2000, 200
 SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)[wx],?")  # of a candidate in a srcset
 LONGEST_SRCSET = 20_000
+AUTO = "auto"  # for a selector: whatever the page says of itself for machines
 MOST_LINKS = 5000
 MOST_LISTINGS = 1000
 MOST_ARCHIVES = 100
@@ -81,9 +86,10 @@ def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date 
         if link not in hidden
     )
     listings: dict[str, Listing] = {}
-    elements = select(root, card.read.listing)
+    told = find_told(root, base, url) if card.read.listing == AUTO else None
+    elements = select(root, card.read.listing) if card.read.listing != AUTO else [root] if told else []
     for element in elements[:MOST_LISTINGS]:
-        listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing, seen)
+        listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing, seen, told)
         if not listing.title:
             continue
         address, number = split_number(listing.url, card.read.page_parameter)
@@ -109,13 +115,35 @@ def find_base(text: str, url: str) -> str:
         return url
 
 
+def find_told(root: Selector, base: str, url: str) -> "Facts | None":
+    """What a page says of the one listing on it for machines: JSON-LD, microdata, OpenGraph. None where it says
+    nothing, or speaks of several."""
+    from crawler.propose.facts import find_facts  # which reads pages itself
+    from crawler.propose.tree import list_elements
+
+    facts = find_facts(list_elements(root, base, url))
+    return facts if facts.count == 1 and facts.kind else None
+
+
 def parse_listing(
-    element: Selector, url: str, base: str, read: Read, most_images: int, seen: dt.date | None = None
+    element: Selector,
+    url: str,
+    base: str,
+    read: Read,
+    most_images: int,
+    seen: dt.date | None = None,
+    told: "Facts | None" = None,
 ) -> Listing:
-    title = find_text(element, read.title, LONGEST_TITLE)
-    description = find_text(element, read.description, LONGEST_TEXT)
+    """One listing. `told`: what its page says of it for machines, which counts where the card's selectors find
+    nothing."""
+
+    def find(selector: str, limit: int, name: str) -> str:
+        return find_text(element, selector, limit) or (clean_text(getattr(told, name), limit) if told else "")
+
+    title = find(read.title, LONGEST_TITLE, "title")
+    description = find(read.description, LONGEST_TEXT, "description")
     whole = join_text(element) if read.archive or not read.sold else ""
-    price_text = find_text(element, read.price, 100) or find_price(title)
+    price_text = find(read.price, 100, "price_text") or find_price(title)
     amount, currency = parse_price(price_text) if price_text else (None, None)
     count_text = find_text(element, read.count, 200)
     claims = read_claims(count_text or title)
@@ -131,10 +159,12 @@ def parse_listing(
         "date": not dated,
     }
     own = list_urls(select(element, read.link), base) if read.link else []
+    images = list_images(element, read.image, base) if read.image else []
+    images = images or (make_urls(told.images, base) if told else [])
     return Listing(
         url=own[0] if own else url,
         title=title,
-        seller=find_text(element, read.seller, LONGEST_TITLE),
+        seller=find(read.seller, LONGEST_TITLE, "seller"),
         description=description,
         price_text=price_text,
         price=amount,
@@ -142,7 +172,7 @@ def parse_listing(
         claimed_text=claimed_text,
         claimed_count=totals.count,
         invalid_fields=tuple(name for name, is_wrong in wrong.items() if is_wrong),
-        images=tuple(list_images(element, read.image, base)[:most_images]) if read.image else (),
+        images=tuple(images[:most_images]),
         sold=is_sold(element, read, title, whole),
         archives=tuple(list_urls(select(element, read.archive), base)[:MOST_ARCHIVES]) if read.archive else (),
         unit_price=price_of_one(find_money(price_text), amount, totals.faces),

@@ -4,9 +4,11 @@ import datetime as dt
 import time
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from crawler.addresses import split_number
@@ -23,7 +25,7 @@ URL = "http://x.example/item"
 
 def read(inner: str, **selectors: object) -> Listing:
     card = open_card("demo_shop")
-    fields = {"date": "time", "count": "i.count", "password": "kbd", **selectors}
+    fields: dict[str, Any] = {"date": "time", "count": "i.count", "password": "kbd", **selectors}
     made = replace(card, read=replace(card.read, **fields))
     (listing,) = parse_page(page(f"<h1>lot</h1>{inner}"), URL, "text/html", made, seen=SEEN).listings
     return listing
@@ -208,3 +210,50 @@ def test_a_picture_may_be_named_by_another_attribute() -> None:
     assert read(inner, image="img::attr(srcset)").images == ("http://x.example/b.jpg",)
     assert read(inner, image="img::attr(data-src)").images == ("http://x.example/c.jpg",)
     assert read(inner, image="//img/@srcset").images == ("http://x.example/b.jpg",)
+
+
+# -- pages that describe themselves ------------------------------------------------------------------------------------
+
+DESCRIBED = """<html><head>{head}<title>x</title></head><body><p>nothing that a selector could name</p></body></html>"""
+PRODUCT = """<script type="application/ld+json">{"@type": "Product", "name": "5000 selfies",
+"description": "tg: @olga_k", "image": ["/a.jpg"], "offers": {"price": "120.00", "priceCurrency": "EUR", "seller": {"name": "olga"}}}</script>"""
+MICRODATA = """<div itemscope itemtype="https://schema.org/Product"><b itemprop="name">5000 selfies</b>
+<meta itemprop="description" content="tg: @olga_k"><img itemprop="image" src="/a.jpg">
+<i itemprop="offers" itemscope itemtype="https://schema.org/Offer"><meta itemprop="price" content="120.00">
+<meta itemprop="priceCurrency" content="EUR"><u itemprop="seller">olga</u></i></div>"""
+GRAPH = """<meta property="og:type" content="product"><meta property="og:title" content="5000 selfies">
+<meta property="product:price:amount" content="120.00"><meta property="product:price:currency" content="EUR">
+<meta property="og:image" content="/a.jpg"><meta property="og:description" content="tg: @olga_k">"""
+
+
+@pytest.mark.parametrize(("head", "seller"), [(PRODUCT, "olga"), (MICRODATA, "olga"), (GRAPH, "")])
+def test_a_page_that_describes_itself_needs_no_selectors(head: str, seller: str) -> None:
+    card = open_card("demo_shop")
+    auto = replace(card, read=Read(listing="auto", title="auto", follow=card.read.follow))
+    (listing,) = parse_page(DESCRIBED.replace("{head}", head).encode(), URL, "text/html", auto).listings
+    assert (listing.title, listing.seller, listing.price, listing.currency) == (
+        "5000 selfies", seller, Decimal(120), "EUR",
+    )  # fmt: skip
+    assert (listing.unit_price, listing.images) == (Decimal("0.024"), ("http://x.example/a.jpg",))
+    assert [each.value for each in listing.contacts] == ["olga_k"]
+    own = replace(auto, read=replace(auto.read, title="p"))
+    (named,) = parse_page(DESCRIBED.replace("{head}", head).encode(), URL, "text/html", own).listings
+    assert named.title == "nothing that a selector could name", "what the card names comes first"
+
+
+@pytest.mark.parametrize(
+    "head", ["", PRODUCT + PRODUCT.replace("5000", "6000"), "<meta property='og:title' content='x'>"]
+)
+def test_a_page_that_describes_no_listing_or_several_shows_none(head: str) -> None:
+    card = open_card("demo_shop")
+    auto = replace(card, read=Read(listing="auto", title="auto"))
+    assert parse_page(DESCRIBED.replace("{head}", head).encode(), URL, "text/html", auto).listings == ()
+
+
+@hypothesis_settings(deadline=None, max_examples=100)
+@given(st.text(max_size=300))
+def test_no_description_breaks_the_reading(text: str) -> None:
+    card = open_card("demo_shop")
+    auto = replace(card, read=Read(listing="auto", title="auto"))
+    head = f"<script type='application/ld+json'>{text}</script><div itemscope itemtype='x/Product'>{text}</div>"
+    parse_page(DESCRIBED.replace("{head}", head).encode("utf-8", "ignore"), URL, "text/html", auto)
