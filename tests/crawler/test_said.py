@@ -215,8 +215,9 @@ def test_a_picture_may_be_named_by_another_attribute() -> None:
 # -- pages that describe themselves ------------------------------------------------------------------------------------
 
 DESCRIBED = """<html><head>{head}<title>x</title></head><body><p>nothing that a selector could name</p></body></html>"""
-PRODUCT = """<script type="application/ld+json">{"@type": "Product", "name": "5000 selfies",
-"description": "tg: @olga_k", "image": ["/a.jpg"], "offers": {"price": "120.00", "priceCurrency": "EUR", "seller": {"name": "olga"}}}</script>"""
+PRODUCT = """<script type="application/ld+json">{"@type": "Product", "name": "5000 selfies", "image": ["/a.jpg"],
+"description": "tg: @olga_k", "offers": {"price": "120.00", "priceCurrency": "EUR", "seller": {"name": "olga"}}}
+</script>"""
 MICRODATA = """<div itemscope itemtype="https://schema.org/Product"><b itemprop="name">5000 selfies</b>
 <meta itemprop="description" content="tg: @olga_k"><img itemprop="image" src="/a.jpg">
 <i itemprop="offers" itemscope itemtype="https://schema.org/Offer"><meta itemprop="price" content="120.00">
