@@ -12,7 +12,7 @@ from crawler.numbers import Bound, Claim
 from vault.records import Said
 
 MOST_SAID = 20  # of one sort
-ENOUGH_TEXT = 2000  # characters in which kinds are looked for
+ENOUGH_TEXT = 2000  # characters in which kinds and dates are looked for; contacts stand at the end
 DESCRIBED = 600  # characters of a description in which counts are looked for, where the title has none
 BOUNDS = {Bound.AT_LEAST: "{}+", Bound.AT_MOST: "\u2264{}", Bound.ABOUT: "~{}"}
 PASSWORD = re.compile(
@@ -54,7 +54,7 @@ def list_dates(posted: str, text: str, seen: dt.date | None) -> tuple[tuple[Said
     """The day in the place for it, then those that the text names; False if what stands in that place is no day."""
     day = parse_date(posted, seen=seen) if posted else None
     first = (Said(what="posted", value=day.isoformat() if day else "", text=posted),) if posted else ()
-    named = {found.day: found for found in reversed(find_dates(text, seen=seen))}
+    named = {found.day: found for found in reversed(find_dates(text[:ENOUGH_TEXT], seen=seen))}
     return (*first, *map(name_date, list(reversed(named.values()))[:MOST_SAID])), not posted or day is not None
 
 
