@@ -109,6 +109,26 @@ def test_the_pages_of_a_thread_are_one_listing_that_its_first_page_describes(
     assert read_newest(conn, "2") == (3, 9, "its first words", ["price_text"], False)
 
 
+def test_a_card_that_finds_more_in_the_same_words_makes_no_version(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: MakeSite
+) -> None:
+    board = Board()
+    board.pages = {
+        "/": board.post("5000 photos of 500 people", "10元", "tg: @olga_k", "/1.png", "", "<i>yesterday</i>")
+    }
+    site = make_site(board)
+    crawl(settings, site, tmp_path, read='description = "p"')
+    conn.execute("update listing_version set contacts = '[]', claimed_people = null")  # as an older program read it
+    crawl(settings, site, tmp_path, read='description = "p"\ndate = "i"')
+    crawl(settings, site, tmp_path, read='description = "p"\ndate = "i"\nsold = "u"')
+    told = """select version, claimed_people, unit_price::text, contacts -> 0 ->> 'value', dates -> 0 ->> 'text',
+              language, first_page_seen from listing_version join listing using (listing_id)"""
+    assert conn.execute(told).fetchall() == [(1, 500, "0.002000", "olga_k", "yesterday", "en", True)]
+    (day,) = conn.execute("select (dates -> 0 ->> 'value')::date - seen_at::date from listing_version").fetchone() or ()
+    assert day in (-1, 0)
+    assert list_events(conn) == [("", "new")]
+
+
 def test_locked_archives_open_with_the_cards_passwords_and_those_printed_and_no_other(
     context: Context, tmp_path: Path, make_site: MakeSite
 ) -> None:

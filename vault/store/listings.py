@@ -38,6 +38,8 @@ def save_listing(conn: Connection, source_id: int, page_id: int, listing: Listin
     changed = differs if known is None or known.first_page_seen else []
     if before is None or differs:
         _add_version(conn, listing_id, listing, capture_id, changed)
+    else:
+        _read_again(conn, listing_id, listing)
     if known is None:
         add_event(conn, listing_id, "new", capture_id)
     elif known.state != state:
@@ -196,15 +198,38 @@ def _add_version(conn: Connection, listing_id: int, listing: Listing, capture_id
             "claimed_count": listing.claimed_count,
             "invalid": list(listing.invalid_fields),
             "changed": changed,
-            "unit_price": listing.unit_price,
-            "people": listing.claimed_people,
-            "language": listing.language,
-            "counts": Jsonb([asdict(each) for each in listing.counts]),
-            "kinds": Jsonb([asdict(each) for each in listing.kinds]),
-            "contacts": Jsonb([asdict(each) for each in listing.contacts]),
-            "dates": Jsonb([asdict(each) for each in listing.dates]),
-        },
+        }
+        | _list_claims(listing),
     )
+
+
+def _read_again(conn: Connection, listing_id: int, listing: Listing) -> None:
+    """The same words, read by a card or a program that finds more in them: no version, no event. Dates that are known
+    stay: what was yesterday when the words were new is not the day before today."""
+    conn.execute(
+        """update listing_version
+           set unit_price = %(unit_price)s, claimed_people = %(people)s, language = %(language)s, counts = %(counts)s,
+               kinds = %(kinds)s, contacts = %(contacts)s, dates = case when dates = '[]' then %(dates)s else dates end
+           where listing_id = %(listing)s
+             and version = (select max(version) from listing_version where listing_id = %(listing)s)
+             and ((unit_price, claimed_people, language, counts, kinds, contacts) is distinct from
+                  (%(unit_price)s::numeric, %(people)s::bigint, %(language)s::text, %(counts)s::jsonb, %(kinds)s::jsonb,
+                   %(contacts)s::jsonb)
+                  or (dates = '[]' and %(dates)s <> '[]'::jsonb))""",
+        {"listing": listing_id} | _list_claims(listing),
+    )
+
+
+def _list_claims(listing: Listing) -> dict[str, object]:
+    return {
+        "unit_price": listing.unit_price,
+        "people": listing.claimed_people,
+        "language": listing.language,
+        "counts": Jsonb([asdict(each) for each in listing.counts]),
+        "kinds": Jsonb([asdict(each) for each in listing.kinds]),
+        "contacts": Jsonb([asdict(each) for each in listing.contacts]),
+        "dates": Jsonb([asdict(each) for each in listing.dates]),
+    }
 
 
 def _add_listing(conn: Connection, source_id: int, page_id: int, listing: Listing, state: str) -> int:
