@@ -26,13 +26,16 @@ def save_listing(conn: Connection, source_id: int, page_id: int, listing: Listin
     """
     state = "sold" if listing.sold and not listing.later else "offered"
     known = _get_known(conn, source_id, listing.url)
-    if known is not None:
-        listing_id = known.listing_id
-        _keep_known(conn, known, page_id, listing, state)
-        if listing.later:
-            return listing_id
-    else:
+    if known is None:
         listing_id = _add_listing(conn, source_id, page_id, listing, state)
+    else:
+        listing_id = known.listing_id
+        _add_passwords(conn, known, listing.passwords)
+        if listing.later and not (known.page_id == page_id and not known.first_page_seen):
+            return listing_id
+        _keep_known(conn, listing_id, page_id, state, not listing.later)
+        if listing.later and known.state == "offered":
+            return listing_id
     before = _newest_text(conn, listing_id)
     differs = [] if before is None else [n for n, old in zip(TEXTS, before, strict=True) if old != getattr(listing, n)]
     changed = differs if known is None or known.first_page_seen else []
@@ -69,29 +72,25 @@ def _get_known(conn: Connection, source_id: int, url: str) -> Known | None:
         ).fetchone()
 
 
-def _keep_known(conn: Connection, known: Known, page_id: int, listing: Listing, state: str) -> None:
-    """The row as it is now; a further page leaves it to the first page, or to the one that stands in for it. A new
-    password has what was locked fetched once more."""
-    passwords = list(dict.fromkeys((*listing.passwords, *known.passwords)))[:MOST_PASSWORDS]
-    if not listing.later:
-        conn.execute(
-            """update listing set last_seen = now(), page_id = %(page)s, state = %(state)s, moved_to = null,
-                      passwords = %(passwords)s, first_page_seen = true where listing_id = %(id)s""",
-            {"id": known.listing_id, "page": page_id, "state": state, "passwords": passwords},
-        )
-    elif not known.first_page_seen and known.page_id == page_id:
-        conn.execute(
-            "update listing set last_seen = now(), passwords = %(passwords)s where listing_id = %(id)s",
-            {"id": known.listing_id, "passwords": passwords},
-        )
-    elif passwords != known.passwords:
-        conn.execute(
-            "update listing set passwords = %(passwords)s where listing_id = %(id)s",
-            {"id": known.listing_id, "passwords": passwords},
-        )
-    if set(listing.passwords) - set(known.passwords):
-        for locked in list_locked(conn, known.listing_id):
-            reopen_page(conn, locked)
+def _add_passwords(conn: Connection, known: Known, passwords: tuple[str, ...]) -> None:
+    """Those that were not known come first, and have what is locked fetched once more."""
+    if not set(passwords) - set(known.passwords):
+        return
+    together = list(dict.fromkeys((*passwords, *known.passwords)))[:MOST_PASSWORDS]
+    conn.execute(
+        "update listing set passwords = %(passwords)s where listing_id = %(id)s",
+        {"id": known.listing_id, "passwords": together},
+    )
+    for page_id in list_locked(conn, known.listing_id):
+        reopen_page(conn, page_id)
+
+
+def _keep_known(conn: Connection, listing_id: int, page_id: int, state: str, first: bool) -> None:
+    conn.execute(
+        """update listing set last_seen = now(), page_id = %(page)s, state = %(state)s, moved_to = null,
+                  first_page_seen = first_page_seen or %(first)s where listing_id = %(id)s""",
+        {"id": listing_id, "page": page_id, "state": state, "first": first},
+    )
 
 
 def add_event(conn: Connection, listing_id: int, kind: str, capture_id: int | None, detail: str = "") -> None:
