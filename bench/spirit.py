@@ -342,7 +342,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(table, indent=1, ensure_ascii=False), encoding="utf-8")
-    return int(table["threads_found"] < table["threads"] or table["images_found"] < table["images"])
+    missed = table["threads_found"] < table["threads"] or table["images_found"] < table["images"]
+    return int(missed or table["listings"] != table["threads"])  # a thread of several pages is one listing
 
 
 if __name__ == "__main__":

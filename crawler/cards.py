@@ -14,6 +14,7 @@ from pathlib import Path
 from parsel import Selector
 from parsel.csstranslator import HTMLTranslator
 
+from crawler.addresses import check_page_parameter
 from vault.egress import parse_rule, parse_target
 from vault.errors import CardError, EgressRefused
 from vault.records import Policy
@@ -21,6 +22,8 @@ from vault.toml import Misfit, read_record
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SIGNATURE = re.compile(r"^\[signature\][ \t]*$", re.MULTILINE)
+NO_SELECTORS = {"passwords", "page_parameter"}  # fields of [read] that are none
+MOST_PASSWORDS = 5  # of a card; ten are tried on an archive, so those printed have a chance
 MOST_RETENTION_DAYS = 1095  # BIPA sec. 15(a): three years
 
 
@@ -121,9 +124,20 @@ class Read:
     archive: str = ""
     sold: str = ""  # what is there only when the listing is sold; default: its own words say so
     wait_for: str = ""  # with a browser: the element to wait for; default: a quiet network
+    date: str = ""  # where it says when the listing was posted
+    password: str = ""  # where a password of its archives is printed; beside it, words such as "password:" say so
+    passwords: tuple[str, ...] = ()  # to be tried on its archives, before those printed
+    page_parameter: str = ""  # what numbers the pages of one listing: see crawler/addresses.py
 
     def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
+        if len(self.passwords) > MOST_PASSWORDS or any(not 1 <= len(each) <= 200 for each in self.passwords):
+            raise ValueError(f"passwords: at most {MOST_PASSWORDS}, of 1 to 200 letters each")
+        if self.page_parameter:
+            try:
+                check_page_parameter(self.page_parameter)
+            except ValueError as exc:
+                raise ValueError(f"page_parameter: {exc}") from exc
+        for name in self.__dataclass_fields__.keys() - NO_SELECTORS:
             value = getattr(self, name)
             for selector in value if isinstance(value, tuple) else (value,):
                 if selector:

@@ -6,6 +6,7 @@ handful. Nothing is written but what the caller writes into the ledger.
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
@@ -144,7 +145,7 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
         if look.problem:
             yield look, None
             continue
-        parsed = parse_page(look.body, look.url, look.content_type, card)
+        parsed = parse_page(look.body, look.url, look.content_type, card, seen=dt.datetime.now(dt.UTC).date())
         for url in parsed.links:
             if canonical_url(url) not in known:
                 known.add(canonical_url(url))

@@ -1,8 +1,10 @@
 """Reading a page, as a pure function: in come bytes, address and card, out come listings and links."""
 
+import datetime as dt
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from lxml.etree import XPath
@@ -11,16 +13,33 @@ from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
 from w3lib.url import canonicalize_url, safe_url_string
 
+from crawler.addresses import split_number
 from crawler.cards import Card, Read, is_xpath
-from crawler.numbers import find_price, parse_count, parse_price
+from crawler.claims import guess_language
+from crawler.numbers import Totals, find_money, find_price, parse_price, price_of_one, read_claims, sum_up
+from crawler.said import (
+    DESCRIBED,
+    MOST_PASSWORDS,
+    find_passwords,
+    list_contacts,
+    list_counts,
+    list_dates,
+    list_kinds,
+)
 from vault.log import clean_text
 from vault.records import Listing
+
+if TYPE_CHECKING:
+    from crawler.propose.facts import Facts
 
 SOLD = re.compile(
     r"\bsold\b(?! by)|out of stock|已售(?!\d)|售罄|卖完|已卖|продано|распродан|\bvendid[oa]\b|agotad[oa]", re.IGNORECASE
 )
 SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
-LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL = 300, 5000, 2000
+LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL, LONGEST_PASSWORD = 300, 5000, 2000, 200
+SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)[wx],?")  # of a candidate in a srcset
+LONGEST_SRCSET = 20_000
+AUTO = "auto"  # for a selector: whatever the page says of itself for machines
 MOST_LINKS = 5000
 MOST_LISTINGS = 1000
 MOST_ARCHIVES = 100
@@ -52,28 +71,33 @@ def open_page(body: bytes, url: str, content_type: str) -> tuple[Selector, str]:
     return Selector(text=text.replace("\0", "") or "<html></html>", type="html"), find_base(text, url)
 
 
-def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPage:
-    """Listings and links by the card's selectors. Never raises for what a page contains."""
+def parse_page(body: bytes, url: str, content_type: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
+    """Listings and links by the card's selectors. `seen`: the day of the page, from which "3 days ago" is counted.
+    Never raises for what a page contains."""
     root, base = open_page(body, url, content_type)
-    return read_page(root, base, url, card)
+    return read_page(root, base, url, card, seen=seen)
 
 
-def read_page(root: Selector, base: str, url: str, card: Card) -> ParsedPage:
+def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
     """The same for a page that is a tree already."""
-    hidden = set(list_urls(HIDDEN_LINKS(root.root), base))
+    hidden = set(make_urls(HIDDEN_LINKS(root.root), base))
     links = dict.fromkeys(
         link
         for selector in card.read.follow
-        for link in list_urls(select(root, selector).getall(), base)[:MOST_LINKS]
+        for link in list_urls(select(root, selector), base)[:MOST_LINKS]
         if link not in hidden
     )
     listings: dict[str, Listing] = {}
-    elements = select(root, card.read.listing)
+    told = find_told(root, base, url) if card.read.listing == AUTO else None
+    elements = select(root, card.read.listing) if card.read.listing != AUTO else [root] if told else []
     for element in elements[:MOST_LISTINGS]:
-        listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing)
-        if listing.title:
-            address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
-            listings[address] = replace(listing, url=address)
+        listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing, seen, told)
+        if not listing.title:
+            continue
+        address, number = split_number(listing.url, card.read.page_parameter)
+        if address in listings:  # several of one address: each is its own, on whatever page it stands
+            address, number = f"{listing.url}#{len(listings)}", 1
+        listings[address] = replace(listing, url=address, later=number > 1)
     return ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(elements) > MOST_LISTINGS)
 
 
@@ -93,59 +117,149 @@ def find_base(text: str, url: str) -> str:
         return url
 
 
-def parse_listing(element: Selector, url: str, base: str, read: Read, most_images: int) -> Listing:
-    title = find_text(element, read.title, LONGEST_TITLE)
-    price_text = find_text(element, read.price, 100) or find_price(title)
+def find_told(root: Selector, base: str, url: str) -> "Facts | None":
+    """What a page says of the one listing on it for machines: JSON-LD, microdata, OpenGraph. None where it says
+    nothing, or speaks of several."""
+    from crawler.propose.facts import find_facts  # which reads pages itself
+    from crawler.propose.tree import list_elements
+
+    facts = find_facts(list_elements(root, base, url))
+    return facts if facts.count == 1 and facts.kind else None
+
+
+def parse_listing(
+    element: Selector,
+    url: str,
+    base: str,
+    read: Read,
+    most_images: int,
+    seen: dt.date | None = None,
+    told: "Facts | None" = None,
+) -> Listing:
+    """One listing. `told`: what its page says of it for machines, which counts where the card's selectors find
+    nothing."""
+
+    def find(selector: str, limit: int, name: str) -> str:
+        return find_text(element, selector, limit) or (clean_text(getattr(told, name), limit) if told else "")
+
+    title = find(read.title, LONGEST_TITLE, "title")
+    description = find(read.description, LONGEST_TEXT, "description")
+    whole = join_text(element) if read.archive or not read.sold else ""
+    price_text = find(read.price, 100, "price_text") or find_price(title)
     amount, currency = parse_price(price_text) if price_text else (None, None)
-    claimed_text = find_text(element, read.count, 200) or title
-    count = parse_count(claimed_text)
-    invalid = [name for name, wrong in (("price", bool(price_text) and amount is None),) if wrong]
-    own = list_urls(select(element, read.link).getall(), base) if read.link else []
+    count_text = find_text(element, read.count, 200)
+    claims = read_claims(count_text or title)
+    claimed_text = count_text or title
+    if not claims and not count_text and (claims := read_claims(description[:DESCRIBED])):
+        claimed_text = claims[0].text
+    totals = sum_up(claims)
+    text = f"{title}\n{description}"
+    dates, dated = list_dates(find_text(element, read.date, 100), text, seen)
+    wrong = {
+        "price": bool(price_text) and amount is None,
+        "count": is_unread(totals, bool(count_text), bool(claims)),
+        "date": not dated,
+    }
+    own = list_urls(select(element, read.link), base) if read.link else []
+    images = list_images(element, read.image, base) if read.image else []
+    images = images or (make_urls(told.images, base) if told else [])
     return Listing(
         url=own[0] if own else url,
         title=title,
-        seller=find_text(element, read.seller, LONGEST_TITLE),
-        description=find_text(element, read.description, LONGEST_TEXT),
+        seller=find(read.seller, LONGEST_TITLE, "seller"),
+        description=description,
         price_text=price_text,
         price=amount,
         currency=currency,
         claimed_text=claimed_text,
-        claimed_count=count,
-        invalid_fields=tuple(invalid),
-        images=tuple(list_urls(select(element, read.image).getall(), base)[:most_images]) if read.image else (),
-        sold=is_sold(element, read, title),
-        archives=tuple(list_urls(select(element, read.archive).getall(), base)[:MOST_ARCHIVES]) if read.archive else (),
+        claimed_count=totals.count,
+        invalid_fields=tuple(name for name, is_wrong in wrong.items() if is_wrong),
+        images=tuple(images[:most_images]),
+        sold=is_sold(element, read, title, whole),
+        archives=tuple(list_urls(select(element, read.archive), base)[:MOST_ARCHIVES]) if read.archive else (),
+        unit_price=price_of_one(find_money(price_text), amount, totals.faces),
+        claimed_people=totals.people,
+        language=guess_language(text),
+        counts=list_counts(claims),
+        kinds=list_kinds(text),
+        contacts=list_contacts(text),
+        dates=dates,
+        passwords=list_passwords(element, read, whole) if read.archive else (),
     )
+
+
+def is_unread(totals: Totals, asked: bool, claimed: bool) -> bool:
+    """Is there a count that could not be read: two numbers for one thing, or none in the place for it?"""
+    return totals.count is None and (totals.doubtful if claimed else asked)
+
+
+def list_passwords(element: Selector, read: Read, whole: str) -> tuple[str, ...]:
+    """What is tried on a listing's archives: the card's, what its selector finds, what the listing's words name."""
+    places = select(element, read.password)[:MOST_PASSWORDS] if read.password else ()
+    found = [clean_text(read_text(place), LONGEST_PASSWORD) for place in places]
+    wanted = dict.fromkeys((*read.passwords, *filter(None, found), *find_passwords(whole)))
+    return tuple(wanted)[:MOST_PASSWORDS]
 
 
 def select(element: Selector, selector: str) -> "SelectorList[Selector]":
     return element.xpath(selector) if is_xpath(selector) else element.css(selector)
 
 
-def is_sold(element: Selector, read: Read, title: str) -> bool:
+def is_sold(element: Selector, read: Read, title: str, whole: str) -> bool:
     """By the card's selector, else by the listing's own words: its title, or a short text."""
     if read.sold:
         return bool(select(element, read.sold))
-    text = " ".join(" ".join(TEXTS(element.root)).split())
-    return bool(SOLD.search(title) or (len(text) < SHORT_LISTING and SOLD.search(text)))
+    return bool(SOLD.search(title) or (len(whole) < SHORT_LISTING and SOLD.search(whole)))
+
+
+def join_text(element: Selector) -> str:
+    return " ".join(" ".join(TEXTS(element.root)).split())
 
 
 def find_text(element: Selector, selector: str, limit: int) -> str:
     """The text of the first element a selector finds: spaces collapsed, control characters gone, cut and marked."""
-    if not selector:
-        return ""
-    found = select(element, selector)
-    if not found:
-        return ""
-    root = found[0].root
-    parts = TEXTS(root) if hasattr(root, "tag") else [str(root)]
-    return clean_text(" ".join(" ".join(parts).split()), limit)
+    found = select(element, selector) if selector else ()
+    return clean_text(read_text(found[0]), limit) if found else ""
 
 
-def list_urls(found: Iterable[str], base: str) -> list[str]:
+def read_text(found: Selector) -> str:
+    return join_text(found) if hasattr(found.root, "tag") else " ".join(found.get().split())
+
+
+def list_images(element: Selector, selector: str, base: str) -> list[str]:
+    """The addresses that a selector finds; of a srcset (HTML standard, section 2.5.5.10) the largest candidate."""
+    values = select(element, selector).getall()
+    return make_urls(map(pick_largest, values) if "srcset" in selector else values, base)
+
+
+def pick_largest(srcset: str) -> str:
+    """The address with the largest width or density; a value that is no srcset as it is."""
+    found: list[tuple[float, str]] = []
+    words = iter(srcset[:LONGEST_SRCSET].split())
+    for word in words:
+        size, ended = 1.0, word.endswith(",")
+        while not ended and (told := next(words, ",")):
+            size, ended = read_size(told) or size, told.endswith(",")
+        found.append((size, word.strip(",")))
+    if not any("," in word or SIZE.fullmatch(word) for word in srcset.split()):
+        return srcset
+    return max(found, key=lambda each: each[0])[1]
+
+
+def read_size(told: str) -> float:
+    """Of 800w or 2x; 0 for anything else."""
+    match = SIZE.fullmatch(told)
+    return float(match[1]) if match else 0.0
+
+
+def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
+    return make_urls(found.getall(), base)
+
+
+def make_urls(values: Iterable[str], base: str) -> list[str]:
     """Absolute http(s) addresses, in order, each once."""
     urls: dict[str, None] = {}
-    for value in found:
+    for value in values:
         try:
             url = safe_url_string(urljoin(base, value.strip()))
             if urlsplit(url).scheme in SCHEMES and len(url) <= LONGEST_URL:

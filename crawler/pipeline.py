@@ -38,6 +38,7 @@ from vault.store.pages import (
     Fetch,
     NewPage,
     add_pages,
+    count_images,
     find_kept_size,
     leads_back,
     link_pages,
@@ -48,7 +49,7 @@ from vault.store.pages import (
     save_captures,
     save_fetches,
 )
-from vault.store.samples import NewSample, save_samples
+from vault.store.samples import NewSample, save_samples, unlock_again
 from vault.store.work import PAGES, fail_row, finish_rows
 
 MOST_HOPS = 5
@@ -269,7 +270,8 @@ class Keeper:
         if (listed := self._find_listed(body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
         root, base = open_page(body, page.url, media_type)
-        parsed, text = read_page(root, base, page.url, self._card), measure_text(root)
+        seen = dt.datetime.now(dt.UTC).date()
+        parsed, text = read_page(root, base, page.url, self._card, seen=seen), measure_text(root)
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
         verdict = judge_page(root, text, parsed, known)
         capture = self._capture(fetched)
@@ -466,7 +468,11 @@ class Keeper:
 
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
-        offers = [(url, PageKind.IMAGE) for url in listing.images] + [(u, PageKind.ARCHIVE) for u in listing.archives]
+        room = self._card.budget.images_per_listing
+        if listing.later:  # the budget is of the listing, however many pages it has
+            room = max(0, room - count_images(self._conn, listing_id))
+        offers = [(url, PageKind.IMAGE) for url in listing.images[:room]]
+        offers += [(url, PageKind.ARCHIVE) for url in listing.archives]
         wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
         if not wanted:
             return
@@ -487,6 +493,8 @@ class Keeper:
         for listing_id in list_linking(self._conn, page.page_id):
             save_samples(self._conn, listing_id, page.page_id, [sample])
             self._new_samples = True
+            if page.kind is PageKind.ARCHIVE:
+                unlock_again(self._conn, listing_id, blob.sha256)
 
     # -- small things -------------------------------------------------------------------------------------------------
 
@@ -511,7 +519,7 @@ class Keeper:
         elif each.fetched.page.kind is PageKind.PAGE:
             counts.pages += 1
             counts.unchanged += each.unchanged
-            counts.listings += len(each.parsed.listings) if each.parsed else 0
+            counts.listings += sum(not listing.later for listing in each.parsed.listings) if each.parsed else 0
         else:
             counts.samples += 1
 

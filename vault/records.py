@@ -93,6 +93,15 @@ class Capture:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """One thing that a listing says: (photo, 5000+, "over 5000 photos"), (telegram, olga_k, "tg: @olga_k")."""
+
+    what: str
+    value: str
+    text: str  # as it stood there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
     """What a page says about one listing, before it is a row. `*_text` is what stood there; None is 'not readable'."""
 
@@ -109,6 +118,15 @@ class Listing:
     images: tuple[str, ...]
     archives: tuple[str, ...]
     sold: bool = False
+    unit_price: Decimal | None = None  # of one face, in `currency`
+    claimed_people: int | None = None
+    language: str | None = None  # a guess
+    counts: tuple[Said, ...] = ()
+    kinds: tuple[Said, ...] = ()
+    contacts: tuple[Said, ...] = ()
+    dates: tuple[Said, ...] = ()
+    passwords: tuple[str, ...] = ()  # to be tried on its archives
+    later: bool = False  # from a further page of the listing: only its pictures and archives count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ A number is a claim only beside a word for photos, people or sets.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -218,10 +218,43 @@ def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
 
 def parse_count(text: str, *, labelled: bool = False) -> int | None:
     """How many faces, photos, people or sets a text claims; None if it says none, a range, or different numbers."""
-    claims = [claim for claim in read_claims(text, labelled=labelled) if claim.of != Counted.PHOTO_PER_PERSON]
+    return choose_count(read_claims(text, labelled=labelled))
+
+
+def choose_count(claims: Sequence[Claim]) -> int | None:
+    claims = [claim for claim in claims if claim.of != Counted.PHOTO_PER_PERSON]
     found = {claim.number for claim in claims}
     shared = any(claim.of == Counted.PHOTO_PER_SET for claim in claims)  # how many sets are meant is not said here
     return None if shared or len(found) != 1 else found.pop()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """What claims come to. `count`: of faces, photos, people or sets; `faces`: those that a price is shared among,
+    each a photo, a person or a document. `doubtful`: two numbers for one thing."""
+
+    count: int | None
+    people: int | None
+    faces: int | None
+    doubtful: bool
+
+
+def sum_up(claims: Sequence[Claim]) -> Totals:
+    """ "5000 photos of 500 people" has both; "500 or 600 photos" neither."""
+    ranges = {of: {(claim.low, claim.high) for claim in claims if claim.of == of} for of in Counted}
+
+    def only(of: Counted) -> int | None:
+        low, high = next(iter(ranges[of])) if len(ranges[of]) == 1 else (0, 1)
+        return low if low == high else None
+
+    count = choose_count(claims)
+    if count is None and len(ranges[Counted.PHOTO]) == 1:
+        count = only(Counted.PHOTO)
+    counted = (Counted.PHOTO, Counted.PERSON, Counted.DOCUMENT, Counted.ITEM)
+    what = next((of for of in counted if ranges[of]), None)
+    faces = only(what) if what and not ranges[Counted.PHOTO_PER_PERSON] and not ranges[Counted.SET] else None
+    doubtful = any(len(found) > 1 for found in ranges.values())
+    return Totals(count=count, people=only(Counted.PERSON), faces=faces, doubtful=doubtful)
 
 
 def is_range(flat: str, low: Numeral, high: Numeral) -> bool:

@@ -1,6 +1,5 @@
 """Numbers and prices as sellers write them. None stands where a reader could not be certain either."""
 
-import datetime as dt
 import time
 from decimal import Decimal
 
@@ -11,13 +10,14 @@ from hypothesis import strategies as st
 from crawler.numbers import (
     Bound,
     Counted,
-    Rates,
+    find_money,
     find_price,
     parse_count,
     parse_price,
+    price_of_one,
     read_claims,
     read_prices,
-    unit_price,
+    sum_up,
 )
 
 EXACT, EACH = Bound.EXACT, Counted.PHOTO_PER_PERSON
@@ -388,18 +388,53 @@ def test_what_is_missed_is_no_wrong_number(text: str) -> None:
     assert parse_count(text) is None
 
 
-RATES = Rates(date=dt.date(2026, 11, 1), rates={"CNY": Decimal("0.14"), "EUR": Decimal("1.1")})
+@pytest.mark.parametrize(
+    ("price", "claimed", "one"),
+    [
+        ("$120", "5000 photos of 500 people", "0.024"),
+        ("10元", "5000张人脸", "0.002"),
+        ("10元", "170,000 people", "0.000059"),
+        ("0.2元/张", "5000张人脸", "0.2"),  # as the seller says it, whatever the count
+        ("$10 per 1000 photos", "no number", "0.01"),
+        ("$10 per set", "5000 photos", None),  # how many are in a set?
+        ("$10", "500 sets", None),
+        ("$10", "500 people, 10 photos each", None),
+        ("$10", "500-800 photos", None),
+        ("$10", "photos: 500, photos: 600", None),
+        ("from $10", "5000 photos", None),
+        ("NaN", "5000 photos", None),
+        ("$1e309", "5000 photos", None),
+        ("$10", "no number", None),
+    ],
+)
+def test_the_price_of_one_face_is_given_only_where_all_of_it_is_known(
+    price: str, claimed: str, one: str | None
+) -> None:
+    faces = sum_up(read_claims(claimed)).faces
+    assert price_of_one(find_money(price), parse_price(price)[0], faces) == (Decimal(one) if one else None)
 
 
-def test_a_unit_price_is_given_only_where_all_of_it_is_known() -> None:
-    assert unit_price(Decimal(10), "CNY", 1000, RATES) == Decimal("0.001400")
-    assert unit_price(Decimal(30), "USD", 2, RATES) == 15
-    assert unit_price(Decimal(30), "BTC", 2, RATES) is None
-    assert unit_price(Decimal(30), None, 2, RATES) is None
-    assert unit_price(Decimal(30), "USD", 0, RATES) is None
-    assert unit_price(None, "USD", 5, RATES) is None
-    assert unit_price(Decimal("NaN"), "USD", 5, RATES) is None
-    assert unit_price(Decimal("1E+999"), "USD", 5, RATES) is None
+def test_an_amount_that_is_no_number_has_no_share() -> None:
+    for amount in (Decimal("NaN"), Decimal("Infinity"), Decimal("1E+999"), Decimal(-1), None):
+        assert price_of_one(None, amount, 5) is None
+    assert price_of_one(None, Decimal(30), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "people", "doubtful"),
+    [
+        ("5000 photos of 500 people", 5000, 500, False),
+        ("500人 5000张", 5000, 500, False),
+        ("5000 photos", 5000, None, False),
+        ("170,000 people", 170_000, 170_000, False),
+        ("500-800 photos", None, None, False),
+        ("photos: 500, photos: 600", None, None, True),
+        ("no number", None, None, False),
+    ],
+)
+def test_photos_and_people_are_told_apart(text: str, count: int | None, people: int | None, doubtful: bool) -> None:
+    totals = sum_up(read_claims(text))
+    assert (totals.count, totals.people, totals.doubtful) == (count, people, doubtful)
 
 
 PIECES = st.lists(

@@ -402,7 +402,7 @@ def ask_on_one_connection(answers: list[bytes], urls: list[str]) -> list[tuple[i
     got = []
     with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard:
         wire = http.client.HTTPConnection("127.0.0.1", guard.port, timeout=10)
-        wire.auto_open = 0  # type: ignore[assignment]  # one connection and no other
+        wire.auto_open = 0  # one connection and no other
         wire.connect()
         for url in urls:
             try:

@@ -5,13 +5,16 @@ A listing is offered, sold, removed or moved; every change is an event with the 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vault.records import Listing
 from vault.store import Connection
+from vault.store.pages import reopen_page
+from vault.store.samples import list_locked
 
 TEXTS = ("title", "seller", "description", "price_text", "claimed_text")  # what makes a new version when it changes
+MOST_PASSWORDS = 10  # that are tried on one archive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +28,12 @@ class Shown:
 
 def save_listings(conn: Connection, source_id: int, shown: Sequence[Shown]) -> list[int]:
     """Keep listings as they are now: a new one founds its dataset, a changed one gets a new version, and whatever
-    happened to it is an event. Returns their ids, in order. Each is one statement for all of them; one that is shown
-    several times is seen once after the other."""
+    happened to it is an event. Returns their ids, in order. Each step is one statement for all of them; one that is
+    shown several times is seen once after the other.
+
+    A further page of a listing (`later`) changes nothing of what is known but its passwords. Where it was read before
+    the first page, it stands in for it, and the first page's words then replace it without an event.
+    """
     ids: dict[int, int] = {}
     waiting = list(enumerate(shown))
     while waiting:
@@ -49,42 +56,58 @@ def _save_each_once(conn: Connection, source_id: int, shown: Sequence[Shown]) ->
     known = _lock_known(conn, source_id, [each.listing.url for each in shown])
     ids = {url: old.listing_id for url, old in known.items()}
     ids |= _add_listings(conn, source_id, [each for each in shown if each.listing.url not in known])
-    versions, events = [], []
+    seen, versions, events, again = [], [], [], []
     for each in shown:
-        old, listing_id, state = known.get(each.listing.url), ids[each.listing.url], name_state(each.listing)
-        fact = {"listing_id": listing_id, "capture_id": each.capture_id}
-        changed = [] if old is None else [name for name in TEXTS if old.texts[name] != getattr(each.listing, name)]
+        listing, old, state = each.listing, known.get(each.listing.url), name_state(each.listing)
+        fact = {"listing_id": ids[listing.url], "capture_id": each.capture_id}
         if old is None:
             events.append({**fact, "kind": "new", "detail": ""})
-        elif old.state != state:
+            versions.append({**fact, "changed": [], **_version_row(listing)})
+            continue
+        _add_passwords(conn, old, listing.passwords)
+        if listing.later and not (old.page_id == each.page_id and not old.first_page_seen):
+            continue
+        seen.append((old.listing_id, each))
+        if listing.later and old.state == "offered":
+            continue
+        differs = [name for name in TEXTS if old.texts[name] != getattr(listing, name)]
+        changed = differs if old.first_page_seen else []
+        if old.state != state:
             kind = "sold" if state == "sold" else "back"
             events.append({**fact, "kind": kind, "detail": f"was {old.state}"})
         if changed:
             events.append({**fact, "kind": "changed", "detail": ", ".join(changed)})
-        if old is None or changed:
-            versions.append({**fact, "changed": changed, **_version_row(each.listing)})
-    _update_known(conn, [(ids[each.listing.url], each) for each in shown if each.listing.url in known])
+        if differs:
+            versions.append({**fact, "changed": changed, **_version_row(listing)})
+        else:
+            again.append({**fact, **_version_row(listing)})
+    _update_known(conn, seen)
     _add_versions(conn, versions)
+    _read_again(conn, again)
     _add_events(conn, events)
     return [ids[each.listing.url] for each in shown]
 
 
 def name_state(listing: Listing) -> str:
-    return "sold" if listing.sold else "offered"
+    return "sold" if listing.sold and not listing.later else "offered"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """A listing that has a row: its state, and the texts of its newest version."""
+    """A listing's row before this page was read, and the texts of its newest version."""
 
     listing_id: int
+    page_id: int | None
     state: str
+    passwords: list[str]
+    first_page_seen: bool
     texts: dict[str, str]
 
 
 def _lock_known(conn: Connection, source_id: int, urls: list[str]) -> dict[str, Known]:
     rows = conn.execute(
-        """select url, listing.listing_id, state, title, seller, description, price_text, claimed_text
+        """select url, listing.listing_id, page_id, state, passwords, first_page_seen,
+                  title, seller, description, price_text, claimed_text
            from listing cross join lateral (
                select title, seller, description, price_text, claimed_text from listing_version as version
                where version.listing_id = listing.listing_id order by version desc limit 1) as newest
@@ -93,24 +116,42 @@ def _lock_known(conn: Connection, source_id: int, urls: list[str]) -> dict[str, 
         {"source": source_id, "urls": urls},
     ).fetchall()
     return {
-        url: Known(listing_id=listing_id, state=state, texts=dict(zip(TEXTS, texts, strict=True)))
-        for url, listing_id, state, *texts in rows
-    }
+        url: Known(
+            listing_id=listing_id, page_id=page_id, state=state, passwords=passwords, first_page_seen=first,
+            texts=dict(zip(TEXTS, texts, strict=True)),
+        )
+        for url, listing_id, page_id, state, passwords, first, *texts in rows
+    }  # fmt: skip
 
 
 def _update_known(conn: Connection, seen: list[tuple[int, Shown]]) -> None:
     if seen:
         conn.execute(
-            """update listing set last_seen = now(), page_id = new.page_id, state = new.state, moved_to = null
-               from unnest(%(ids)s::bigint[], %(pages)s::bigint[], %(states)s::text[])
-                    as new (listing_id, page_id, state)
+            """update listing set last_seen = now(), page_id = new.page_id, state = new.state, moved_to = null,
+                      first_page_seen = first_page_seen or new.first
+               from unnest(%(ids)s::bigint[], %(pages)s::bigint[], %(states)s::text[], %(firsts)s::boolean[])
+                    as new (listing_id, page_id, state, first)
                where listing.listing_id = new.listing_id""",
             {
                 "ids": [listing_id for listing_id, _ in seen],
                 "pages": [each.page_id for _, each in seen],
                 "states": [name_state(each.listing) for _, each in seen],
+                "firsts": [not each.listing.later for _, each in seen],
             },
         )
+
+
+def _add_passwords(conn: Connection, known: Known, passwords: tuple[str, ...]) -> None:
+    """Those that were not known come first, and have what is locked fetched once more."""
+    if not set(passwords) - set(known.passwords):
+        return
+    together = list(dict.fromkeys((*passwords, *known.passwords)))[:MOST_PASSWORDS]
+    conn.execute(
+        "update listing set passwords = %(passwords)s where listing_id = %(id)s",
+        {"id": known.listing_id, "passwords": together},
+    )
+    for page_id in list_locked(conn, known.listing_id):
+        reopen_page(conn, page_id)
 
 
 def _add_listings(conn: Connection, source_id: int, shown: Sequence[Shown]) -> dict[str, int]:
@@ -121,17 +162,29 @@ def _add_listings(conn: Connection, source_id: int, shown: Sequence[Shown]) -> d
         """with founded as (
                insert into dataset (created_at) select now() from unnest(%(urls)s::text[]) returning dataset_id),
            own as (select dataset_id, row_number() over () as number from founded)
-           insert into listing (source_id, dataset_id, page_id, url, state, first_seen, last_seen)
-           select %(source)s, dataset_id, page_id, url, state, now(), now()
-           from unnest(%(pages)s::bigint[], %(urls)s::text[], %(states)s::text[])
-                with ordinality as new (page_id, url, state, number)
+           insert into listing (source_id, dataset_id, page_id, url, state, first_seen, last_seen, passwords,
+                                first_page_seen)
+           select %(source)s, dataset_id, page_id, url, state, now(), now(), passwords, first
+           from jsonb_to_recordset(%(listings)s) as new (
+               number bigint, page_id bigint, url text, state text, passwords text[], first boolean)
            join own using (number)
            returning url, listing_id""",
         {
             "source": source_id,
-            "pages": [each.page_id for each in shown],
             "urls": [each.listing.url for each in shown],
-            "states": [name_state(each.listing) for each in shown],
+            "listings": json.dumps(
+                [
+                    {
+                        "number": number,
+                        "page_id": each.page_id,
+                        "url": each.listing.url,
+                        "state": name_state(each.listing),
+                        "passwords": list(each.listing.passwords),
+                        "first": not each.listing.later,
+                    }
+                    for number, each in enumerate(shown, 1)
+                ]
+            ),
         },
     ).fetchall()
     return dict(rows)
@@ -139,8 +192,14 @@ def _add_listings(conn: Connection, source_id: int, shown: Sequence[Shown]) -> d
 
 def _version_row(listing: Listing) -> dict[str, Any]:
     return {
-        **{name: getattr(listing, name) for name in (*TEXTS, "currency", "claimed_count")},
+        **{
+            name: getattr(listing, name) for name in (*TEXTS, "currency", "claimed_count", "claimed_people", "language")
+        },
+        **{
+            name: [asdict(each) for each in getattr(listing, name)] for name in ("counts", "kinds", "contacts", "dates")
+        },
         "price": None if listing.price is None else str(listing.price),
+        "unit_price": None if listing.unit_price is None else str(listing.unit_price),
         "invalid_fields": list(listing.invalid_fields),
     }
 
@@ -150,16 +209,42 @@ def _add_versions(conn: Connection, versions: list[dict[str, Any]]) -> None:
         conn.execute(
             """insert into listing_version (listing_id, version, capture_id, title, seller, description, price_text,
                                             price, currency, claimed_text, claimed_count, invalid_fields, seen_at,
-                                            changed)
+                                            changed, unit_price, claimed_people, language, counts, kinds, contacts,
+                                            dates)
                select listing_id,
                       (select coalesce(max(version), 0) + 1 from listing_version as old
                        where old.listing_id = new.listing_id),
                       capture_id, title, seller, description, price_text, price, currency, claimed_text, claimed_count,
-                      invalid_fields, now(), changed
+                      invalid_fields, now(), changed, unit_price, claimed_people, language, counts, kinds, contacts,
+                      dates
                from jsonb_to_recordset(%(versions)s) as new (
                    listing_id bigint, capture_id bigint, title text, seller text, description text, price_text text,
                    price numeric, currency text, claimed_text text, claimed_count bigint, invalid_fields text[],
-                   changed text[])""",
+                   changed text[], unit_price numeric, claimed_people bigint, language text, counts jsonb, kinds jsonb,
+                   contacts jsonb, dates jsonb)""",
+            {"versions": json.dumps(versions)},
+        )
+
+
+def _read_again(conn: Connection, versions: list[dict[str, Any]]) -> None:
+    """The same words, read by a card or a program that finds more in them: no version, no event. Dates that are known
+    stay: what was yesterday when the words were new is not the day before today."""
+    if versions:
+        conn.execute(
+            """update listing_version as old
+               set unit_price = new.unit_price, claimed_people = new.claimed_people, language = new.language,
+                   counts = new.counts, kinds = new.kinds, contacts = new.contacts,
+                   dates = case when old.dates = '[]' then new.dates else old.dates end
+               from jsonb_to_recordset(%(versions)s) as new (
+                   listing_id bigint, unit_price numeric, claimed_people bigint, language text, counts jsonb,
+                   kinds jsonb, contacts jsonb, dates jsonb)
+               where old.listing_id = new.listing_id
+                 and old.version = (select max(version) from listing_version as newest
+                                    where newest.listing_id = new.listing_id)
+                 and ((old.unit_price, old.claimed_people, old.language, old.counts, old.kinds, old.contacts)
+                          is distinct from
+                      (new.unit_price, new.claimed_people, new.language, new.counts, new.kinds, new.contacts)
+                      or (old.dates = '[]' and new.dates <> '[]'))""",
             {"versions": json.dumps(versions)},
         )
 
@@ -240,6 +325,12 @@ def _settle_moves(conn: Connection, source_id: int) -> None:
                  and not exists (select 1 from alert where alert.dataset_id = listing.dataset_id)""",
             {"old": old, "new": new},
         )
+
+
+def list_passwords(conn: Connection, listing_id: int) -> list[str]:
+    """What may be tried on the archives of a listing, in this order."""
+    row = conn.execute("select passwords from listing where listing_id = %(id)s", {"id": listing_id}).fetchone()
+    return list(row[0]) if row else []
 
 
 def touch_listings(conn: Connection, page_id: int) -> None:

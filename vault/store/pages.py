@@ -242,6 +242,16 @@ def link_pages(conn: Connection, listing_id: int, page_ids: list[int]) -> list[t
     ).fetchall()
 
 
+def count_images(conn: Connection, listing_id: int) -> int:
+    """Pictures that a listing is known to show."""
+    row = conn.execute(
+        """select count(*) from listing_page join page using (page_id)
+           where listing_id = %(id)s and kind = 'image'""",
+        {"id": listing_id},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def list_linking(conn: Connection, page_id: int) -> list[int]:
     """The listings that show what lies at a page."""
     rows = conn.execute(

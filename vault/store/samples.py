@@ -6,6 +6,8 @@ from vault.records import PageKind, Sample
 from vault.store import Connection
 from vault.store.rows import record_row
 
+LOCKED = ("archive_encrypted", "archive_password")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewSample:
@@ -47,6 +49,33 @@ def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[
         ],
     )
     return before.rowcount
+
+
+def list_locked(conn: Connection, listing_id: int) -> list[int]:
+    """The pages of a listing's archives that no password has opened, or not every member of."""
+    rows = conn.execute(
+        "select distinct page_id from sample where listing_id = %(id)s and error_code = any(%(codes)s)",
+        {"id": listing_id, "codes": list(LOCKED)},
+    ).fetchall()
+    return [page_id for (page_id,) in rows]
+
+
+def unlock_again(conn: Connection, listing_id: int, sha256: str) -> None:
+    """An archive that was locked and has been fetched once more is opened once more: there is a new password."""
+    conn.execute(
+        """with locked as (
+               select sample_id from sample as archive
+               where listing_id = %(listing)s and sha256 = %(sha256)s and kind = 'archive'
+                 and state in ('done', 'quarantined')
+                 and (error_code = any(%(codes)s) or exists (
+                      select 1 from sample as member
+                      where member.archive_id = archive.sample_id and member.error_code = any(%(codes)s)))),
+           gone as (delete from sample using locked
+                    where sample.archive_id = locked.sample_id and error_code = any(%(codes)s))
+           update sample set state = 'ready', attempts = 0, not_before = null, error_code = null, error_text = null
+           from locked where sample.sample_id = locked.sample_id""",
+        {"listing": listing_id, "sha256": sha256, "codes": list(LOCKED)},
+    )
 
 
 def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:

@@ -105,6 +105,7 @@ create table dataset (
     created_at  timestamptz not null default now()
 );
 
+-- `passwords` are tried on its archives. Until `first_page_seen` its words are those of a further page of it.
 create table listing (
     listing_id  bigint generated always as identity primary key,
     source_id   bigint not null references source,
@@ -115,10 +116,13 @@ create table listing (
     page_id     bigint references page,
     state       text not null default 'offered' check (state in ('offered', 'sold', 'removed', 'moved')),
     moved_to    bigint references listing,
+    passwords   text[] not null default '{}',
+    first_page_seen boolean not null default true,
     unique (source_id, url)
 );
 create index listing_at_page on listing (page_id);
 
+-- `unit_price` is of one face, in `currency`. counts, kinds, contacts and dates are lists of {what, value, text}.
 create table listing_version (
     listing_id      bigint not null references listing,
     version         integer not null,
@@ -134,6 +138,13 @@ create table listing_version (
     invalid_fields  text[] not null,
     seen_at         timestamptz not null,
     changed         text[] not null default '{}',
+    unit_price      numeric,
+    claimed_people  bigint,
+    language        text,
+    counts          jsonb not null default '[]',
+    kinds           jsonb not null default '[]',
+    contacts        jsonb not null default '[]',
+    dates           jsonb not null default '[]',
     primary key (listing_id, version)
 );
 
