@@ -70,3 +70,18 @@ def judge_price(row: dict[str, Any]) -> Outcome:
         if currency is None:
             outcome = Outcome.REFUSED
     return outcome
+
+
+@pytest.mark.parametrize("row", TABLE["counts"], ids=[row["id"] for row in TABLE["counts"]])
+def test_a_count_of_the_unseen_table_is_never_a_wrong_number(row: dict[str, Any]) -> None:
+    assert judge_count(row) is not Outcome.WRONG
+
+
+@pytest.mark.parametrize("row", TABLE["prices"], ids=[row["id"] for row in TABLE["prices"]])
+def test_a_price_of_the_unseen_table_is_never_a_wrong_number(row: dict[str, Any]) -> None:
+    assert judge_price(row) is not Outcome.WRONG
+
+
+def test_of_the_unseen_table_19_in_20_are_right() -> None:
+    outcomes = [judge_count(row) for row in TABLE["counts"]] + [judge_price(row) for row in TABLE["prices"]]
+    assert outcomes.count(Outcome.RIGHT) >= 0.95 * len(outcomes)
