@@ -43,7 +43,7 @@ TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP
         "oscar.core.context_processors.metadata",
     ]}}]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE / "shop.sqlite",
-                         "OPTIONS": {"timeout": 60}, "ATOMIC_REQUESTS": True}}
+                         "OPTIONS": {"timeout": 60, "transaction_mode": "IMMEDIATE"}, "ATOMIC_REQUESTS": True}}
 HAYSTACK_CONNECTIONS = {"default": {"ENGINE": "haystack.backends.whoosh_backend.WhooshEngine",
                                     "PATH": str(BASE / "index")}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
