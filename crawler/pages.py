@@ -19,6 +19,7 @@ SOLD = re.compile(
 )
 SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
 LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL = 300, 5000, 2000
+PARAGRAPHS = frozenset(("p", "ul", "ol", "dl", "pre", "blockquote"))
 MOST_LINKS = 5000
 MOST_LISTINGS = 1000
 MOST_ARCHIVES = 100
@@ -102,7 +103,7 @@ def parse_listing(element: Selector, url: str, base: str, read: Read, most_image
         url=own[0] if own else url,
         title=title,
         seller=find_text(element, read.seller, LONGEST_TITLE),
-        description=find_text(element, read.description, LONGEST_TEXT),
+        description=find_paragraphs(element, read.description, LONGEST_TEXT),
         price_text=price_text,
         price=amount,
         currency=currency,
@@ -134,8 +135,27 @@ def find_text(element: Selector, selector: str, limit: int) -> str:
     found = select(element, selector)
     if not found:
         return ""
-    parts = found[0].xpath(".//text()").getall() if hasattr(found[0].root, "tag") else [found[0].get()]
-    return clean_text(" ".join(" ".join(parts).split()), limit)
+    return clean_text(collect_text(found[0]), limit)
+
+
+def find_paragraphs(element: Selector, selector: str, limit: int) -> str:
+    """As `find_text`, of the first element with text; paragraphs found too that follow it at once belong to it."""
+    texts: list[str] = []
+    last = None
+    for each in select(element, selector) if selector else ():
+        text = collect_text(each)
+        follows = last is not None and [above.root for above in each.xpath("preceding-sibling::*[1]")] == [last]
+        if texts and not (follows and each.root.tag in PARAGRAPHS):
+            break
+        if text or texts:
+            texts.append(text)
+            last = each.root if getattr(each.root, "tag", None) in PARAGRAPHS else None
+    return clean_text(" ".join(filter(None, texts)), limit)
+
+
+def collect_text(found: Selector) -> str:
+    parts = found.xpath(".//text()").getall() if hasattr(found.root, "tag") else [found.get()]
+    return " ".join(" ".join(parts).split())
 
 
 def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
