@@ -171,9 +171,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_page_makes_a_proposal_fail_or_last(name: str) -> None:
     pages = [page(HOSTILE[name])]
-    started = time.perf_counter()
+    started = time.process_time()
     proposal = propose_card(pages)
-    assert time.perf_counter() - started < 3 * SECONDS  # twice the promise and more, for a busy machine
+    assert time.process_time() - started < 3 * SECONDS  # of our own time: a busy machine is not the page's doing
     parse_card(decide(write_card(proposal)), "card", dt.date(2026, 11, 1))
     propose_card([page(HOSTILE["many tiles"][:50_000]), page(HOSTILE[name], "http://x.example/i/5")])
 
