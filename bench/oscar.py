@@ -8,7 +8,7 @@ is. `oscar.lock` is made as `spirit.lock` is, with `django-oscar[sorl-thumbnail]
 2026-11-24, 60 products, with a crawler that had never seen this shop (710ec0c). First run: 59 products and 152 of 155
 pictures, for the shop's SQLite locked itself and answered half of all page requests with 500. With that mended here: 60
 products, 155 of 155 pictures, 57 of 57 prices, no seller invented (visitors see none). Missed: 0 of 56 descriptions, of
-which 45 were a line of a review; 150 smaller copies were kept as pictures. Then the proposer learnt of descriptions below
+which 45 were a line of a review; 150 smaller copies were kept as pictures. Then the proposer learnt of texts below
 a heading, of reviews and of rows of small copies: 56 of 56 descriptions, no small copy, the rest as before.
 """
 
