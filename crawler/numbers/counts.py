@@ -111,12 +111,12 @@ UNIT = re.compile(
     re.VERBOSE,
 )
 BOUNDS = {
-    Bound.AT_LEAST: """more_than over above at_least > >= ≥ 超过 超 多于 大于 不少于 至少 逾 过 上 более больше
+    Bound.AT_LEAST: """more_than over above at_least > >= ≥ 超过 超 多于 大于 不少于 不止 至少 逾 过 上 более больше
         свыше не_менее más_de mas_de al_menos por_lo_menos kam_se_kam कम_से_कम""",
     Bound.AT_MOST: """up_to less_than fewer_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше не_более hasta
         menos_de""",
-    Bound.ABOUT: """about around approx approx. approximately nearly almost roughly circa ca. ~ ≈ 约 大约 近 将近
-        接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
+    Bound.ABOUT: """about around close_to approx approx. approximately nearly almost roughly circa ca. ~ ≈ 约 大约 近
+        将近 接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
         kareeb लगभग करीब""",
 }
 QUALIFIER = re.compile(

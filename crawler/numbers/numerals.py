@@ -24,14 +24,21 @@ WORDS = {
     4: "four cuatro четыре chaar char चार", 5: "five cinco пять пяти paanch panch पांच पाँच", 6: "six seis шесть chhe छह",
     7: "seven siete семь saat सात", 8: "eight ocho восемь aath आठ", 9: "nine nueve девять nau नौ",
     10: "ten diez десять десяти das दस", 11: "eleven once одиннадцать", 12: "twelve doce двенадцать barah बारह",
-    15: "fifteen quince пятнадцать pandrah पंद्रह", 20: "twenty veinte двадцать bees बीस",
-    25: "pachees veinticinco पच्चीस", 30: "thirty treinta тридцать tees तीस", 40: "forty cuarenta сорок chalis",
+    13: "thirteen trece тринадцать", 14: "fourteen catorce четырнадцать",
+    15: "fifteen quince пятнадцать pandrah पंद्रह", 16: "sixteen dieciséis dieciseis шестнадцать",
+    17: "seventeen diecisiete семнадцать", 18: "eighteen dieciocho восемнадцать",
+    19: "nineteen diecinueve девятнадцать",
+    20: "twenty veinte двадцать bees बीस", 21: "veintiuno veintiuna veintiún veintiun", 22: "veintidós veintidos",
+    23: "veintitrés veintitres", 24: "veinticuatro", 25: "pachees veinticinco पच्चीस", 26: "veintiséis veintiseis",
+    27: "veintisiete", 28: "veintiocho", 29: "veintinueve", 30: "thirty treinta тридцать tees तीस",
+    40: "forty cuarenta сорок chalis",
     50: "fifty cincuenta пятьдесят pachas पचास", 60: "sixty sesenta шестьдесят", 70: "seventy setenta семьдесят",
     80: "eighty ochenta восемьдесят", 90: "ninety noventa девяносто", 100: "cien ciento сто",
     200: "doscientos doscientas двести", 300: "trescientos trescientas триста",
     400: "cuatrocientos cuatrocientas четыреста",
-    500: "quinientos quinientas пятьсот", 600: "seiscientos шестьсот", 700: "setecientos семьсот",
-    800: "ochocientos восемьсот", 900: "novecientos девятьсот",
+    500: "quinientos quinientas пятьсот", 600: "seiscientos seiscientas шестьсот",
+    700: "setecientos setecientas семьсот", 800: "ochocientos ochocientas восемьсот",
+    900: "novecientos novecientas девятьсот",
 }  # fmt: skip
 WORD_OF = {word: Decimal(value) for value, words in WORDS.items() for word in words.split()}
 WORD_OF |= dict.fromkeys(("half a", "a half", "medio", "media", "пол", "половиной", "aadha", "आधा"), Decimal("0.5"))
@@ -48,6 +55,10 @@ HAN = "".join((*HAN_DIGITS, *HAN_UNITS))
 LONE_AFTER = re.compile(
     "[^\u4e00-\u9fff\\d.]|[上近过超约达逾破成出售有共]"
 )  # before 万张: what leaves it a number of its own
+MIL_AFTER = re.compile(  # "dies mil" is a misspelt ten thousand
+    rf"(?<![{LETTER}])(?:de|casi|unos|unas|los|las|por|con|vendo|tengo|hay|son|solo|sólo|hasta|pack|lote|total) \Z"
+    rf"|[^{LETTER} ] ?\Z|\A ?\Z"
+)
 SHIFT = alternate(list(SHIFT_OF))
 WORD = alternate(list(WORD_OF))
 SCALE = alternate(list(SCALE_OF))
@@ -127,6 +138,8 @@ def read_numeral(match: re.Match[str]) -> Numeral | None:
         value = read_words(parts)
         return None if value is None else Numeral(start, end, "", Decimal(1), parts[-1], value, value)
     if match["alone"]:
+        if match["alone"] == "mil" and not MIL_AFTER.search(match.string, max(0, start - 12), start):
+            return None
         value = Decimal(ALONE[match["alone"]])
         return Numeral(start, end, "", Decimal(1), match["alone"], value, value)
     return read_vague_han(match["mixed"] or match["han"], start, match.string[max(0, start - 1) : start])
