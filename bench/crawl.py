@@ -29,7 +29,7 @@ from typing import Any
 
 import psutil
 
-from bench.spirit import clean_environment, find_port, run_servers, sign
+from bench.programs import clean_environment, find_port, run_servers, sign
 from cli.supervisor import ROOT, read_state
 from crawler.run import PAGES_LEFT
 from vault.settings import Servers, Settings

@@ -40,6 +40,7 @@ LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL, LONGEST_PASSWORD = 300, 5000, 2000, 20
 SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)[wx],?")  # of a candidate in a srcset
 LONGEST_SRCSET = 20_000
 AUTO = "auto"  # for a selector: whatever the page says of itself for machines
+PARAGRAPHS = frozenset(("p", "ul", "ol", "dl", "pre", "blockquote"))
 MOST_LINKS = 5000
 MOST_LISTINGS = 1000
 MOST_ARCHIVES = 100
@@ -143,7 +144,9 @@ def parse_listing(
         return find_text(element, selector, limit) or (clean_text(getattr(told, name), limit) if told else "")
 
     title = find(read.title, LONGEST_TITLE, "title")
-    description = find(read.description, LONGEST_TEXT, "description")
+    description = find_paragraphs(element, read.description, LONGEST_TEXT)
+    if not description and told:
+        description = clean_text(told.description, LONGEST_TEXT)
     whole = join_text(element) if read.archive or not read.sold else ""
     price_text = find(read.price, 100, "price_text") or find_price(title)
     amount, currency = parse_price(price_text) if price_text else (None, None)
@@ -224,6 +227,21 @@ def find_text(element: Selector, selector: str, limit: int) -> str:
 
 def read_text(found: Selector) -> str:
     return join_text(found) if hasattr(found.root, "tag") else " ".join(found.get().split())
+
+
+def find_paragraphs(element: Selector, selector: str, limit: int) -> str:
+    """As `find_text`, of the first element with text; paragraphs found too that follow it at once belong to it."""
+    texts: list[str] = []
+    last = None
+    for each in select(element, selector) if selector else ():
+        text = read_text(each)
+        follows = last is not None and [above.root for above in each.xpath("preceding-sibling::*[1]")] == [last]
+        if texts and not (follows and each.root.tag in PARAGRAPHS):
+            break
+        if text or texts:
+            texts.append(text)
+            last = each.root if getattr(each.root, "tag", None) in PARAGRAPHS else None
+    return clean_text(" ".join(filter(None, texts)), limit)
 
 
 def list_images(element: Selector, selector: str, base: str) -> list[str]:

@@ -11,11 +11,11 @@ from crawler.numbers.counts import (
     LONGER,
     NOUN,
     ORDINAL,
-    QUALIFIER,
     RANGE_START,
     UNIT,
     Counted,
     count_by,
+    find_qualifier,
 )
 from crawler.numbers.numerals import HAN, HAN_UNITS, NUMERAL, SCALE, Bound, Numeral, read_han, scan_numerals
 from crawler.numbers.text import (
@@ -279,7 +279,8 @@ def find_per(flat: str, start: int, end: int) -> Per | None:
         and not (word.startswith(("за", "por")) and (number or after["scale"]))
     ):
         return Per(count_by(noun), int(number or 1) * scale, start, after.end())
-    if word == "/" and (scale > 1 or number in ("100", "1000", "10000")):
+    open_end = word == "/" or (word == "per" and not LETTERS.match(flat[after.end() :].strip()[:1]))
+    if open_end and (scale > 1 or number in ("100", "1000", "10000")):
         return Per(
             Counted.ITEM, int(number or 1) * scale, start, after.end("scale") if after["scale"] else after.end("n")
         )
@@ -290,8 +291,8 @@ def find_per(flat: str, start: int, end: int) -> Per | None:
 
 def find_price_bound(flat: str, start: int, end: int) -> Bound:
     window = max(0, start - WINDOW)
-    if qualifier := QUALIFIER.search(flat, window, start):
-        return Bound(str(qualifier.lastgroup))
+    if qualified := find_qualifier(flat, start):
+        return qualified[1]
     if re.compile(r" ?(?:起|及?以上|\+)").match(flat, end) or RANGE_START.search(flat, window, start):
         return Bound.AT_LEAST
     return Bound.EXACT
