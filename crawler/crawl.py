@@ -117,7 +117,7 @@ class Crawl:
             return {}
         from crawler.browser import page_meta
 
-        return page_meta(self.card)
+        return page_meta(self.card, page.attempts)
 
     def _done(self, page: Page) -> None:
         self._in_flight.pop(page.page_id, None)

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
-from crawler.capture import WarcFile, seal_body
+from crawler.capture import WarcFile, make_head, seal_body
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url, open_page, read_page
 from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
@@ -27,10 +27,11 @@ from vault.gate import HashGate, hash_md5, record_hit
 from vault.keys import Keys
 from vault.ledger import Kind
 from vault.log import get_logger
-from vault.records import Capture, Listing, Page, PageKind, Source
+from vault.records import BlobCapture, Capture, Listing, Page, PageKind, Source
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
+from vault.store.blob_captures import save_blob_capture
 from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entry
 from vault.store.listings import save_listing, touch_listings
@@ -56,6 +57,7 @@ GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
+SCREENSHOT_DAYS = 1  # at least; for a person to see what a wall looked like, and for matching to be over
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
 GONE = ("http_404", "http_410", Verdict.GONE.value)
@@ -77,6 +79,7 @@ class Fetched:
     body: bytes = b""
     rendered: bool = False
     archive: FetchedArchive | None = None
+    screenshot: bytes = b""
     failure: tuple[str, str, bool] | None = None
 
     def header(self, name: str) -> str:
@@ -97,7 +100,12 @@ class Prepared:
     verdict: Verdict = Verdict.CONTENT
     text_size: int = 0
     blob: BlobWriter | None = None
+    screenshot: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
+
+    @property
+    def writers(self) -> list[BlobWriter]:
+        return [writer for writer in (self.blob, self.screenshot) if writer is not None]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -177,7 +185,7 @@ class Keeper:
             return
         prepared = [self._prepare_safely(each) for each in gathered]
         self._warc.sync()
-        writers = [each.blob for each in prepared if each.blob is not None]
+        writers = [writer for each in prepared for writer in each.writers]
         if writers:
             sync_folders(self._blobs, [writer.key_id for writer in writers])
         try:
@@ -269,10 +277,18 @@ class Keeper:
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
         verdict = judge_page(root, text, parsed, known)
         capture = self._capture(fetched)
+        shot = self._seal_screenshot(fetched)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
-            return Prepared(fetched=fetched, failure=failure, capture=capture, verdict=verdict)
-        return Prepared(fetched=fetched, capture=capture, parsed=parsed, verdict=verdict, text_size=len(text))
+            return Prepared(fetched=fetched, failure=failure, capture=capture, screenshot=shot, verdict=verdict)
+        return Prepared(
+            fetched=fetched, capture=capture, screenshot=shot, parsed=parsed, verdict=verdict, text_size=len(text)
+        )
+
+    def _seal_screenshot(self, fetched: Fetched) -> BlobWriter | None:
+        if not fetched.screenshot or self._gate.is_listed(fetched.screenshot):
+            return None
+        return seal_body(self._blobs, fetched.screenshot)
 
     def _find_listed(self, body: bytes) -> tuple[str, str] | None:
         """MD5 and SHA-256 of what may not be kept."""
@@ -307,13 +323,12 @@ class Keeper:
         page = each.fetched.page
         try:
             with self._conn.transaction():
-                if each.blob is not None:
-                    self._keep_blob(each.blob)
+                for writer in each.writers:
+                    self._keep_blob(writer)
                 self._save(each)
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
-            if each.blob is not None:
-                self._known.append(each.blob)
+            self._known += each.writers
 
     def _keep_blob(self, writer: BlobWriter) -> None:
         if not keep_blob(self._conn, self._keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
@@ -348,10 +363,10 @@ class Keeper:
                 sizes=sizes if each.verdict in (Verdict.CONTENT, Verdict.CUT) else None,
                 changed=page.sha256 is not None,
             )
-            self._save_page(page, each.capture, each.parsed)
+            self._save_page(each, each.capture, each.parsed)
         elif each.blob is not None:
             fetch = replace(fetch, sha256=each.blob.sha256)
-            self._save_sample(page, each.blob)
+            self._save_sample(fetched, each.blob)
         save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
         finish_rows(self._conn, PAGES, [page.page_id], page.token)
 
@@ -360,7 +375,7 @@ class Keeper:
         page, fetched = each.fetched.page, each.fetched
         code, text, final = each.failure or ("hash_listed", "", True)
         if each.capture is not None:
-            self._save_capture(page, each.capture)
+            self._save_capture(each, each.capture)
         verdict = each.verdict.value if each.verdict in WALLS else ""
         fetch = Fetch(status=fetched.status, verdict=verdict, gone=code in GONE)
         save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
@@ -377,14 +392,25 @@ class Keeper:
             move_links(self._conn, page.page_id, ids[new.url_key])
         return ids.get(new.url_key)
 
-    def _save_capture(self, page: Page, capture: Capture) -> int:
+    def _save_capture(self, each: Prepared, capture: Capture) -> int:
+        page, shot = each.fetched.page, each.screenshot
         capture_id = save_capture(self._conn, capture)
-        url_digest = hashlib.sha256(page.url.encode()).hexdigest()
-        write_entry(self._conn, Kind.CAPTURE, about=capture.sha256, url_sha256=url_digest)
+        self._note_receipt(page, capture.sha256)
+        if shot is not None:
+            keep_until = capture.captured_at + dt.timedelta(days=max(SCREENSHOT_DAYS, self._card.keep.days))
+            shown = BlobCapture(page_id=page.page_id, sha256=shot.sha256, captured_at=capture.captured_at,
+                                shows=capture_id, keep_until=keep_until)  # fmt: skip
+            save_blob_capture(self._conn, shown)
+            self._note_receipt(page, shot.sha256)
         return capture_id
 
-    def _save_page(self, page: Page, capture: Capture, parsed: ParsedPage) -> None:
-        capture_id = self._save_capture(page, capture)
+    def _note_receipt(self, page: Page, sha256: str) -> None:
+        url_digest = hashlib.sha256(page.url.encode()).hexdigest()
+        write_entry(self._conn, Kind.CAPTURE, about=sha256, url_sha256=url_digest)
+
+    def _save_page(self, each: Prepared, capture: Capture, parsed: ParsedPage) -> None:
+        page = each.fetched.page
+        capture_id = self._save_capture(each, capture)
         new = self._add_links(page, parsed.links)
         self._barren.note(page.url, bool(new or parsed.listings))
         for listing in parsed.listings:
@@ -421,9 +447,11 @@ class Keeper:
                 sample = NewSample(kind=PageKind(kind), sha256=sha256, size=size)
                 save_samples(self._conn, listing_id, page_id, [sample])
 
-    def _save_sample(self, page: Page, blob: BlobWriter) -> None:
-        url_digest = hashlib.sha256(page.url.encode()).hexdigest()
-        write_entry(self._conn, Kind.CAPTURE, about=blob.sha256, url_sha256=url_digest)
+    def _save_sample(self, fetched: Fetched, blob: BlobWriter) -> None:
+        page, head = fetched.page, make_head(fetched.status, list(fetched.headers))
+        self._note_receipt(page, blob.sha256)
+        now = dt.datetime.now(dt.UTC)
+        save_blob_capture(self._conn, BlobCapture(page_id=page.page_id, sha256=blob.sha256, head=head, captured_at=now))
         sample = NewSample(kind=page.kind, sha256=blob.sha256, size=blob.size)
         for listing_id in list_linking(self._conn, page.page_id):
             save_samples(self._conn, listing_id, page.page_id, [sample])

@@ -96,6 +96,7 @@ class MarketSpider(Spider):
                 body=response.body,
                 rendered=bool(response.meta.get("playwright")),
                 archive=response.meta.get("archive"),
+                screenshot=find_screenshot(response.meta),
             )
         )
 
@@ -106,6 +107,12 @@ class MarketSpider(Spider):
             code = "failed_browser"
         log.info("a fetch failed", code=code, detail=text)
         self.crawl.keeper.add(Fetched(page=page, failure=(code, text, final)))
+
+
+def find_screenshot(meta: dict[str, Any]) -> bytes:
+    """What the page methods of a rendered page brought (see crawler/browser.py)."""
+    results = (method.result for method in meta.get("playwright_page_methods") or ())
+    return next((result for result in results if isinstance(result, bytes)), b"")
 
 
 def name_failure(problem: BaseException) -> tuple[str, str, bool]:

@@ -26,7 +26,7 @@ HOMES = {
     "scrapy_playwright": ("crawler/",),
     "playwright": ("crawler/",),
     "twisted": ("crawler/",),
-    "warcio": ("crawler/",),
+    "warcio": ("evidence/",),
     "celery": ("workers/", "vault/steps.py"),
     "kombu": ("workers/", "vault/steps.py"),
     "redis": ("vault/steps.py",),

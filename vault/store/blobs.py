@@ -38,8 +38,8 @@ def get_blob(conn: Connection, sha256: str) -> tuple[UUID, int]:
 
 
 def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
-    """Erase the blobs of samples that need their bytes no more: every sample of that content is finished and none was
-    matched or held. Returns the keys whose files are to be unlinked after the commit.
+    """Erase the blobs that nothing needs any more: every sample of that content is finished and none was matched or
+    held, and it is no screenshot that still counts. Returns the keys whose files are to be unlinked after the commit.
 
     The rows are locked first and judged in a second statement, so a sample that has just come in is seen. A row that
     somebody else holds is passed over, so nobody waits here; `list_unneeded` finds it again.
@@ -49,15 +49,22 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
         {"digests": digests},
     ).fetchall()
     rows = conn.execute(
-        """delete from blob where sha256 = any(%(digests)s) and not exists (
-               select 1 from sample left join face using (sample_id)
-               where sample.sha256 = blob.sha256
-                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-                      or face.outcome in ('matched', 'held')))
+        """delete from blob where sha256 = any(%(digests)s)
+             and not exists (select 1 from needed_blob where needed_blob.sha256 = blob.sha256)
            returning key_id""",
         {"digests": [sha256 for (sha256,) in free]},
     ).fetchall()
-    key_ids: list[UUID] = [key_id for (key_id,) in rows]
+    return _erase(conn, [key_id for (key_id,) in rows])
+
+
+def erase_blob(conn: Connection, sha256: str) -> list[UUID]:
+    """Erase a blob whoever needs it: what is in it may not be kept. Returns the keys whose files are to be unlinked
+    after the commit."""
+    rows = conn.execute("delete from blob where sha256 = %(sha256)s returning key_id", {"sha256": sha256}).fetchall()
+    return _erase(conn, [key_id for (key_id,) in rows])
+
+
+def _erase(conn: Connection, key_ids: list[UUID]) -> list[UUID]:
     if key_ids:
         erase_keys(conn, key_ids)
         conn.execute(
@@ -67,13 +74,10 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
 
 
 def list_unneeded(conn: Connection) -> list[str]:
-    """Digests of blobs that no sample needs any more."""
+    """Digests of blobs that nothing needs any more."""
     rows = conn.execute(
-        """select sha256 from blob where not exists (
-               select 1 from sample left join face using (sample_id)
-               where sample.sha256 = blob.sha256
-                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-                      or face.outcome in ('matched', 'held')))
+        """select sha256 from blob
+           where not exists (select 1 from needed_blob where needed_blob.sha256 = blob.sha256)
            order by sha256 limit 10000"""
     ).fetchall()
     return [sha256 for (sha256,) in rows]

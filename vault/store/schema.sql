@@ -100,6 +100,23 @@ create table capture (
 );
 create index capture_page on capture (page_id);
 
+-- Proof of what was received into a blob: where it lay and the head of the answer (status line and headers), so that it
+-- can be written back as a record of a WARC file. Or, with `shows`, the screenshot of a capture and how long it is kept.
+create table blob_capture (
+    blob_capture_id bigint generated always as identity primary key,
+    page_id     bigint not null references page,
+    sha256      text not null,
+    head        text,
+    shows       bigint references capture,
+    keep_until  timestamptz,
+    captured_at timestamptz not null,
+    check ((head is null) = (shows is not null)),
+    check ((keep_until is null) = (shows is null))
+);
+create index blob_capture_page on blob_capture (page_id);
+create index blob_capture_shows on blob_capture (shows);
+create index blob_capture_sha256 on blob_capture (sha256);
+
 create table dataset (
     dataset_id  bigint generated always as identity primary key,
     created_at  timestamptz not null default now()
@@ -136,6 +153,7 @@ create table listing_version (
     changed         text[] not null default '{}',
     primary key (listing_id, version)
 );
+create index listing_version_capture on listing_version (capture_id);
 
 -- What happened to a listing, each with the capture that shows it.
 create table listing_event (
@@ -215,6 +233,20 @@ create table face (
     unique (sample_id, ordinal)
 );
 create index face_expiry on face (expires_at) where template is not null;
+
+-- Digests of the blobs that somebody still needs; the others are erased. A picture or an archive: until its work is done,
+-- longer only with a match. A screenshot: until its day, longer as long as a picture of a listing it shows is needed.
+create view needed_blob as
+    select sample.sha256 from sample left join face using (sample_id)
+    where sample.state in ('ready', 'running') or face.state in ('ready', 'running')
+       or face.outcome in ('matched', 'held')
+    union all
+    select blob_capture.sha256 from blob_capture
+    where shows is not null and (keep_until > now() or exists (
+        select 1 from listing_version join sample using (listing_id) left join face using (sample_id)
+        where listing_version.capture_id = shows
+          and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
+               or face.outcome in ('matched', 'held'))));
 
 -- People who asked to be told. Address and name are sealed under the subject's own key.
 create table subject (
