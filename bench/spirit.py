@@ -134,16 +134,16 @@ def clean_environment(**more: str) -> dict[str, str]:
 # -- the forum --------------------------------------------------------------------------------------------------------
 
 
-def make_venv(folder: Path) -> Path:
-    """Spirit's own interpreter; kept between runs as long as the lock is the same."""
+def make_venv(folder: Path, lock: Path) -> Path:
+    """An interpreter with what this lock names; kept between runs as long as the lock is the same."""
     python = folder / "bin/python"
-    stamp, wanted = folder / "lock.sha256", hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    stamp, wanted = folder / "lock.sha256", hashlib.sha256(lock.read_bytes()).hexdigest()
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     subprocess.run(
-        [str(python), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(LOCK)], check=True
+        [str(python), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r", str(lock)], check=True
     )
     stamp.write_text(wanted)
     return python
@@ -277,7 +277,7 @@ def measure(threads: int, images: int, seed: int, venv: Path, keep: Path | None 
     folder = keep or Path(tempfile.mkdtemp(prefix="facewarden-spirit-"))
     folder.mkdir(exist_ok=True)
     try:
-        python = make_venv(venv)
+        python = make_venv(venv, LOCK)
         port = find_port(FIRST_PORT)
         started = time.monotonic()
         truth = make_forum(python, folder / "spirit", port, threads, images, seed)
