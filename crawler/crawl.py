@@ -11,6 +11,7 @@ from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.store import Connection, DatabaseGone
 from vault.store.pages import count_open, list_claimed_pages
+from vault.store.sources import is_paused
 from vault.store.work import PAGES, claim_rows, extend_lease
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ class Crawl:
         try:
             kept = self.keeper.flush_if_due()
             self.keeper.record_refusals(self.guard.take_refusals())
-            if self._in_flight and time.monotonic() - self._renewed > RENEW_SECONDS:
+            if time.monotonic() - self._renewed > RENEW_SECONDS:
+                if is_paused(self._conn, self._source.source_id):
+                    self.keeper.stopped = "paused"
                 for token in set(self._in_flight.values()):
                     ids = [page_id for page_id, held in self._in_flight.items() if held == token]
                     extend_lease(self._conn, PAGES, ids, token)
