@@ -35,6 +35,7 @@ HOMES = {
     "PIL": ("vault/pictures.py", "cli/demo/people.py"),
     "cv2": ("workers/faces/",),
     "fastapi": ("dashboards/",),
+    "prometheus_client": ("dashboards/metrics.py",),
     "python_socks": ("vault/egress.py",),
     "h11": ("vault/guard.py",),
     "structlog": ("vault/log.py",),
