@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawler.cards import Card, Rendering
 from crawler.pipeline import Keeper, needs_browser
+from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
@@ -26,7 +27,10 @@ log = get_logger(__name__)
 class Crawl:
     spider: "MarketSpider"
 
-    def __init__(self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess) -> None:
+    def __init__(
+        self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess, progress: Progress
+    ) -> None:
+        self._progress = progress
         self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
         self._claimed: list[Page] = []
         self._in_flight: dict[int, int] = {}  # page_id -> token
@@ -85,6 +89,7 @@ class Crawl:
         try:
             kept = self.keeper.flush_if_due()
             self.keeper.record_refusals(self.guard.take_refusals())
+            self._progress.tick(self.keeper.counts, lambda: count_open(self._conn, self._source.source_id))
             if time.monotonic() - self._renewed > RENEW_SECONDS:
                 if is_paused(self._conn, self._source.source_id):
                     self.keeper.stopped = "paused"
