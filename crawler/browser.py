@@ -1,6 +1,7 @@
 """Rendered pages: Chromium through scrapy-playwright, started so that the guard is its only way out."""
 
 import contextlib
+import datetime as dt
 import os
 import shutil
 from typing import Any
@@ -10,6 +11,7 @@ from playwright.async_api import Error as BrowserError
 from playwright.async_api import TimeoutError as NotInTime
 from scrapy_playwright.page import PageMethod
 
+from crawler.capture import Answer
 from crawler.cards import Card
 from crawler.proxy import GuardProcess
 from vault.errors import ServerError
@@ -26,6 +28,7 @@ SHOT_ATTEMPTS = 2  # of a page; after that it is read without, in case it was th
 SHOT_SIZE = {"x": 0, "y": 0, "width": 1280, "height": 10_000}
 SHOT_QUALITY = 60
 MOST_SHOT_BYTES = 4 << 20
+MOST_ANSWER_BYTES = 32 << 20
 # whatever shows pixels that came as pixels; requests of pictures are aborted anyway, this is for data: and blob:
 NO_PICTURES = """
     img, picture, svg image, video, canvas, object, embed, input[type=image] { visibility: hidden !important }
@@ -90,10 +93,20 @@ def is_unwanted(request: Any) -> bool:
 
 def page_meta(card: Card, attempts: int) -> dict[str, Any]:
     """The request meta that has a page rendered, waited for, and a screenshot taken of it."""
-    methods = [PageMethod(wait_for_content, card.read.wait_for)]
+    seen: list[tuple[dt.datetime, Any]] = []
+
+    def note(response: Any) -> None:
+        if response.request.is_navigation_request():
+            seen.append((dt.datetime.now(dt.UTC), response))
+
+    methods = [PageMethod(wait_for_content, card.read.wait_for), PageMethod(read_answer, seen)]
     if card.keep.screenshots and attempts <= SHOT_ATTEMPTS:
         methods.append(PageMethod(take_screenshot))
-    return {"playwright": True, "playwright_page_methods": methods}
+    return {
+        "playwright": True,
+        "playwright_page_methods": methods,
+        "playwright_page_event_handlers": {"response": note},
+    }
 
 
 async def wait_for_content(page: Any, selector: str) -> None:
@@ -106,6 +119,25 @@ async def wait_for_content(page: Any, selector: str) -> None:
             await page.wait_for_load_state("networkidle", timeout=WAIT_MS)
     except NotInTime as exc:
         log.info("a page was read before it was what the card expects", error=type(exc).__name__)
+
+
+async def read_answer(page: Any, seen: list[tuple[dt.datetime, Any]]) -> Answer | None:
+    """What the server sent last for the page itself, not for its frames; None where the browser holds it no more."""
+    try:
+        for at, response in reversed(seen):
+            if response.frame != page.main_frame or 300 <= response.status < 400:
+                continue
+            body = await response.body()
+            headers = tuple((each["name"], each["value"]) for each in await response.headers_array())
+            media_type = next((value for name, value in headers if name.lower() == "content-type"), "text/html")
+            if len(body) > MOST_ANSWER_BYTES:
+                return None
+            return Answer(
+                url=response.url, status=response.status, headers=headers, body=body, media_type=media_type, at=at
+            )
+    except BrowserError as exc:
+        log.info("the answer behind a rendered page could not be read", error=type(exc).__name__)
+    return None
 
 
 async def take_screenshot(page: Any) -> bytes:

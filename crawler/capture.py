@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,18 @@ from vault.records import Capture
 
 # cookies open doors; the others are not true of the body as we keep it: decoded
 DROPPED_HEADERS = {"set-cookie", "transfer-encoding", "content-encoding", "content-length"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a server sent for a page that a browser then drew."""
+
+    url: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    media_type: str
+    at: dt.datetime
 
 
 class WarcFile:
@@ -38,12 +51,13 @@ class WarcFile:
             self._file.close()
 
     def write_response(
-        self, page_id: int, url: str, status: int, headers: list[tuple[str, str]], body: bytes, media_type: str
-    ) -> Capture:
-        """A `response` record of a page as it was received."""
-        now = dt.datetime.now(dt.UTC)
-        record = write_response(url, make_head(status, headers), body, at=now, record_id=uuid4())
-        return self._write(page_id, record, body, media_type, now)
+        self, page_id: int, url: str, status: int, headers: list[tuple[str, str]], body: bytes, media_type: str,
+        at: dt.datetime | None = None,
+    ) -> Capture:  # fmt: skip
+        """A `response` record of a page as it was received, now or at another time."""
+        at = at or dt.datetime.now(dt.UTC)
+        record = write_response(url, make_head(status, headers), body, at=at, record_id=uuid4())
+        return self._write(page_id, record, body, media_type, at)
 
     def write_resource(self, page_id: int, url: str, body: bytes, media_type: str) -> Capture:
         """A `resource` record of a page as a browser rendered it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
-from crawler.capture import WarcFile, make_head, seal_body
+from crawler.capture import Answer, WarcFile, make_head, seal_body
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url, open_page, read_page
 from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
@@ -79,6 +79,7 @@ class Fetched:
     body: bytes = b""
     rendered: bool = False
     archive: FetchedArchive | None = None
+    answer: Answer | None = None  # behind a rendered page
     screenshot: bytes = b""
     failure: tuple[str, str, bool] | None = None
 
@@ -100,6 +101,7 @@ class Prepared:
     verdict: Verdict = Verdict.CONTENT
     text_size: int = 0
     blob: BlobWriter | None = None
+    drawn_from: Capture | None = None
     screenshot: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
 
@@ -270,19 +272,27 @@ class Keeper:
         media_type = fetched.header("content-type") or "text/html"
         if not is_page(body, media_type):
             return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
-        if (listed := self._find_listed(body)) is not None:
+        bodies = (body, fetched.answer.body) if fetched.answer else (body,)
+        if (listed := next(filter(None, map(self._find_listed, bodies)), None)) is not None:
             return Prepared(fetched=fetched, listed=listed)
         root, base = open_page(body, page.url, media_type)
         parsed, text = read_page(root, base, page.url, self._card), measure_text(root)
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
         verdict = judge_page(root, text, parsed, known)
-        capture = self._capture(fetched)
-        shot = self._seal_screenshot(fetched)
+        drawn_from = self._capture_answer(fetched)
+        capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
+        prepared = Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, verdict=verdict)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
-            return Prepared(fetched=fetched, failure=failure, capture=capture, screenshot=shot, verdict=verdict)
-        return Prepared(
-            fetched=fetched, capture=capture, screenshot=shot, parsed=parsed, verdict=verdict, text_size=len(text)
+            return replace(prepared, failure=failure)
+        return replace(prepared, parsed=parsed, text_size=len(text))
+
+    def _capture_answer(self, fetched: Fetched) -> Capture | None:
+        page, answer = fetched.page, fetched.answer
+        if answer is None:
+            return None
+        return self._warc.write_response(
+            page.page_id, answer.url, answer.status, list(answer.headers), answer.body, answer.media_type, answer.at
         )
 
     def _seal_screenshot(self, fetched: Fetched) -> BlobWriter | None:
@@ -394,6 +404,9 @@ class Keeper:
 
     def _save_capture(self, each: Prepared, capture: Capture) -> int:
         page, shot = each.fetched.page, each.screenshot
+        if each.drawn_from is not None:
+            capture = replace(capture, drawn_from=save_capture(self._conn, each.drawn_from))
+            self._note_receipt(page, each.drawn_from.sha256)
         capture_id = save_capture(self._conn, capture)
         self._note_receipt(page, capture.sha256)
         if shot is not None:

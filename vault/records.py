@@ -90,6 +90,7 @@ class Capture:
     sha256: str
     media_type: str
     captured_at: dt.datetime
+    drawn_from: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ from vault.store.bundles import (
     describe_listings,
     describe_matches,
     list_bundles,
+    list_captures,
     list_matched_samples,
     list_screenshots,
     save_bundle,
@@ -105,15 +106,16 @@ def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], l
         make_json("models.json", describe_pack(get_pack(context.settings)), "the models and their digests"),
     ]
     digests = []
-    for row in {row["capture_id"]: row for row in listings}.values():
+    captures = sorted({row["capture_id"] for row in listings})
+    for row in list_captures(conn, captures):
         with (context.settings.home / "warc" / row["warc_file"]).open("rb") as warc:
             warc.seek(row["warc_offset"])
             content = warc.read(row["warc_length"])
         name = f"captures/{row['capture_id']:06d}.warc.gz"
         what = f"the page at {row['url']} as it was received"
-        files.append(BundleFile(name=name, content=content, what=what, captured_sha256=row["capture_sha256"]))
-        digests.append(row["capture_sha256"])
-    for row in list_screenshots(conn, sorted({row["capture_id"] for row in listings})):
+        files.append(BundleFile(name=name, content=content, what=what, captured_sha256=row["sha256"]))
+        digests.append(row["sha256"])
+    for row in list_screenshots(conn, captures):
         files.append(write_screenshot(row, read_blob(conn, context.keys, context.blobs, row["sha256"])))
         digests.append(row["sha256"])
     for row in list_matched_samples(conn, bundle.alert_id):

@@ -180,7 +180,10 @@ def test_a_rendered_page_has_a_screenshot_without_its_pictures_that_goes_when_no
     assert site.hits["/one.jpg"] == 1, "by the frontier, not by the browser"
     assert not {"/back.png", "/more.png"} & set(site.hits), "no picture is asked for by the browser"
     (data,) = list_warcs(settings)
-    assert [kind for kind, _, _ in check_warc(data)] == ["warcinfo", "resource"]
+    records = check_warc(data)
+    assert [kind for kind, _, _ in records] == ["warcinfo", "response", "resource"]
+    assert records[1] == ("response", f"{site.url}/", answer("/")[2]), "as the server sent it"
+    assert b"<article>" in records[2][2], "as the browser drew it"
 
     query = (
         """select blob_capture.sha256 from blob_capture join listing_version on shows = listing_version.capture_id"""
@@ -201,7 +204,9 @@ def test_a_rendered_page_has_a_screenshot_without_its_pictures_that_goes_when_no
     assert isinstance(alert_id, UUID)
     ask_bundle(conn, alert_id, "test")
     run_steps(context)
-    assert ("resource", f"urn:fullPage:{site.url}/", shot) in read_bundle(settings)
+    exported = read_bundle(settings)
+    assert ("resource", f"urn:fullPage:{site.url}/", shot) in exported
+    assert [record for record in records if record[1] == f"{site.url}/"] == exported[:2]
     conn.execute("update blob_capture set keep_until = now() where shows is not null")
     assert digest not in list_unneeded(conn), "somebody was matched in a picture of the listing it shows"
     conn.execute("update face set outcome = 'unmatched'")

@@ -161,8 +161,10 @@ def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -
 
 def save_capture(conn: Connection, capture: Capture) -> int:
     row = conn.execute(
-        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at)
-           values (%(page)s, %(file)s, %(offset)s, %(length)s, %(sha256)s, %(type)s, %(at)s) returning capture_id""",
+        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at,
+                                drawn_from)
+           values (%(page)s, %(file)s, %(offset)s, %(length)s, %(sha256)s, %(type)s, %(at)s, %(from)s)
+           returning capture_id""",
         {
             "page": capture.page_id,
             "file": capture.warc_file,
@@ -171,6 +173,7 @@ def save_capture(conn: Connection, capture: Capture) -> int:
             "sha256": capture.sha256,
             "type": capture.media_type,
             "at": capture.captured_at,
+            "from": capture.drawn_from,
         },
     ).fetchone()
     assert row is not None

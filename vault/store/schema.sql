@@ -87,7 +87,7 @@ create table page (
 );
 alter table source add foreign key (health_page) references page;
 
--- Proof of a page as it was: a record of a WARC file.
+-- Proof of a page as it was: a record of a WARC file. What a browser drew points to the answer it was drawn from.
 create table capture (
     capture_id  bigint generated always as identity primary key,
     page_id     bigint not null references page,
@@ -96,7 +96,8 @@ create table capture (
     warc_length bigint not null,
     sha256      text not null,
     media_type  text not null,
-    captured_at timestamptz not null
+    captured_at timestamptz not null,
+    drawn_from  bigint references capture
 );
 create index capture_page on capture (page_id);
 

@@ -1,5 +1,7 @@
--- Pictures and archives can be written back as WARC records, rendered pages have a screenshot, and what still needs a
--- blob is asked in one place.
+-- Pictures and archives can be written back as WARC records, rendered pages have the answer they were drawn from and a
+-- screenshot, and what still needs a blob is asked in one place.
+
+alter table capture add column drawn_from bigint references capture;
 
 create table blob_capture (
     blob_capture_id bigint generated always as identity primary key,
