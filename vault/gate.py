@@ -52,7 +52,8 @@ class HashGate:
         return self.looks_at_pixels and self.is_near(hash_pdq(pixels))
 
     def is_near(self, hashes: Hashes) -> bool:
-        return any(int(np.bitwise_count(self.pdq ^ each).sum(axis=1).min()) <= PDQ_DISTANCE for each in hashes)
+        listed, words = self.pdq.view(np.uint64), hashes.view(np.uint64)  # four words are eight times as fast as bytes
+        return any(int(np.bitwise_count(listed ^ each).sum(axis=1).min()) <= PDQ_DISTANCE for each in words)
 
     def is_listed(self, data: bytes) -> bool:
         """Is the MD5 or the SHA-256 of these bytes on a list?"""

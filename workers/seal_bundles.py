@@ -41,9 +41,9 @@ who had asked to be told was found. It can be checked without us and offline:
 
 verify.py is one file of our source (evidence/verify.py) and needs nothing but Python 3.11. It says of every byte
 whether it is what was sealed. alert.json, matches.json and listings.json are the conclusions; captures/ holds the
-pages as they were received (WARC) and, where a browser drew them, what they looked like; the pictures as they were
-received are in samples/ and once more as WARC records in captures/; ledger.json proves by RFC 6962 inclusion proofs
-that their digests were recorded at receipt. A match is a measured similarity, not an identity.
+pages as they were received (WARC) and, where a browser drew them, as it drew them and what they looked like; the
+pictures as they were received are in samples/ and once more as WARC records in captures/; ledger.json proves by RFC
+6962 inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not an identity.
 """
 
 log = get_logger(__name__)
