@@ -1,5 +1,6 @@
 """Rendered pages: Chromium through scrapy-playwright, started so that the guard is its only way out."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import os
@@ -127,15 +128,16 @@ async def read_answer(page: Any, seen: list[tuple[dt.datetime, Any]]) -> Answer 
         for at, response in reversed(seen):
             if response.frame != page.main_frame or 300 <= response.status < 400:
                 continue
-            body = await response.body()
-            headers = tuple((each["name"], each["value"]) for each in await response.headers_array())
+            async with asyncio.timeout(SHOT_MS / 1000):  # it may be one that never ends
+                body = await response.body()
+                headers = tuple((each["name"], each["value"]) for each in await response.headers_array())
             media_type = next((value for name, value in headers if name.lower() == "content-type"), "text/html")
             if len(body) > MOST_ANSWER_BYTES:
                 return None
             return Answer(
                 url=response.url, status=response.status, headers=headers, body=body, media_type=media_type, at=at
             )
-    except BrowserError as exc:
+    except (BrowserError, TimeoutError) as exc:
         log.info("the answer behind a rendered page could not be read", error=type(exc).__name__)
     return None
 

@@ -92,7 +92,7 @@ class Crawl:
             self._progress.tick(self.keeper.counts, lambda: count_open(self._conn, self._source.source_id))
             if time.monotonic() - self._renewed > RENEW_SECONDS:
                 if is_paused(self._conn, self._source.source_id):
-                    self.keeper.stopped = "paused"
+                    self.keeper.stopped = self.keeper.stopped or "paused"
                 for token in set(self._in_flight.values()):
                     ids = [page_id for page_id, held in self._in_flight.items() if held == token]
                     extend_lease(self._conn, PAGES, ids, token)

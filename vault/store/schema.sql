@@ -115,7 +115,8 @@ create table blob_capture (
     check ((keep_until is null) = (shows is null))
 );
 create index blob_capture_page on blob_capture (page_id);
-create index blob_capture_shows on blob_capture (shows);
+create index blob_capture_shows on blob_capture (shows) where shows is not null;
+create index blob_capture_kept on blob_capture (keep_until) where keep_until is not null;
 create index blob_capture_sha256 on blob_capture (sha256);
 
 create table dataset (
@@ -234,20 +235,6 @@ create table face (
     unique (sample_id, ordinal)
 );
 create index face_expiry on face (expires_at) where template is not null;
-
--- Digests of the blobs that somebody still needs; the others are erased. A picture or an archive: until its work is done,
--- longer only with a match. A screenshot: until its day, longer as long as a picture of a listing it shows is needed.
-create view needed_blob as
-    select sample.sha256 from sample left join face using (sample_id)
-    where sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-       or face.outcome in ('matched', 'held')
-    union all
-    select blob_capture.sha256 from blob_capture
-    where shows is not null and (keep_until > now() or exists (
-        select 1 from listing_version join sample using (listing_id) left join face using (sample_id)
-        where listing_version.capture_id = shows
-          and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-               or face.outcome in ('matched', 'held'))));
 
 -- People who asked to be told. Address and name are sealed under the subject's own key.
 create table subject (
