@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -194,13 +195,16 @@ def replay(python: Path, folder: Path, bundle: bytes) -> dict[str, Any]:
         if page:
             shown = fetch(f"{collection}/{page[1]}mp_/{page[0]}")
         rewritten = shown.partition(b'img src="')[2].partition(b'"')[0].decode()
-        picture = fetch(f"{collection.rpartition('/')[0]}{rewritten}") if rewritten.startswith("/") else b""
+        picture = b""
+        with contextlib.suppress(urllib.error.HTTPError):  # the page shows one in which nobody was found
+            picture = fetch(f"{collection.rpartition('/')[0]}{rewritten}") if rewritten.startswith("/") else b""
     return {
         "verified": check_bundle(bundle).failed == [],
         "warcio_check": warcio.returncode == 0,
         "records": [(kind, url, len(body)) for kind, url, _, body in records],
         "given_back_as_archived": same,
-        "picture_through_the_replayed_page": bool(picture) and picture in [body for *_, body in records],
+        # None: the page shows no picture that the bundle has
+        "picture_through_the_replayed_page": picture in [body for *_, body in records] if picture else None,
     }
 
 
@@ -217,6 +221,8 @@ def measure(venv: Path, bundle: Path | None) -> dict[str, Any]:
             data, picture = make_bundle(folder / rendering, rendering)
             table[rendering] = replay(python, folder / rendering / "pywb", data)
             table[rendering]["picture_exported"] = picture in [body for *_, body in read_records(data)[1]]
+            shown = table[rendering]["picture_through_the_replayed_page"]
+            table[rendering]["picture_through_the_replayed_page"] = shown is True
     return table
 
 
