@@ -101,6 +101,7 @@ class Keep:
 
     policy: Policy = Policy.EPHEMERAL
     days: int = 0
+    screenshots: bool = True  # of rendered pages, pictures left out; dropped after a day unless somebody is matched
 
     def __post_init__(self) -> None:
         if (self.policy is Policy.RETRO) != (1 <= self.days <= MOST_RETENTION_DAYS) or self.days < 0:

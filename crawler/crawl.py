@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from crawler.cards import Card, Rendering
 from crawler.pipeline import Fetched, Keeper, needs_browser
+from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.store import Connection, DatabaseGone
-from vault.store.pages import has_open, list_claimed_pages
+from vault.store.pages import count_open, has_open, list_claimed_pages
+from vault.store.sources import is_paused
 from vault.store.work import PAGES, claim_rows, extend_lease
 
 if TYPE_CHECKING:
@@ -26,8 +28,11 @@ log = get_logger(__name__)
 class Crawl:
     spider: "MarketSpider"
 
-    def __init__(self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess) -> None:
+    def __init__(
+        self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess, progress: Progress
+    ) -> None:
         """`conn`: for claims and leases alone, see `connect`; results are kept over the keeper's own."""
+        self._progress = progress
         self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
         self._claimed: list[Page] = []
         self._in_flight: dict[int, int] = {}  # page_id -> token, from the claim until its results are rows
@@ -103,7 +108,10 @@ class Crawl:
             if refusals := self.guard.take_refusals():
                 await asyncio.to_thread(self.keeper.record_refusals, refusals)
             self._dry = self._dry and due
-            if self._in_flight and time.monotonic() - self._renewed > RENEW_SECONDS:
+            self._progress.tick(self.keeper.counts, lambda: count_open(self._conn, self._source.source_id))
+            if time.monotonic() - self._renewed > RENEW_SECONDS:
+                if is_paused(self._conn, self._source.source_id):
+                    self.keeper.stopped = self.keeper.stopped or "paused"
                 for token in set(self._in_flight.values()):
                     ids = [page_id for page_id, held in self._in_flight.items() if held == token]
                     extend_lease(self._conn, PAGES, ids, token)
@@ -143,4 +151,4 @@ class Crawl:
             return {}
         from crawler.browser import page_meta
 
-        return page_meta(self.card)
+        return page_meta(self.card, page.attempts)

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
-from crawler.capture import WarcFile, seal_body
+from crawler.capture import Answer, WarcFile, make_head, seal_body
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url, open_page, read_page
 from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
@@ -27,10 +27,11 @@ from vault.gate import HashGate, hash_md5, record_hit
 from vault.keys import Keys
 from vault.ledger import Kind
 from vault.log import get_logger
-from vault.records import Capture, Listing, Page, PageKind, Source
+from vault.records import BlobCapture, Capture, Listing, Page, PageKind, Source
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
+from vault.store.blob_captures import save_blob_capture
 from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entries, write_entry
 from vault.store.listings import Shown, save_listings, touch_listings
@@ -57,6 +58,7 @@ GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
+SCREENSHOT_DAYS = 1  # at least; for a person to see what a wall looked like, and for matching to be over
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
 GONE = ("http_404", "http_410", Verdict.GONE.value)
@@ -78,6 +80,8 @@ class Fetched:
     body: bytes = b""
     rendered: bool = False
     archive: FetchedArchive | None = None
+    answer: Answer | None = None  # behind a rendered page
+    screenshot: bytes = b""
     failure: tuple[str, str, bool] | None = None
 
     def header(self, name: str) -> str:
@@ -98,7 +102,13 @@ class Prepared:
     verdict: Verdict = Verdict.CONTENT
     text_size: int = 0
     blob: BlobWriter | None = None
+    drawn_from: Capture | None = None
+    screenshot: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
+
+    @property
+    def writers(self) -> list[BlobWriter]:
+        return [writer for writer in (self.blob, self.screenshot) if writer is not None]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -181,7 +191,7 @@ class Keeper:
             return []
         prepared = [self._prepare_safely(each) for each in gathered]
         self._warc.sync()
-        writers = [each.blob for each in prepared if each.blob is not None]
+        writers = [writer for each in prepared for writer in each.writers]
         if writers:
             sync_folders(self._blobs, [writer.key_id for writer in writers])
         try:
@@ -267,18 +277,34 @@ class Keeper:
         media_type = fetched.header("content-type") or "text/html"
         if not is_page(body, media_type):
             return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
-        if (listed := self._find_listed(body)) is not None:
+        bodies = (body, fetched.answer.body) if fetched.answer else (body,)
+        if (listed := next(filter(None, map(self._find_listed, bodies)), None)) is not None:
             return Prepared(fetched=fetched, listed=listed)
         root, base = open_page(body, page.url, media_type)
         seen = dt.datetime.now(dt.UTC).date()
         parsed, text = read_page(root, base, page.url, self._card, seen=seen), measure_text(root)
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
         verdict = judge_page(root, text, parsed, known)
-        capture = self._capture(fetched)
+        drawn_from = self._capture_answer(fetched)
+        capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
+        prepared = Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, verdict=verdict)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
-            return Prepared(fetched=fetched, failure=failure, capture=capture, verdict=verdict)
-        return Prepared(fetched=fetched, capture=capture, parsed=parsed, verdict=verdict, text_size=len(text))
+            return replace(prepared, failure=failure)
+        return replace(prepared, parsed=parsed, text_size=len(text))
+
+    def _capture_answer(self, fetched: Fetched) -> Capture | None:
+        page, answer = fetched.page, fetched.answer
+        if answer is None:
+            return None
+        return self._warc.write_response(
+            page.page_id, answer.url, answer.status, list(answer.headers), answer.body, answer.media_type, answer.at
+        )
+
+    def _seal_screenshot(self, fetched: Fetched) -> BlobWriter | None:
+        if not fetched.screenshot or self._gate.is_listed(fetched.screenshot):
+            return None
+        return seal_body(self._blobs, fetched.screenshot)
 
     def _find_listed(self, body: bytes) -> tuple[str, str] | None:
         """MD5 and SHA-256 of what may not be kept."""
@@ -313,13 +339,12 @@ class Keeper:
         page = each.fetched.page
         try:
             with self._conn.transaction():
-                if each.blob is not None:
-                    self._keep_blob(each.blob)
+                for writer in each.writers:
+                    self._keep_blob(writer)
                 self._save([each])
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
-            if each.blob is not None:
-                self._known.append(each.blob)
+            self._known += each.writers
 
     def _keep_blob(self, writer: BlobWriter) -> None:
         if not keep_blob(self._conn, self._keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
@@ -362,7 +387,7 @@ class Keeper:
                 return None
             return Fetch(page_id=page.page_id, status=status, moved_to=target_id)
         if each.blob is not None:
-            self._save_sample(page, each.blob)
+            self._save_sample(each.fetched, each.blob)
             return Fetch(page_id=page.page_id, status=status, sha256=each.blob.sha256)
         touch_listings(self._conn, page.page_id)
         return Fetch(page_id=page.page_id, status=status)
@@ -372,7 +397,7 @@ class Keeper:
         page, fetched = each.fetched.page, each.fetched
         code, text, final = each.failure or ("hash_listed", "", True)
         if each.capture is not None:
-            self._save_captures([(page, each.capture)])
+            self._save_captures([each])
         verdict = each.verdict.value if each.verdict in WALLS else ""
         fetch = Fetch(page_id=page.page_id, status=fetched.status, verdict=verdict, gone=code in GONE)
         save_fetches(self._conn, [fetch], self._card.pace.every_hours)
@@ -389,14 +414,25 @@ class Keeper:
             move_links(self._conn, page.page_id, ids[new.url_key])
         return ids.get(new.url_key)
 
-    def _save_captures(self, captures: Sequence[tuple[Page, Capture]]) -> dict[int, int]:
-        """page_id -> capture_id."""
-        facts: list[dict[str, str | int]] = [
-            {"about": capture.sha256, "url_sha256": hashlib.sha256(page.url.encode()).hexdigest()}
-            for page, capture in captures
-        ]
-        write_entries(self._conn, Kind.CAPTURE, facts)
-        return save_captures(self._conn, [capture for _, capture in captures])
+    def _save_captures(self, kept: Sequence[Prepared]) -> dict[int, int]:
+        """The records of pages, of the answers that a browser drew them from, and their screenshots; each with its
+        receipt in the ledger. Returns page_id -> capture_id."""
+        answers = [each.drawn_from for each in kept if each.drawn_from is not None]
+        drawn_from = save_captures(self._conn, answers) if answers else {}
+        captures = [each.capture for each in kept if each.capture is not None]
+        ids = save_captures(
+            self._conn, [replace(capture, drawn_from=drawn_from.get(capture.page_id)) for capture in captures]
+        )
+        for each in kept:
+            if each.screenshot is not None and each.capture is not None:
+                days = max(SCREENSHOT_DAYS, self._card.keep.days)
+                shown = BlobCapture(
+                    page_id=each.capture.page_id, sha256=each.screenshot.sha256, captured_at=each.capture.captured_at,
+                    shows=ids[each.capture.page_id], keep_until=each.capture.captured_at + dt.timedelta(days=days),
+                )  # fmt: skip
+                save_blob_capture(self._conn, shown)
+        write_entries(self._conn, Kind.CAPTURE, [fact for each in kept for fact in list_receipts(each)])
+        return ids
 
     def _save_pages(self, read: Sequence[Prepared]) -> list[Fetch]:
         """Pages that were read: evidence, links, listings with what they offer."""
@@ -407,7 +443,7 @@ class Keeper:
         ]
         if not found:
             return []
-        captures = self._save_captures([(page, capture) for page, capture, _, _ in found])
+        captures = self._save_captures([each for _, _, _, each in found])
         self._add_links([(page, parsed) for page, _, parsed, _ in found])
         offered = [(page, listing) for page, _, parsed, _ in found for listing in parsed.listings]
         shown = [
@@ -486,9 +522,11 @@ class Keeper:
                 save_samples(self._conn, listing_id, page_id, [sample])
                 self._new_samples = True
 
-    def _save_sample(self, page: Page, blob: BlobWriter) -> None:
-        url_digest = hashlib.sha256(page.url.encode()).hexdigest()
-        write_entry(self._conn, Kind.CAPTURE, about=blob.sha256, url_sha256=url_digest)
+    def _save_sample(self, fetched: Fetched, blob: BlobWriter) -> None:
+        page, head = fetched.page, make_head(fetched.status, list(fetched.headers))
+        write_entry(self._conn, Kind.CAPTURE, about=blob.sha256, url_sha256=hash_url(page.url))
+        now = dt.datetime.now(dt.UTC)
+        save_blob_capture(self._conn, BlobCapture(page_id=page.page_id, sha256=blob.sha256, head=head, captured_at=now))
         sample = NewSample(kind=page.kind, sha256=blob.sha256, size=blob.size)
         for listing_id in list_linking(self._conn, page.page_id):
             save_samples(self._conn, listing_id, page.page_id, [sample])
@@ -522,6 +560,16 @@ class Keeper:
             counts.listings += sum(not listing.later for listing in each.parsed.listings) if each.parsed else 0
         else:
             counts.samples += 1
+
+
+def hash_url(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def list_receipts(each: Prepared) -> list[dict[str, str | int]]:
+    """What the ledger is told of a page: the digest of everything that was received or drawn."""
+    digests = [part.sha256 for part in (each.drawn_from, each.capture, each.screenshot) if part is not None]
+    return [{"about": sha256, "url_sha256": hash_url(each.fetched.page.url)} for sha256 in digests]
 
 
 def needs_browser(card: Card, page: Page) -> bool:

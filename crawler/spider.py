@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 from scrapy import Request, Spider, signals
@@ -17,6 +17,7 @@ from twisted.internet.abstract import isIPAddress
 from twisted.python.failure import Failure
 
 from crawler.archives import fetch_archive
+from crawler.capture import Answer
 from crawler.cards import Card, Robots
 from crawler.crawl import Crawl
 from crawler.pipeline import FINAL_REFUSALS, Fetched
@@ -30,6 +31,8 @@ TICK_SECONDS = 0.1
 PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
 PAGE_SECONDS = 60
 TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -102,6 +105,8 @@ class MarketSpider(Spider):
                 body=response.body,
                 rendered=bool(response.meta.get("playwright")),
                 archive=response.meta.get("archive"),
+                answer=find_result(response.meta, Answer),
+                screenshot=find_result(response.meta, bytes) or b"",
             )
         )
 
@@ -112,6 +117,12 @@ class MarketSpider(Spider):
             code = "failed_browser"
         log.info("a fetch failed", code=code, detail=text)
         self.crawl.add(Fetched(page=page, failure=(code, text, final)))
+
+
+def find_result(meta: dict[str, Any], kind: type[T]) -> T | None:
+    """What a page method of a rendered page brought (see crawler/browser.py), by its type."""
+    results = (method.result for method in meta.get("playwright_page_methods") or ())
+    return next((result for result in results if isinstance(result, kind)), None)
 
 
 def name_failure(problem: BaseException) -> tuple[str, str, bool]:

@@ -90,6 +90,20 @@ class Capture:
     sha256: str
     media_type: str
     captured_at: dt.datetime
+    drawn_from: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlobCapture:
+    """Proof of what was received into a blob: with the head of the answer, or as the screenshot of the capture that it
+    `shows`, which is kept until its day and longer only with a match."""
+
+    page_id: int
+    sha256: str
+    captured_at: dt.datetime
+    head: str | None = None
+    shows: int | None = None
+    keep_until: dt.datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

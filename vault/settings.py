@@ -62,8 +62,11 @@ class Web:
     host: str = "127.0.0.1"
     port: int = 8600
     public_url: str = ""  # how people outside reach the site; default http://host:port
+    metrics_token: str = ""  # whoever carries it may read /metrics from elsewhere; this machine always may
 
     def __post_init__(self) -> None:
+        if self.metrics_token and not (self.metrics_token.isascii() and len(self.metrics_token) >= 16):
+            raise ValueError("metrics_token: 16 letters or more, ASCII")
         if not 1 <= self.port <= 65_535:
             raise ValueError("port: must be between 1 and 65535")
 

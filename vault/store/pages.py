@@ -181,9 +181,11 @@ def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -
 def save_captures(conn: Connection, captures: Sequence[Capture]) -> dict[int, int]:
     """Returns page_id -> capture_id; no page may be among them twice."""
     rows = conn.execute(
-        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at)
+        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at,
+                                drawn_from)
            select * from unnest(%(pages)s::bigint[], %(files)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[],
-                                %(digests)s::text[], %(types)s::text[], %(times)s::timestamptz[])
+                                %(digests)s::text[], %(types)s::text[], %(times)s::timestamptz[],
+                                %(answers)s::bigint[])
            returning page_id, capture_id""",
         {
             "pages": [capture.page_id for capture in captures],
@@ -193,6 +195,7 @@ def save_captures(conn: Connection, captures: Sequence[Capture]) -> dict[int, in
             "digests": [capture.sha256 for capture in captures],
             "types": [capture.media_type for capture in captures],
             "times": [capture.captured_at for capture in captures],
+            "answers": [capture.drawn_from for capture in captures],
         },
     ).fetchall()
     return dict(rows)

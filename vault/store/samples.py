@@ -98,6 +98,29 @@ def set_size(conn: Connection, sample_id: int, width: int, height: int) -> None:
     )
 
 
+def find_place(conn: Connection, sample_id: int) -> str:
+    """Where a sample was found, in words: an address, or a member of the archive that lay there."""
+    row = conn.execute(
+        """select url || coalesce(', archive ' || archive.sha256 || ', member ' || sample.member, '')
+           from sample join page on page.page_id = sample.page_id
+           left join sample as archive on archive.sample_id = sample.archive_id
+           where sample.sample_id = %(id)s""",
+        {"id": sample_id},
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
+def refuse_content(conn: Connection, sha256: str, code: str) -> None:
+    """No sample of this content is worked on any more, and the heads that came with it are forgotten. Those that
+    somebody works on right now end in the same way by themselves."""
+    conn.execute(
+        """update sample set state = 'quarantined', error_code = %(code)s
+           where sha256 = %(sha256)s and state in ('ready', 'done')""",
+        {"sha256": sha256, "code": code},
+    )
+    conn.execute("delete from blob_capture where sha256 = %(sha256)s", {"sha256": sha256})
+
+
 def count_refusals(conn: Connection) -> dict[str, int]:
     """How many inputs ended in which code: samples and pages, and names that were ignored."""
     rows = conn.execute(
