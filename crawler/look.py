@@ -7,7 +7,7 @@ handful. Nothing is written but what the caller writes into the ledger.
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -15,7 +15,8 @@ from protego import Protego
 
 from crawler.browser import RENDER_MS, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
-from crawler.pages import ParsedPage, canonical_url, parse_page
+from crawler.kinds import parse_answer
+from crawler.pages import ParsedPage, canonical_url
 from crawler.pipeline import MOST_HOPS, REFUSED_HEADER
 from crawler.proxy import GuardProcess
 from crawler.spider import PAGE_BYTES, USER_AGENT
@@ -41,11 +42,13 @@ class Look:
 class Looker:
     """Fetches single pages through the guard. Raises CardError: look_refused, for an address that is none."""
 
-    def __init__(self, guard: GuardProcess, settings: Settings, rendering: Rendering, wait_for: str = "") -> None:
+    def __init__(
+        self, guard: GuardProcess, settings: Settings, rendering: Rendering, wait_for: str = "", accept: str = ""
+    ) -> None:
         self._guard, self._settings, self._rendering, self._wait_for = guard, settings, rendering, wait_for
         self._client = httpx2.Client(
             proxy=guard.address_with_password, trust_env=False, timeout=SECONDS, verify=False,
-            headers={"User-Agent": USER_AGENT},
+            headers={"User-Agent": USER_AGENT, **({"Accept": accept} if accept else {})},
         )  # fmt: skip
         self._robots: dict[str, Protego] = {}
 
@@ -115,10 +118,10 @@ class Looker:
 
 @contextlib.contextmanager
 def open_looker(
-    settings: Settings, policy: Policy, rendering: Rendering = Rendering.HTML, wait_for: str = ""
+    settings: Settings, policy: Policy, rendering: Rendering = Rendering.HTML, wait_for: str = "", accept: str = ""
 ) -> Iterator[Looker]:
     with GuardProcess(policy) as guard:
-        looker = Looker(guard, settings, rendering, wait_for)
+        looker = Looker(guard, settings, rendering, wait_for, accept)
         try:
             yield looker
         finally:
@@ -144,7 +147,11 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
         if look.problem:
             yield look, None
             continue
-        parsed = parse_page(look.body, look.url, look.content_type, card)
+        reading = parse_answer(look.body, look.url, look.content_type, card)
+        if reading.problem:
+            yield replace(look, problem=reading.problem), None
+            continue
+        parsed = reading.parsed
         for url in parsed.links:
             if canonical_url(url) not in known:
                 known.add(canonical_url(url))

@@ -1,6 +1,7 @@
 """Reading a page, as a pure function: in come bytes, address and card, out come listings and links."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -139,9 +140,13 @@ def find_text(element: Selector, selector: str, limit: int) -> str:
 
 
 def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
+    return join_urls(found.getall(), base)
+
+
+def join_urls(values: Iterable[str], base: str) -> list[str]:
     """Absolute http(s) addresses, in order, each once."""
     urls: dict[str, None] = {}
-    for value in found.getall():
+    for value in values:
         try:
             url = safe_url_string(urljoin(base, value.strip()))
             if urlsplit(url).scheme in SCHEMES and len(url) <= LONGEST_URL:

@@ -18,8 +18,9 @@ from urllib.parse import urljoin
 from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile, seal_body
 from crawler.cards import Card, Rendering
-from crawler.pages import ParsedPage, canonical_url, open_page, read_page
-from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
+from crawler.kinds import parse_answer
+from crawler.pages import ParsedPage, canonical_url
+from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page
 from vault.blobs import BlobWriter, sync_folders, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
 from vault.errors import BlobError, EgressRefused
@@ -264,14 +265,17 @@ class Keeper:
             return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
         if (listed := self._find_listed(body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
-        root, base = open_page(body, page.url, media_type)
-        parsed, text = read_page(root, base, page.url, self._card), measure_text(root)
+        reading = parse_answer(body, page.url, media_type, self._card)
+        parsed, text = reading.parsed, reading.text
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
-        verdict = judge_page(root, text, parsed, known)
+        verdict = judge_page(reading.root, text, parsed, known, reading.said)
         capture = self._capture(fetched)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
             return Prepared(fetched=fetched, failure=failure, capture=capture, verdict=verdict)
+        if reading.problem:
+            failure = ("page_unreadable", reading.problem, True)
+            return Prepared(fetched=fetched, failure=failure, capture=capture)
         return Prepared(fetched=fetched, capture=capture, parsed=parsed, verdict=verdict, text_size=len(text))
 
     def _find_listed(self, body: bytes) -> tuple[str, str] | None:

@@ -36,7 +36,7 @@ from crawler.approval import (
     sign_card,
     trust_approver,
 )
-from crawler.cards import Rendering, parse_card, read_text
+from crawler.cards import Rendering, accept_header, parse_card, read_text
 from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
 from vault.files import write_whole
@@ -205,7 +205,7 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     pages = 0
     if lab:
         print(f"lab: loopback open for {', '.join(lab)}", file=sys.stderr, flush=True)  # noqa: T201
-    with open_looker(settings, policy, card.rendering, card.read.wait_for) as looker:
+    with open_looker(settings, policy, card.rendering, card.read.wait_for, accept_header(card)) as looker:
         for look, parsed in try_card(looker, card):
             pages += 1
             problems += [look.problem] if look.problem else []

@@ -1,0 +1,6 @@
+from crawler.cards import Card
+from crawler.kinds.reading import NOTHING, Reading
+
+
+def parse_export(body: bytes, url: str, content_type: str, card: Card) -> Reading:
+    return Reading(parsed=NOTHING, text="", problem="not built yet")

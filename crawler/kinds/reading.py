@@ -1,0 +1,85 @@
+"""What the readers of all kinds share: the record they return, and how a listing is made of texts."""
+
+from dataclasses import dataclass
+
+from parsel import Selector
+
+from crawler.numbers import find_price, parse_count, parse_price
+from crawler.pages import (
+    LONGEST_TEXT,
+    LONGEST_TITLE,
+    MOST_ARCHIVES,
+    SHORT_LISTING,
+    SOLD,
+    ParsedPage,
+)
+from vault.log import clean_text
+from vault.records import Listing
+
+NOTHING = ParsedPage(listings=(), links=())
+PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
+ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz",
+                ".tar.zst")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a page says, and what tells whether it is one. `text`: what a reader of it sees; `root`: its tree, where it
+    is HTML; `said`: what an answer for machines says of its own failing; `problem`: why nothing could be read."""
+
+    parsed: ParsedPage
+    text: str
+    root: Selector | None = None
+    said: str = ""
+    problem: str = ""
+
+
+def tidy(text: str, limit: int) -> str:
+    """Spaces collapsed, control characters gone, cut and marked."""
+    return clean_text(" ".join(text[: 20 * limit].split()), limit)
+
+
+def make_listing(
+    *,
+    url: str,
+    title: str,
+    seller: str = "",
+    description: str = "",
+    price_text: str = "",
+    claimed_text: str = "",
+    images: tuple[str, ...] = (),
+    archives: tuple[str, ...] = (),
+    sold: bool | None = None,
+) -> Listing:
+    """A listing of texts as they stood there; prices, counts and words for "sold" are read from them as on a page of
+    HTML (`crawler.pages.parse_listing`)."""
+    title = tidy(title, LONGEST_TITLE)
+    price_text = tidy(price_text, 100) or find_price(title)
+    amount, currency = parse_price(price_text) if price_text else (None, None)
+    claimed_text = tidy(claimed_text, 200) or title
+    description = tidy(description, LONGEST_TEXT)
+    if sold is None:
+        sold = bool(SOLD.search(title) or (len(description) < SHORT_LISTING and SOLD.search(description)))
+    return Listing(
+        url=url,
+        title=title,
+        seller=tidy(seller, LONGEST_TITLE),
+        description=description,
+        price_text=price_text,
+        price=amount,
+        currency=currency,
+        claimed_text=claimed_text,
+        claimed_count=parse_count(claimed_text),
+        invalid_fields=("price",) if price_text and amount is None else (),
+        images=images,
+        archives=archives[:MOST_ARCHIVES],
+        sold=sold,
+    )
+
+
+def is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_ENDS)
+
+
+def is_archive(name: str) -> bool:
+    return name.lower().endswith(ARCHIVE_ENDS)
