@@ -16,12 +16,12 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
-from crawler.capture import WarcFile, seal_body
-from crawler.cards import Card, Rendering
+from crawler.capture import WarcFile
+from crawler.cards import LOCAL, Card, Rendering
 from crawler.kinds import parse_answer
 from crawler.pages import ParsedPage, canonical_url
 from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page
-from vault.blobs import BlobWriter, sync_folders, unlink_blob
+from vault.blobs import BlobWriter, sync_blobs, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
 from vault.errors import BlobError, EgressRefused
 from vault.gate import HashGate, hash_md5, record_hit
@@ -32,8 +32,8 @@ from vault.records import Capture, Listing, Page, PageKind, Source
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
-from vault.store.blobs import keep_blob
-from vault.store.ledger import write_entry
+from vault.store.blobs import keep_blobs
+from vault.store.ledger import write_entries, write_entry
 from vault.store.listings import save_listing, touch_listings
 from vault.store.pages import (
     Fetch,
@@ -42,13 +42,13 @@ from vault.store.pages import (
     find_kept_size,
     leads_back,
     link_pages,
-    list_linking,
     move_links,
     reopen_page,
     save_capture,
     save_fetch,
+    save_sample_fetches,
 )
-from vault.store.samples import NewSample, save_samples
+from vault.store.samples import NewSample, save_page_samples, save_samples
 from vault.store.work import PAGES, fail_row, finish_rows
 
 MOST_HOPS = 5
@@ -59,7 +59,9 @@ SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
-GONE = ("http_404", "http_410", Verdict.GONE.value)
+# asked for again, even if it comes back as it was
+GONE = ("http_404", "http_410", Verdict.GONE.value, "file_gone", "file_refused", "file_unreadable")
+INGEST = "ingest:///"  # addresses of what a person handed in
 BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
 REDIRECT_STATUS = {301, 302, 303, 307, 308}
 REFUSED_HEADER = "x-facewarden-refused"
@@ -134,6 +136,7 @@ class Keeper:
         self._conn, self._settings, self._keys, self._gate, self._asker = conn, settings, keys, gate, asker
         self._card, self._source, self._warc = card, source, warc
         self._blobs = settings.home / "blobs"
+        self._local = card.kind in LOCAL
         self._rules: tuple[HostRule, ...] = tuple(map(parse_rule, card.where.hosts))
         self._sample_rules = (*self._rules, *map(parse_rule, card.where.image_hosts))
         self._page_count = known_pages
@@ -180,14 +183,14 @@ class Keeper:
         self._warc.sync()
         writers = [each.blob for each in prepared if each.blob is not None]
         if writers:
-            sync_folders(self._blobs, [writer.key_id for writer in writers])
+            sync_blobs(self._blobs, [writer.key_id for writer in writers])
         try:
             with self._conn.transaction():
-                # blobs first and in the order of their digests, as everybody takes them, so that nobody deadlocks
-                for writer in sorted(writers, key=lambda each: each.sha256):
-                    self._keep_blob(writer)
+                self._keep_blobs(writers)
+                self._save_samples([each for each in prepared if each.blob is not None])
                 for each in prepared:
-                    self._save(each)
+                    if each.blob is None:
+                        self._save(each)
         except RowRefused as exc:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
             self._known.clear()
@@ -286,8 +289,9 @@ class Keeper:
         """The answer as a record of the WARC file, before anything follows from it."""
         page, body = fetched.page, fetched.body
         media_type = fetched.header("content-type") or "text/html"
-        if fetched.rendered:
-            return self._warc.write_resource(page.page_id, page.url, body, "text/html; charset=utf-8")
+        if fetched.rendered or self._local:
+            media_type = "text/html; charset=utf-8" if fetched.rendered else media_type
+            return self._warc.write_resource(page.page_id, page.url, body, media_type)
         return self._warc.write_response(
             page.page_id, page.url, fetched.status, list(fetched.headers), body, media_type
         )
@@ -303,7 +307,10 @@ class Keeper:
             return Prepared(fetched=fetched, failure=("body_empty", "nothing was sent", True))
         if (listed := self._find_listed(fetched.body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
-        return Prepared(fetched=fetched, blob=seal_body(self._blobs, fetched.body))
+        with BlobWriter(self._blobs) as blob:
+            blob.write(fetched.body)
+            blob.seal(sync=False)
+        return Prepared(fetched=fetched, blob=blob)
 
     # -- then rows ----------------------------------------------------------------------------------------------------
 
@@ -312,19 +319,23 @@ class Keeper:
         try:
             with self._conn.transaction():
                 if each.blob is not None:
-                    self._keep_blob(each.blob)
-                self._save(each)
+                    self._keep_blobs([each.blob])
+                    self._save_samples([each])
+                else:
+                    self._save(each)
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
             if each.blob is not None:
                 self._known.append(each.blob)
 
-    def _keep_blob(self, writer: BlobWriter) -> None:
-        if not keep_blob(self._conn, self._keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
-            self._known.append(writer)
+    def _keep_blobs(self, writers: list[BlobWriter]) -> None:
+        """Blobs come first, and all at once: everybody takes them in the order of their digests."""
+        rows = [(writer.sha256, writer.size, writer.key_id, writer.data_key) for writer in writers]
+        kept = keep_blobs(self._conn, self._keys, rows)
+        self._known += [writer for writer in writers if writer.key_id not in kept]
 
     def _save(self, each: Prepared) -> None:
-        """The rows that follow from one answer, whose blob is a row already."""
+        """The rows that follow from one answer that is no sample."""
         page, fetched = each.fetched.page, each.fetched
         if each.listed is not None:
             record_hit(self._conn, self._settings, *each.listed, page.url, self._source.source_id)
@@ -353,9 +364,6 @@ class Keeper:
                 changed=page.sha256 is not None,
             )
             self._save_page(page, each.capture, each.parsed)
-        elif each.blob is not None:
-            fetch = replace(fetch, sha256=each.blob.sha256)
-            self._save_sample(page, each.blob)
         save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
         finish_rows(self._conn, PAGES, [page.page_id], page.token)
 
@@ -425,21 +433,36 @@ class Keeper:
                 sample = NewSample(kind=PageKind(kind), sha256=sha256, size=size)
                 save_samples(self._conn, listing_id, page_id, [sample])
 
-    def _save_sample(self, page: Page, blob: BlobWriter) -> None:
-        url_digest = hashlib.sha256(page.url.encode()).hexdigest()
-        write_entry(self._conn, Kind.CAPTURE, about=blob.sha256, url_sha256=url_digest)
-        sample = NewSample(kind=page.kind, sha256=blob.sha256, size=blob.size)
-        for listing_id in list_linking(self._conn, page.page_id):
-            save_samples(self._conn, listing_id, page.page_id, [sample])
+    def _save_samples(self, arrived: list[Prepared]) -> None:
+        """The rows that follow from pictures and archives, whose blobs are rows already: a few statements for all."""
+        found = [(each.fetched, each.fetched.page, each.blob) for each in arrived if each.blob is not None]
+        if not found:
+            return
+        write_entries(
+            self._conn,
+            Kind.CAPTURE,
+            [
+                {"about": blob.sha256, "url_sha256": hashlib.sha256(page.url.encode()).hexdigest()}
+                for _, page, blob in found
+            ],
+        )
+        save_page_samples(self._conn, [(page.page_id, page.kind, blob.sha256, blob.size) for _, page, blob in found])
+        fetches = [(page.page_id, blob.sha256, fetched.header("etag") or None) for fetched, page, blob in found]
+        save_sample_fetches(self._conn, fetches)
+        for token in {page.token for _, page, _ in found}:
+            finish_rows(self._conn, PAGES, [page.page_id for _, page, _ in found if page.token == token], token)
 
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _new_page(self, url: str, kind: PageKind, depth: int) -> NewPage:
-        key = hashlib.sha256(canonical_url(url).encode()).hexdigest()
+        key = hashlib.sha256((url if self._local else canonical_url(url)).encode()).hexdigest()
         return NewPage(url=url, url_key=key, kind=kind, depth=depth)
 
     def _allows(self, url: str, kind: PageKind) -> bool:
-        """Does the card name the host of this address? (The guard asks again, with the address it resolves to.)"""
+        """Does the card name the host of this address? (The guard asks again, with the address it resolves to.) Of what
+        was handed in nothing leads to a host."""
+        if self._local:
+            return url.startswith(INGEST)
         try:
             target, _ = parse_target(url)
         except EgressRefused:

@@ -22,11 +22,7 @@ def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
     """Begin or go on: pages that a dead crawl was at are ready again (we hold the source's lock); if nothing is left of
     the last crawl, every page is due once more - or, with `due_only`, those whose time has come, and where a crawl
     starts. True when a new cycle began."""
-    conn.execute(
-        """update page set state = 'ready', lease_until = null, not_before = null
-           where source_id = %(id)s and state = 'running'""",
-        {"id": source_id},
-    )
+    free_pages(conn, source_id)
     if count_open(conn, source_id):
         return False
     with conn.transaction():
@@ -39,6 +35,56 @@ def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
             {"id": source_id, "due": due_only},
         )
     return cursor.rowcount > 0
+
+
+def free_pages(conn: Connection, source_id: int) -> None:
+    """Pages that a dead crawl was at are ready again; whoever asks holds the source's lock."""
+    conn.execute(
+        """update page set state = 'ready', lease_until = null, not_before = null
+           where source_id = %(id)s and state = 'running'""",
+        {"id": source_id},
+    )
+
+
+def begin_cycle(conn: Connection, source_id: int) -> None:
+    conn.execute("update source set cycle_at = now() where source_id = %(id)s", {"id": source_id})
+
+
+def offer_pages(conn: Connection, source_id: int, pages: Sequence[tuple[str, str, str]]) -> dict[str, int]:
+    """Documents that were handed in, (url, url_key, etag) each: new ones are added, changed ones are ready once more.
+    Returns url_key -> page_id of those that are still to be read."""
+    values = {
+        "source": source_id,
+        "urls": [url for url, *_ in pages],
+        "keys": [key for _, key, _ in pages],
+        "etags": [etag for *_, etag in pages],
+    }
+    conn.execute(
+        """insert into page (source_id, kind, url, url_key, etag)
+           select %(source)s, 'page', url, url_key, etag
+           from unnest(%(urls)s::text[], %(keys)s::text[], %(etags)s::text[]) as new (url, url_key, etag)
+           on conflict (source_id, url_key) do update set etag = excluded.etag, state = 'ready', attempts = 0,
+               not_before = null, error_code = null, error_text = null
+           where page.etag is distinct from excluded.etag""",
+        values,
+    )
+    rows = conn.execute(
+        """select url_key, page_id from page
+           where source_id = %(source)s and url_key = any(%(keys)s) and state = 'ready'""",
+        values,
+    ).fetchall()
+    return dict(rows)
+
+
+def reopen_changed(conn: Connection, source_id: int, files: Sequence[tuple[str, str]]) -> None:
+    """Files that were kept before and are not as they were, (url_key, etag) each, are to be read again."""
+    conn.execute(
+        """update page set state = 'ready', attempts = 0, not_before = null
+           from unnest(%(keys)s::text[], %(etags)s::text[]) as new (url_key, etag)
+           where source_id = %(source)s and page.url_key = new.url_key and page.etag is distinct from new.etag
+             and page.kind <> 'page' and state in ('done', 'quarantined')""",
+        {"source": source_id, "keys": [key for key, _ in files], "etags": [etag for _, etag in files]},
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +191,22 @@ def save_fetch(conn: Connection, page_id: int, fetch: Fetch, every_hours: float)
     )
 
 
+def save_sample_fetches(conn: Connection, fetches: Sequence[tuple[int, str, str | None]]) -> None:
+    """The same for many pictures and archives that came as they should, (page_id, sha256, etag) each. They are asked
+    for once, so no pace is kept for them."""
+    conn.execute(
+        """update page set status = 200, sha256 = new.sha256, etag = new.etag, modified = null, verdict = '',
+                  moved_to = null, fetched_at = now()
+           from unnest(%(ids)s::bigint[], %(sha256)s::text[], %(etags)s::text[]) as new (page_id, sha256, etag)
+           where page.page_id = new.page_id""",
+        {
+            "ids": [page_id for page_id, *_ in fetches],
+            "sha256": [sha256 for _, sha256, _ in fetches],
+            "etags": [etag for *_, etag in fetches],
+        },
+    )
+
+
 def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -> bool:
     """Does the chain of redirects from `target_id` come back to `page_id`?"""
     row = conn.execute(
@@ -208,14 +270,6 @@ def link_pages(conn: Connection, listing_id: int, page_ids: list[int]) -> list[t
                              and sample.listing_id = %(listing)s)""",
         {"pages": page_ids, "listing": listing_id},
     ).fetchall()
-
-
-def list_linking(conn: Connection, page_id: int) -> list[int]:
-    """The listings that show what lies at a page."""
-    rows = conn.execute(
-        "select listing_id from listing_page where page_id = %(id)s order by listing_id", {"id": page_id}
-    ).fetchall()
-    return [listing_id for (listing_id,) in rows]
 
 
 def move_links(conn: Connection, from_page: int, to_page: int) -> None:

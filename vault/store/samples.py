@@ -1,5 +1,6 @@
 """Rows of `sample`: images and archives that listings show or offer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vault.records import PageKind, Sample
@@ -47,6 +48,26 @@ def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[
         ],
     )
     return before.rowcount
+
+
+def save_page_samples(conn: Connection, samples: Sequence[tuple[int, PageKind, str, int]]) -> None:
+    """What was found at many pages, (page_id, kind, sha256, size) each, becomes a sample of every listing that shows
+    the page; one that a listing has already is left as it is."""
+    conn.execute(
+        """insert into sample (listing_id, page_id, kind, sha256, size, state)
+           select listing_id, page_id, kind, sha256, size, 'ready'
+           from unnest(%(pages)s::bigint[], %(kinds)s::text[], %(sha256)s::text[], %(sizes)s::bigint[])
+                with ordinality as new (page_id, kind, sha256, size, place)
+                join listing_page using (page_id)
+           order by place, listing_id
+           on conflict do nothing""",
+        {
+            "pages": [page_id for page_id, *_ in samples],
+            "kinds": [kind.value for _, kind, *_ in samples],
+            "sha256": [sha256 for *_, sha256, _ in samples],
+            "sizes": [size for *_, size in samples],
+        },
+    )
 
 
 def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
