@@ -19,6 +19,7 @@ from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile
 from crawler.cards import LOCAL, Card, Rendering
 from crawler.kinds import parse_answer
+from crawler.kinds.reading import INGEST
 from crawler.pages import ParsedPage, canonical_url
 from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page
 from vault.blobs import BlobWriter, sync_blobs, unlink_blob
@@ -61,7 +62,6 @@ LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
 # asked for again, even if it comes back as it was
 GONE = ("http_404", "http_410", Verdict.GONE.value, "file_gone", "file_refused", "file_unreadable")
-INGEST = "ingest:///"  # addresses of what a person handed in
 BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
 REDIRECT_STATUS = {301, 302, 303, 307, 308}
 REFUSED_HEADER = "x-facewarden-refused"

@@ -8,6 +8,7 @@ from crawler.numbers import find_price, parse_count, parse_price
 from crawler.pages import (
     LONGEST_TEXT,
     LONGEST_TITLE,
+    LONGEST_URL,
     MOST_ARCHIVES,
     SHORT_LISTING,
     SOLD,
@@ -16,6 +17,7 @@ from crawler.pages import (
 from vault.log import clean_text
 from vault.records import Listing
 
+INGEST = "ingest:///"  # addresses of what a person handed in
 NOTHING = ParsedPage(listings=(), links=())
 PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz",
@@ -32,6 +34,21 @@ class Reading:
     root: Selector | None = None
     said: str = ""
     problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One message of an export. `name`: how the document calls it; `place`: the chat it was sent to; `at`: seconds;
+    `files`: paths beside the document, or `?...` for a part of it."""
+
+    name: str
+    author: str
+    forwarded: str
+    place: str
+    at: int | None
+    text: str
+    files: tuple[str, ...]
+    subject: str = ""
 
 
 def tidy(text: str, limit: int) -> str:
@@ -75,6 +92,10 @@ def make_listing(
         archives=archives[:MOST_ARCHIVES],
         sold=sold,
     )
+
+
+def is_handed_in(url: object) -> bool:
+    return isinstance(url, str) and url.startswith(INGEST) and len(url) <= LONGEST_URL
 
 
 def is_picture(name: str) -> bool:
