@@ -8,6 +8,7 @@ names; they never say where on this machine the files lay.
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ ARCHIVE_MAGIC = (*MAGIC["zip"][:1], *MAGIC["7z"], *MAGIC["rar"])
 OTHER_ENDS = (".txt", ".md", ".html", ".json", ".csv", ".xml", ".pdf", ".mp4", ".mov", ".avi", ".mp3", ".db", ".ini",
               ".ds_store")  # fmt: skip
 MOST_DEPTH = 200  # of folders in folders, whatever the card says: each is held open
-MBOX_START = b"From "
+MBOX_START = re.compile(rb"From \S+ .*\d:\d\d")  # whoever wrote the box did not escape every other line like it
 
 Names = tuple[bytes, ...]
 
@@ -195,7 +196,7 @@ class Handed:
         start, size, lines, blank, whole = 0, 0, list[bytes](), True, True
         with open(self._open(url), "rb", buffering=PIECE) as file:
             while line := read_line(file):
-                if blank and whole and line.startswith(MBOX_START) and size:
+                if blank and whole and MBOX_START.match(line) and size:
                     yield start, size, b"".join(lines) if size <= MAIL_BYTES else None
                     start, size, lines = start + size, 0, []
                 blank = whole and not line.strip(b"\r\n")

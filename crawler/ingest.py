@@ -5,6 +5,7 @@ everything that is crawled: evidence first, the hash-list gate, then one transac
 run that was killed goes on where it was, and a second run adds nothing.
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import time
@@ -83,29 +84,29 @@ def run_ingest(settings: Settings, path: Path, card_path: Path, show: Callable[[
         kinds = " or ".join(LOCAL)
         raise CardError("card_kind", f"{card.name} is of kind {card.kind}", mend=f"{kinds}; or ./facewarden crawl CARD")
     keys, gate = load_keys(settings.key_file), load_gate(settings)
-    conn = connect(settings, patience=20.0)
-    source, changed = take_source(conn, approved)
-    with Handed(path, card) as handed, WarcFile(settings.home / "warc", card.name) as warc:
-        keeper = Keeper(
-            conn,
-            settings,
-            keys,
-            gate,
-            Asker(settings),
-            card=card,
-            source=source,
-            warc=warc,
-            known_pages=count_pages(conn, source.source_id),
-            read_again=changed,
-        )
-        try:
-            Taking(conn, card, source, keeper, handed, Progress(keeper, handed, show)).run()
-        except DatabaseGone as exc:
-            log.warning("the database went away; the next run goes on where this was", error=type(exc).__name__)
-            return LOST_DATABASE
-        if keeper.stopped:
-            show(f"stopped: {keeper.stopped}")
-    return close_ingest(conn, card, source.source_id, show)
+    with contextlib.closing(connect(settings, patience=20.0)) as conn:
+        source, changed = take_source(conn, approved)
+        with Handed(path, card) as handed, WarcFile(settings.home / "warc", card.name) as warc:
+            keeper = Keeper(
+                conn,
+                settings,
+                keys,
+                gate,
+                Asker(settings),
+                card=card,
+                source=source,
+                warc=warc,
+                known_pages=count_pages(conn, source.source_id),
+                read_again=changed,
+            )
+            try:
+                Taking(conn, card, source, keeper, handed, Progress(keeper, handed, show)).run()
+            except DatabaseGone as exc:
+                log.warning("the database went away; the next run goes on where this was", error=type(exc).__name__)
+                return LOST_DATABASE
+            if keeper.stopped:
+                show(f"stopped: {keeper.stopped}")
+        return close_ingest(conn, card, source.source_id, show)
 
 
 def take_source(conn: Connection, approved: Approved) -> tuple[Source, bool]:

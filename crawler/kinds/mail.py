@@ -44,7 +44,8 @@ def strip_mail(data: bytes) -> bytes:
     """The message with everything but its texts replaced by digests."""
     mail = open_mail(data)
     head = data.partition(b"\n\n")[0].partition(b"\r\n\r\n")[0].rstrip(b"\r\n")
-    lines = [head, b"X-Facewarden-Original: sha256 " + hashlib.sha256(data).hexdigest().encode(), b""]
+    original = b"X-Facewarden-Original: sha256 " + hashlib.sha256(data).hexdigest().encode()
+    lines = [shield(head), original, b""]
     for number, part in enumerate(list_parts(mail)):
         content = read_content(part)
         if is_text(part):
@@ -55,8 +56,13 @@ def strip_mail(data: bytes) -> bytes:
         kind, name = part.get_content_type(), quote(name_part(part), safe="")
         mark = f"--facewarden part {number} {what} {kind} {len(content)} {digest} {name}"
         lines.append(mark.encode("utf-8", "replace"))
-        lines.append(text.replace(b"\n--facewarden part", b"\n --facewarden part"))
+        lines.append(shield(text))
     return b"\n".join(lines) + b"\n"
+
+
+def shield(text: bytes) -> bytes:
+    """A text in which no line looks like one of ours."""
+    return (b"\n" + text).replace(b"\n--facewarden part", b"\n --facewarden part")[1:]
 
 
 PART = re.compile(r"^--facewarden part (\d+) (text|attachment) (\S+) \d+ [0-9a-f]{64} ?(.*)$", re.MULTILINE)
