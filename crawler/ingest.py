@@ -15,7 +15,7 @@ from pathlib import Path
 from crawler.approval import Approved
 from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile
-from crawler.cards import LOCAL, Card, hash_card
+from crawler.cards import LOCAL, Card, CardKind, hash_card
 from crawler.handed import Document, Handed, NotOpened
 from crawler.health import judge_source
 from crawler.pipeline import Fetched, Keeper
@@ -46,6 +46,10 @@ from vault.store.work import DOCUMENTS, FILES, claim_rows
 BATCH = 256  # files
 BATCH_BYTES = 32 << 20  # and no more content than this and one file, which may have PAGE_BYTES
 TELL_SECONDS = 2.0
+WANTED = {
+    CardKind.FOLDER: "a picture or an archive",
+    CardKind.EXPORT: "a Telegram export or mail (an archive that holds one is unpacked first)",
+}
 
 log = get_logger(__name__)
 
@@ -53,8 +57,8 @@ log = get_logger(__name__)
 class Progress:
     """Files, bytes and rate on the terminal, now and then."""
 
-    def __init__(self, keeper: Keeper, handed: Handed, show: Callable[[str], None]) -> None:
-        self._keeper, self._handed, self._show = keeper, handed, show
+    def __init__(self, card: Card, keeper: Keeper, handed: Handed, show: Callable[[str], None]) -> None:
+        self._card_kind, self._keeper, self._handed, self._show = card.kind, keeper, handed, show
         self._began = self._told = time.monotonic()
 
     def tell(self, *, last: bool = False) -> None:
@@ -73,6 +77,8 @@ class Progress:
             line += f"; passed over {found.other}"
             refused = ", ".join(f"{code} {count}" for code, count in sorted(found.refused.items()))
             line += f", refused: {refused}" if refused else ""
+            if not found.files:
+                line += f"; nothing in it is {WANTED[self._card_kind]}"
         self._show(line)
 
 
@@ -100,7 +106,7 @@ def run_ingest(settings: Settings, path: Path, card_path: Path, show: Callable[[
                 read_again=changed,
             )
             try:
-                Taking(conn, card, source, keeper, handed, Progress(keeper, handed, show)).run()
+                Taking(conn, card, source, keeper, handed, Progress(card, keeper, handed, show)).run()
             except DatabaseGone as exc:
                 log.warning("the database went away; the next run goes on where this was", error=type(exc).__name__)
                 return LOST_DATABASE

@@ -32,7 +32,7 @@ from vault.keys import Keys
 from vault.settings import Settings, child_environment
 from vault.store import Connection
 
-CARD = """name = "handed-in"\nkind = "{kind}"\n[why]\npurpose = "Files that a test makes"
+CARD = """name = "handed-in-{kind}"\nkind = "{kind}"\n[why]\npurpose = "Files that a test makes"
 legal_basis = "Made by the test itself"\nvalid_until = 2099-12-31\n{more}"""
 TABLES = ("page", "listing", "listing_version", "listing_event", "sample", "blob", "key", "ledger", "capture")
 
@@ -245,6 +245,8 @@ def test_one_archive_is_taken_in_by_itself(settings: Settings, keys: Keys, conn:
     assert take_in(settings, tmp_path / "faces 800张.zip", card)[0] == 0
     assert conn.execute("select title, claimed_count from listing_version").fetchone() == ("faces 800张.zip", 800)
     assert conn.execute("select kind, state from sample").fetchall() == [("archive", "ready")]
+    _code, told = take_in(settings, tmp_path / "faces 800张.zip", write_card(settings, tmp_path, "export"))
+    assert "nothing in it is a Telegram export" in told
 
 
 def test_a_picture_on_a_list_stops_everything_and_is_not_kept(
