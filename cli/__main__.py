@@ -16,7 +16,7 @@ from vault.settings import load_settings
 COMMANDS = ("demo", "up", "status", "doctor", "source", "crawl", "ingest", "enrol", "withdraw", "alerts", "login",
             "ledger", "models", "verify", "test")  # fmt: skip
 PROCESSES = ("worker", "clock", "web", "crawler", "health")  # what a supervisor starts; not listed in the help
-LOGGED = (*PROCESSES, "crawl", "ingest")
+LOGGED = (*PROCESSES, "crawl")
 COMMON = {"--home": "the state folder", "--config": "a settings file (TOML)"}
 USAGE_ERROR = 2
 

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, quote, unquote_to_bytes
 from crawler.cards import Card, CardKind, Grouping
 from crawler.kinds import mail
 from crawler.kinds.folder import MEDIA_TYPE, write_list
-from crawler.kinds.reading import INGEST, is_archive, is_picture
+from crawler.kinds.reading import INGEST, LONGEST_PLACE, is_archive, is_picture
 from vault.archives.rules import MAGIC
 from vault.errors import CardError
 
@@ -260,7 +260,10 @@ class Handed:
                 raise NotOpened("file_unreadable", exc.strerror or "cannot be read") from exc
             finally:
                 os.close(handle)
-            self._mail = (mail_at, mail.list_contents(data))
+            try:
+                self._mail = (mail_at, mail.list_contents(data))
+            except Exception as exc:  # `email` raises many kinds for hostile mail
+                raise NotOpened("file_unreadable", type(exc).__name__) from exc
         contents = self._mail[1]
         if not 0 <= number < len(contents):
             raise NotOpened("file_gone", "no such part")
@@ -340,6 +343,9 @@ class Handed:
     def _look(self, names: Names, name: bytes, folder: int, status: os.stat_result) -> dict[str, Any]:
         """A file's entry: `kind` is there only for what is a sample."""
         entry: dict[str, Any] = {"url": make_url(names)}
+        if len(entry["url"]) > LONGEST_PLACE:
+            self.found.refused["name_too_long"] += 1
+            return {"url": entry["url"][:LONGEST_PLACE], "refused": "name too long"}
         if not stat.S_ISREG(status.st_mode):
             kind = "link" if stat.S_ISLNK(status.st_mode) else "special"
             self.found.refused["file_refused"] += 1

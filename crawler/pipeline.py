@@ -424,6 +424,8 @@ class Keeper:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
         offers = [(url, PageKind.IMAGE) for url in listing.images] + [(u, PageKind.ARCHIVE) for u in listing.archives]
         wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
+        if not wanted:
+            return
         ids, _ = add_pages(self._conn, self._source.source_id, wanted)
         for page_id, kind, sha256 in link_pages(self._conn, listing_id, list(ids.values())):
             size = find_kept_size(self._conn, sha256)

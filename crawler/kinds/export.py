@@ -10,14 +10,23 @@ from urllib.parse import quote, urlsplit
 
 from crawler.cards import Card
 from crawler.kinds import mail, telegram
-from crawler.kinds.reading import INGEST, NOTHING, Message, Reading, is_archive, is_picture, make_listing
+from crawler.kinds.reading import (
+    LONGEST_PLACE,
+    NOTHING,
+    Message,
+    Reading,
+    is_archive,
+    is_handed_in,
+    is_picture,
+    make_listing,
+)
 from crawler.numbers import find_price, parse_count
 from crawler.pages import ParsedPage
 from vault.records import Listing
 
 MOST_LISTINGS = 20_000  # of one document
 TOGETHER_SECONDS = 2
-MOST_LINES = 50  # of a message, in which a claim or a price is looked for
+MOST_LINES, LONGEST_LINE = 20, 300  # of a message, in which a claim or a price is looked for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +90,7 @@ def read_post(post: Post, url: str) -> Listing | None:
     message = post.first
     images = tuple(join_handed_in(url, name) for name in post.files if is_picture(name))
     archives = tuple(join_handed_in(url, name) for name in post.files if is_archive(name))
-    lines = [line.strip() for line in post.text.splitlines() if line.strip()][:MOST_LINES]
+    lines = [line.strip()[:LONGEST_LINE] for line in post.text.splitlines() if line.strip()][:MOST_LINES]
     claimed = next((line for line in lines if parse_count(line) is not None), "")
     images, archives = tuple(filter(None, images)), tuple(filter(None, archives))
     if not (images or archives or claimed):
@@ -103,11 +112,11 @@ def join_handed_in(url: str, name: str) -> str:
     begins with `?` is a part of the document."""
     if name.startswith("?"):
         return f"{url}&{name[1:]}" if urlsplit(url).query else f"{url}{name}"
-    parts = name.split("/")
+    parts = name[:LONGEST_PLACE].split("/")
     if not name or "\\" in name or any(part in ("", ".", "..") for part in parts):
         return ""
     try:
-        folder = url.split("?")[0].rpartition("/")[0]
-        return f"{folder}/{quote(name)}" if url.startswith(INGEST) else ""
+        joined = f"{url.split('?')[0].rpartition('/')[0]}/{quote(name[:LONGEST_PLACE])}"
+        return joined if is_handed_in(joined) else ""
     except UnicodeEncodeError:  # half of a surrogate pair: no file has that name
         return ""

@@ -8,7 +8,6 @@ from crawler.numbers import find_price, parse_count, parse_price
 from crawler.pages import (
     LONGEST_TEXT,
     LONGEST_TITLE,
-    LONGEST_URL,
     MOST_ARCHIVES,
     SHORT_LISTING,
     SOLD,
@@ -18,6 +17,7 @@ from vault.log import clean_text
 from vault.records import Listing
 
 INGEST = "ingest:///"  # addresses of what a person handed in
+LONGEST_PLACE = 3 * 4096  # letters: the longest path of Linux with every byte escaped
 NOTHING = ParsedPage(listings=(), links=())
 PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz",
@@ -95,7 +95,7 @@ def make_listing(
 
 
 def is_handed_in(url: object) -> bool:
-    return isinstance(url, str) and url.startswith(INGEST) and len(url) <= LONGEST_URL
+    return isinstance(url, str) and url.startswith(INGEST) and len(url) <= LONGEST_PLACE
 
 
 def is_picture(name: str) -> bool:

@@ -105,6 +105,8 @@ def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tup
     added = 0
     for kind in PageKind:
         rows = [page for page in pages if page.kind is kind]
+        if not rows:
+            continue
         cursor.execute(
             """insert into page (source_id, kind, url, url_key, depth, hops)
                select %(source)s, %(kind)s, url, url_key, depth, hops
