@@ -4,10 +4,10 @@ Nothing is fetched. A signed card of kind `folder` or `export` says why, and wha
 run over the same files adds nothing; a run that was killed goes on where it was. Links are never followed.
 
 example:
-  ./facewarden ingest seized/ --card cards/seized.toml              (kind folder: each folder in it is a listing)
-  ./facewarden ingest faces.zip --card cards/seized.toml            (one archive: zip, 7z, tar and its packings)
-  ./facewarden ingest ChatExport_2026-03-01/ --card cards/chat.toml (kind export: Telegram Desktop, JSON or HTML)
-  ./facewarden ingest reports.mbox --card cards/mail.toml           (kind export: mail with attachments)
+  ./facewarden ingest seized/ --card cards/seized.toml          (kind folder: each folder in it is a listing)
+  ./facewarden ingest faces.zip --card cards/seized.toml        (one archive: zip, 7z, tar and its packings)
+  ./facewarden ingest ChatExport/ --card cards/chat.toml        (kind export: Telegram Desktop, JSON or HTML)
+  ./facewarden ingest reports.mbox --card cards/mail.toml       (kind export: mail with attachments)
 """
 
 import argparse
