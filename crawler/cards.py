@@ -15,6 +15,7 @@ from parsel import Selector
 from parsel.csstranslator import HTMLTranslator
 
 from crawler.addresses import check_page_parameter
+from crawler.query import check_query
 from vault.egress import parse_rule, parse_target
 from vault.errors import CardError, EgressRefused
 from vault.records import Policy
@@ -32,7 +33,25 @@ class CardKind(StrEnum):
     FORUM = "forum"
     GALLERY = "gallery"
     SPA = "spa"
+    JSONAPI = "jsonapi"
     OPENDIR = "opendir"
+    FOLDER = "folder"
+    EXPORT = "export"
+
+
+LOCAL = (CardKind.FOLDER, CardKind.EXPORT)  # handed in by a person; nothing is fetched
+NO_EXPRESSIONS = (*LOCAL, CardKind.OPENDIR)  # read by their own form
+JSON_ONLY = ("next", "page_url", "image_url")
+NEEDED = ("listing", "title")
+TEMPLATE = re.compile(r"[^{}]*\{(?:\+[1-9][0-9]{0,5})?\}[^{}]*")
+IMAGE_TEMPLATE = re.compile(r"[^{}]*\{\}[^{}]*")
+
+
+class Grouping(StrEnum):
+    """What is one listing of a folder that was handed in."""
+
+    FOLDERS = "folders"
+    WHOLE = "whole"
 
 
 class Rendering(StrEnum):
@@ -68,8 +87,8 @@ class Why:
 class Where:
     """Hosts that may be reached (exact, or `*.name`; with `:port` if it is not 80 or 443) and where to begin."""
 
-    hosts: tuple[str, ...]
-    start: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
     image_hosts: tuple[str, ...] = ()  # where listings' pictures and archives may lie; no page is fetched from there
     proxy: str = ""  # socks5h://host:port, for hidden services or an exit of choice
 
@@ -89,8 +108,6 @@ class Where:
                 parse_target(url)
         except EgressRefused as exc:
             raise ValueError(f"start: {exc.message}") from exc
-        if not self.hosts or not self.start:
-            raise ValueError("start: a card names at least one host and one start URL")
         if self.proxy and not self.proxy.startswith("socks5h://"):
             raise ValueError("proxy: only socks5h:// (names resolved by the proxy) is allowed")
 
@@ -110,12 +127,17 @@ class Keep:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
-    """Selectors: CSS, or XPath where they begin with `/` or `./`. `listing` finds the element of each listing; the
+    """How a listing is found, in the language of the card's kind: CSS selectors, or XPath where they begin with `/` or
+    `./`; JMESPath for `jsonapi`; nothing for kinds that have a form of their own. `listing` finds each listing; the
     others are looked up inside it."""
 
-    listing: str
-    title: str
+    listing: str = ""
+    title: str = ""
     follow: tuple[str, ...] = ()  # links to other pages of this source, anywhere on the page
+    next: str = ""  # jsonapi: the next page's address or token; nothing, false or an empty list: there is none
+    page_url: str = ""  # jsonapi: the address in which `{}` is the token, `{+1}` the number in this page's plus one
+    image_url: str = ""  # jsonapi: the address in which `{}` is what `image` gives
+    group: Grouping = Grouping.FOLDERS  # folder: each folder in it is one listing, or the whole
     link: str = ""  # the listing's own address; default: the page's
     seller: str = ""
     price: str = ""
@@ -138,11 +160,6 @@ class Read:
                 check_page_parameter(self.page_parameter)
             except ValueError as exc:
                 raise ValueError(f"page_parameter: {exc}") from exc
-        for name in self.__dataclass_fields__.keys() - NO_SELECTORS:
-            value = getattr(self, name)
-            for selector in value if isinstance(value, tuple) else (value,):
-                if selector:
-                    check_selector(name, selector)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,8 +206,8 @@ class Card:
     name: str
     kind: CardKind
     why: Why
-    where: Where
-    read: Read
+    where: Where = field(default_factory=Where)
+    read: Read = field(default_factory=Read)
     rendering: Rendering = Rendering.HTML
     keep: Keep = field(default_factory=Keep)
     budget: Budget = field(default_factory=Budget)
@@ -200,6 +217,8 @@ class Card:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError("name: small letters, digits and hyphens, at most 63")
+        check_where(self)
+        check_read(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +247,63 @@ def split_signature(text: str) -> tuple[str, Signature | None]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tail:
     signature: Signature
+
+
+def check_where(card: Card) -> None:
+    """Raises ValueError where the places do not fit the kind."""
+    where = card.where
+    if card.kind in LOCAL:
+        for name in ("hosts", "start", "image_hosts", "proxy"):
+            if getattr(where, name):
+                raise ValueError(f"where.{name}: nothing is fetched for kind {card.kind}", f"leave {name} out")
+    elif not where.hosts or not where.start:
+        raise ValueError("where.start: a card names at least one host and one start URL", "add hosts and start")
+    if card.rendering is Rendering.BROWSER and card.kind in (CardKind.JSONAPI, *NO_EXPRESSIONS):
+        raise ValueError(f"rendering: kind {card.kind} is read without a browser", "leave rendering out")
+
+
+def check_read(card: Card) -> None:
+    """Raises ValueError for a field that the kind needs and has not, cannot use, or that is not in its language."""
+    kind, read = card.kind, card.read
+    if read.group is not Grouping.FOLDERS and kind is not CardKind.FOLDER:
+        raise ValueError(f"read.group: kind {kind} has no use for it", "leave group out")
+    for name in NEEDED if kind not in NO_EXPRESSIONS else ():
+        if not getattr(read, name):
+            raise ValueError(f"read.{name}: missing field", f"add {name} = ...")
+    for name in EXPRESSIONS:
+        value = getattr(read, name)
+        for expression in value if isinstance(value, tuple) else (value,):
+            if expression:
+                check_expression(kind, name, expression)
+    if bool(read.next) < bool(read.page_url):
+        raise ValueError("read.page_url: nothing says when there is a next page", "add next = ...")
+
+
+EXPRESSIONS = ("listing", "title", "follow", "link", "seller", "price", "count", "description", "image", "archive",
+               "sold", "wait_for", "date", "password", *JSON_ONLY)  # fmt: skip
+
+
+def check_expression(kind: CardKind, name: str, expression: str) -> None:
+    """Raises ValueError for one field of `read` that does not fit the kind."""
+    if kind in NO_EXPRESSIONS:
+        raise ValueError(f"read.{name}: kind {kind} is read by its own form", f"leave {name} out")
+    if kind is not CardKind.JSONAPI:
+        if name in JSON_ONLY:
+            raise ValueError(f"read.{name}: only kind jsonapi has it", f"leave {name} out; follow finds next pages")
+        check_selector(f"read.{name}", expression)
+    elif name == "wait_for":
+        raise ValueError("read.wait_for: kind jsonapi is read without a browser", "leave wait_for out")
+    elif name == "page_url" and not TEMPLATE.fullmatch(expression):
+        raise ValueError(f"read.page_url: {expression!r} has not one {{}} or {{+1}}", 'write "/items?page={}"')
+    elif name == "image_url" and not IMAGE_TEMPLATE.fullmatch(expression):
+        raise ValueError(f"read.image_url: {expression!r} has not one {{}}", 'write "/img/{}.jpg"')
+    elif name not in ("page_url", "image_url"):
+        check_query(f"read.{name}", expression)
+
+
+def accept_header(card: Card) -> str:
+    """The Accept header of a card's pages; nothing for the usual one."""
+    return "application/json" if card.kind is CardKind.JSONAPI else ""
 
 
 def is_xpath(selector: str) -> bool:

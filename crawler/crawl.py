@@ -5,7 +5,7 @@ import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
-from crawler.cards import Card, Rendering
+from crawler.cards import Card, Rendering, accept_header
 from crawler.pipeline import Fetched, Keeper, needs_browser
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
@@ -138,11 +138,14 @@ class Crawl:
         except DatabaseGone as exc:
             self.lost = exc
 
-    def conditions(self, page: Page) -> dict[str, str]:
-        """Headers that spare a page which has not changed (RFC 9110, section 13.1); none where it is read again."""
-        if page.sha256 is None or page.kind is not PageKind.PAGE or self.keeper.read_again:
+    def headers(self, page: Page) -> dict[str, str]:
+        """What a request says beside the usual: the form that the card's pages have, and the conditions that spare one
+        which has not changed (RFC 9110, section 13.1); no conditions where it is read again."""
+        if page.kind is not PageKind.PAGE:
             return {}
-        found = {"If-None-Match": page.etag, "If-Modified-Since": page.modified}
+        found: dict[str, str | None] = {"Accept": accept_header(self.card)}
+        if page.sha256 is not None and not self.keeper.read_again:
+            found |= {"If-None-Match": page.etag, "If-Modified-Since": page.modified}
         return {name: value for name, value in found.items() if value}
 
     def browser_meta(self, page: Page) -> dict[str, Any]:

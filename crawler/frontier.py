@@ -37,7 +37,7 @@ class Frontier(BaseScheduler):
         spider = self.crawl.spider
         return Request(
             page.url,
-            headers=self.crawl.conditions(page),
+            headers=self.crawl.headers(page),
             callback=spider.parse,
             errback=spider.failed,
             meta=meta,

@@ -45,6 +45,7 @@ class SourceHealth:
     page_id: int | None = None
 
 
+LOGINS = ("login_wall", "http_401")
 BLOCKS = ("blocked", "http_403", "http_429", "http_451", "http_503")
 DEATHS = ("name_unknown", "unreachable", "upstream_unavailable", "fetch_timeout", "fetch_failed", "failed_browser",
           "http_404", "http_410", "http_500", "http_502", "http_504", "http_521", "http_522",
@@ -60,7 +61,7 @@ def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: 
         return SourceHealth(health=Health.NEW, reason="no page has been fetched yet")
     for health, codes in (
         (Health.CAPTCHA, ("captcha",)),
-        (Health.LOGIN_WALL, ("login_wall",)),
+        (Health.LOGIN_WALL, LOGINS),
         (Health.BLOCKED, BLOCKS),
         (Health.DEAD, DEATHS),
     ):
@@ -101,7 +102,7 @@ def judge_drift(facts: CycleFacts, fields: tuple[str, ...], expected: int, total
         return SourceHealth(
             health=Health.DEGRADED, reason=f"{facts.listings} listings, the card expects {expected} or more"
         )
-    for codes in (("captcha",), ("login_wall",), BLOCKS, DEATHS, READ_BADLY):
+    for codes in (("captcha",), LOGINS, BLOCKS, DEATHS, READ_BADLY):
         share, code = measure_share(facts.ended, codes)
         if share >= SOME:
             reason = f"{code} at {share:.0%} of {total} pages"

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -16,7 +16,8 @@ from protego import Protego
 
 from crawler.browser import RENDER_MS, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
-from crawler.pages import ParsedPage, canonical_url, parse_page
+from crawler.kinds import parse_answer
+from crawler.pages import ParsedPage, canonical_url
 from crawler.pipeline import MOST_HOPS, REFUSED_HEADER
 from crawler.proxy import GuardProcess
 from crawler.spider import PAGE_BYTES, USER_AGENT
@@ -42,11 +43,13 @@ class Look:
 class Looker:
     """Fetches single pages through the guard. Raises CardError: look_refused, for an address that is none."""
 
-    def __init__(self, guard: GuardProcess, settings: Settings, rendering: Rendering, wait_for: str = "") -> None:
+    def __init__(
+        self, guard: GuardProcess, settings: Settings, rendering: Rendering, wait_for: str = "", accept: str = ""
+    ) -> None:
         self._guard, self._settings, self._rendering, self._wait_for = guard, settings, rendering, wait_for
         self._client = httpx2.Client(
             proxy=guard.address_with_password, trust_env=False, timeout=SECONDS, verify=False,
-            headers={"User-Agent": USER_AGENT},
+            headers={"User-Agent": USER_AGENT, **({"Accept": accept} if accept else {})},
         )  # fmt: skip
         self._robots: dict[str, Protego] = {}
 
@@ -116,10 +119,10 @@ class Looker:
 
 @contextlib.contextmanager
 def open_looker(
-    settings: Settings, policy: Policy, rendering: Rendering = Rendering.HTML, wait_for: str = ""
+    settings: Settings, policy: Policy, rendering: Rendering = Rendering.HTML, wait_for: str = "", accept: str = ""
 ) -> Iterator[Looker]:
     with GuardProcess(policy) as guard:
-        looker = Looker(guard, settings, rendering, wait_for)
+        looker = Looker(guard, settings, rendering, wait_for, accept)
         try:
             yield looker
         finally:
@@ -145,7 +148,11 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
         if look.problem:
             yield look, None
             continue
-        parsed = parse_page(look.body, look.url, look.content_type, card, seen=dt.datetime.now(dt.UTC).date())
+        reading = parse_answer(look.body, look.url, look.content_type, card, seen=dt.datetime.now(dt.UTC).date())
+        if reading.problem:
+            yield replace(look, problem=reading.problem), None
+            continue
+        parsed = reading.parsed
         for url in parsed.links:
             if canonical_url(url) not in known:
                 known.add(canonical_url(url))

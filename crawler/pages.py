@@ -15,35 +15,28 @@ from w3lib.url import canonicalize_url, safe_url_string
 
 from crawler.addresses import split_number
 from crawler.cards import Card, Read, is_xpath
-from crawler.claims import guess_language
-from crawler.numbers import Totals, find_money, find_price, parse_price, price_of_one, read_claims, sum_up
-from crawler.said import (
-    DESCRIBED,
-    MOST_PASSWORDS,
-    find_passwords,
-    list_contacts,
-    list_counts,
-    list_dates,
-    list_kinds,
+from crawler.listing import (
+    LONGEST_COUNT,
+    LONGEST_DATE,
+    LONGEST_PRICE,
+    LONGEST_TEXT,
+    LONGEST_TITLE,
+    make_listing,
 )
+from crawler.said import MOST_PASSWORDS
 from vault.log import clean_text
 from vault.records import Listing
 
 if TYPE_CHECKING:
     from crawler.propose.facts import Facts
 
-SOLD = re.compile(
-    r"\bsold\b(?! by)|out of stock|已售(?!\d)|售罄|卖完|已卖|продано|распродан|\bvendid[oa]\b|agotad[oa]", re.IGNORECASE
-)
-SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
-LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL, LONGEST_PASSWORD = 300, 5000, 2000, 200
+LONGEST_URL, LONGEST_PASSWORD = 2000, 200
 SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)[wx],?")  # of a candidate in a srcset
 LONGEST_SRCSET = 20_000
 AUTO = "auto"  # for a selector: whatever the page says of itself for machines
 PARAGRAPHS = frozenset(("p", "ul", "ol", "dl", "pre", "blockquote"))
 MOST_LINKS = 5000
 MOST_LISTINGS = 1000
-MOST_ARCHIVES = 100
 SCHEMES = ("http", "https")
 # links that no reader can see are there to catch crawlers
 HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
@@ -81,7 +74,7 @@ def parse_page(body: bytes, url: str, content_type: str, card: Card, *, seen: dt
 
 def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
     """The same for a page that is a tree already."""
-    hidden = set(make_urls(HIDDEN_LINKS(root.root), base))
+    hidden = set(join_urls(HIDDEN_LINKS(root.root), base))
     links = dict.fromkeys(
         link
         for selector in card.read.follow
@@ -141,78 +134,37 @@ def parse_listing(
     nothing."""
 
     def find(selector: str, limit: int, name: str) -> str:
-        return find_text(element, selector, limit) or (clean_text(getattr(told, name), limit) if told else "")
+        return find_text(element, selector, limit) or (getattr(told, name) if told else "")
 
-    title = find(read.title, LONGEST_TITLE, "title")
-    description = find_paragraphs(element, read.description, LONGEST_TEXT)
-    if not description and told:
-        description = clean_text(told.description, LONGEST_TEXT)
-    whole = join_text(element) if read.archive or not read.sold else ""
-    price_text = find(read.price, 100, "price_text") or find_price(title)
-    amount, currency = parse_price(price_text) if price_text else (None, None)
-    count_text = find_text(element, read.count, 200)
-    claims = read_claims(count_text or title)
-    claimed_text = count_text or title
-    if not claims and not count_text and (claims := read_claims(description[:DESCRIBED])):
-        claimed_text = claims[0].text
-    totals = sum_up(claims)
-    text = f"{title}\n{description}"
-    dates, dated = list_dates(find_text(element, read.date, 100), text, seen)
-    wrong = {
-        "price": bool(price_text) and amount is None,
-        "count": is_unread(totals, bool(count_text), bool(claims)),
-        "date": not dated,
-    }
     own = list_urls(select(element, read.link), base) if read.link else []
     images = list_images(element, read.image, base) if read.image else []
-    images = images or (make_urls(told.images, base) if told else [])
-    return Listing(
+    images = images or (join_urls(told.images, base) if told else [])
+    return make_listing(
         url=own[0] if own else url,
-        title=title,
+        title=find(read.title, LONGEST_TITLE, "title"),
         seller=find(read.seller, LONGEST_TITLE, "seller"),
-        description=description,
-        price_text=price_text,
-        price=amount,
-        currency=currency,
-        claimed_text=claimed_text,
-        claimed_count=totals.count,
-        invalid_fields=tuple(name for name, is_wrong in wrong.items() if is_wrong),
-        images=tuple(images[:most_images]),
-        sold=is_sold(element, read, title, whole),
-        archives=tuple(list_urls(select(element, read.archive), base)[:MOST_ARCHIVES]) if read.archive else (),
-        unit_price=price_of_one(find_money(price_text), amount, totals.faces),
-        claimed_people=totals.people,
-        language=guess_language(text),
-        counts=list_counts(claims),
-        kinds=list_kinds(text),
-        contacts=list_contacts(text),
-        dates=dates,
-        passwords=list_passwords(element, read, whole) if read.archive else (),
+        description=find_paragraphs(element, read.description, LONGEST_TEXT) or (told.description if told else ""),
+        price_text=find(read.price, LONGEST_PRICE, "price_text"),
+        count_text=find_text(element, read.count, LONGEST_COUNT),
+        date_text=find_text(element, read.date, LONGEST_DATE),
+        images=images[:most_images],
+        archives=list_urls(select(element, read.archive), base) if read.archive else (),
+        passwords=list_passwords(element, read) if read.archive else None,
+        whole=join_text(element) if read.archive or not read.sold else "",
+        sold=bool(select(element, read.sold)) if read.sold else None,
+        seen=seen,
     )
 
 
-def is_unread(totals: Totals, asked: bool, claimed: bool) -> bool:
-    """Is there a count that could not be read: two numbers for one thing, or none in the place for it?"""
-    return totals.count is None and (totals.doubtful if claimed else asked)
-
-
-def list_passwords(element: Selector, read: Read, whole: str) -> tuple[str, ...]:
-    """What is tried on a listing's archives: the card's, what its selector finds, what the listing's words name."""
+def list_passwords(element: Selector, read: Read) -> tuple[str, ...]:
+    """The card's own, and what its selector finds."""
     places = select(element, read.password)[:MOST_PASSWORDS] if read.password else ()
     found = [clean_text(read_text(place), LONGEST_PASSWORD) for place in places]
-    wanted = dict.fromkeys((*read.passwords, *filter(None, found), *find_passwords(whole)))
-    return tuple(wanted)[:MOST_PASSWORDS]
+    return (*read.passwords, *filter(None, found))
 
 
 def select(element: Selector, selector: str) -> "SelectorList[Selector]":
     return element.xpath(selector) if is_xpath(selector) else element.css(selector)
-
-
-def is_sold(element: Selector, read: Read, title: str, whole: str) -> bool:
-    """By the card's selector, else by the listing's own words: its title, or a short text."""
-    if read.sold:
-        return bool(select(element, read.sold))
-    return bool(SOLD.search(title) or (len(whole) < SHORT_LISTING and SOLD.search(whole)))
 
 
 def join_text(element: Selector) -> str:
@@ -247,7 +199,7 @@ def find_paragraphs(element: Selector, selector: str, limit: int) -> str:
 def list_images(element: Selector, selector: str, base: str) -> list[str]:
     """The addresses that a selector finds; of a srcset (HTML standard, section 2.5.5.10) the largest candidate."""
     values = select(element, selector).getall()
-    return make_urls(map(pick_largest, values) if "srcset" in selector else values, base)
+    return join_urls(map(pick_largest, values) if "srcset" in selector else values, base)
 
 
 def pick_largest(srcset: str) -> str:
@@ -271,10 +223,10 @@ def read_size(told: str) -> float:
 
 
 def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
-    return make_urls(found.getall(), base)
+    return join_urls(found.getall(), base)
 
 
-def make_urls(values: Iterable[str], base: str) -> list[str]:
+def join_urls(values: Iterable[str], base: str) -> list[str]:
     """Absolute http(s) addresses, in order, each once."""
     urls: dict[str, None] = {}
     for value in values:

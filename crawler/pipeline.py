@@ -17,10 +17,12 @@ from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
 from crawler.capture import Answer, WarcFile, make_head, seal_body
-from crawler.cards import Card, Rendering
-from crawler.pages import ParsedPage, canonical_url, open_page, read_page
-from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
-from vault.blobs import BlobWriter, sync_folders, unlink_blob
+from crawler.cards import LOCAL, Card, Rendering
+from crawler.kinds import parse_answer
+from crawler.kinds.reading import INGEST
+from crawler.pages import ParsedPage, canonical_url
+from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page
+from vault.blobs import BlobWriter, sync_blobs, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
 from vault.errors import BlobError, EgressRefused
 from vault.gate import HashGate, hash_md5, record_hit
@@ -31,8 +33,8 @@ from vault.records import BlobCapture, Capture, Listing, Page, PageKind, Source
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
-from vault.store.blob_captures import save_blob_capture
-from vault.store.blobs import keep_blob
+from vault.store.blob_captures import save_blob_captures
+from vault.store.blobs import keep_blobs
 from vault.store.ledger import write_entries, write_entry
 from vault.store.listings import Shown, save_listings, touch_listings
 from vault.store.pages import (
@@ -44,13 +46,12 @@ from vault.store.pages import (
     leads_back,
     link_pages,
     list_known_keys,
-    list_linking,
     move_links,
     reopen_page,
     save_captures,
     save_fetches,
 )
-from vault.store.samples import NewSample, save_samples, unlock_again
+from vault.store.samples import NewSample, save_page_samples, save_samples, unlock_again
 from vault.store.work import PAGES, fail_row, finish_rows
 
 MOST_HOPS = 5
@@ -61,7 +62,8 @@ LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that a
 SCREENSHOT_DAYS = 1  # at least; for a person to see what a wall looked like, and for matching to be over
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
-GONE = ("http_404", "http_410", Verdict.GONE.value)
+# asked for again, even if it comes back as it was
+GONE = ("http_404", "http_410", Verdict.GONE.value, "file_gone", "file_refused", "file_unreadable")
 BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
 REDIRECT_STATUS = {301, 302, 303, 307, 308}
 REFUSED_HEADER = "x-facewarden-refused"
@@ -145,6 +147,7 @@ class Keeper:
         self._conn, self._settings, self._keys, self._gate, self._asker = conn, settings, keys, gate, asker
         self._card, self._source, self._warc = card, source, warc
         self._blobs = settings.home / "blobs"
+        self._local = card.kind in LOCAL
         self._rules: tuple[HostRule, ...] = tuple(map(parse_rule, card.where.hosts))
         self._sample_rules = (*self._rules, *map(parse_rule, card.where.image_hosts))
         self._page_count = known_pages
@@ -193,12 +196,10 @@ class Keeper:
         self._warc.sync()
         writers = [writer for each in prepared for writer in each.writers]
         if writers:
-            sync_folders(self._blobs, [writer.key_id for writer in writers])
+            sync_blobs(self._blobs, [writer.key_id for writer in writers])
         try:
             with self._conn.transaction():
-                # blobs first and in the order of their digests, as everybody takes them, so that nobody deadlocks
-                for writer in sorted(writers, key=lambda each: each.sha256):
-                    self._keep_blob(writer)
+                self._keep_blobs(writers)
                 self._save(prepared)
         except RowRefused as exc:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
@@ -280,17 +281,19 @@ class Keeper:
         bodies = (body, fetched.answer.body) if fetched.answer else (body,)
         if (listed := next(filter(None, map(self._find_listed, bodies)), None)) is not None:
             return Prepared(fetched=fetched, listed=listed)
-        root, base = open_page(body, page.url, media_type)
-        seen = dt.datetime.now(dt.UTC).date()
-        parsed, text = read_page(root, base, page.url, self._card, seen=seen), measure_text(root)
+        reading = parse_answer(body, page.url, media_type, self._card, seen=dt.datetime.now(dt.UTC).date())
+        parsed, text = reading.parsed, reading.text
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
-        verdict = judge_page(root, text, parsed, known)
+        verdict = judge_page(reading.root, text, parsed, known, reading.said)
         drawn_from = self._capture_answer(fetched)
         capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
         prepared = Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, verdict=verdict)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
             return replace(prepared, failure=failure)
+        if reading.problem:
+            failure = ("page_unreadable", reading.problem, True)
+            return replace(prepared, failure=failure, verdict=Verdict.CONTENT)
         return replace(prepared, parsed=parsed, text_size=len(text))
 
     def _capture_answer(self, fetched: Fetched) -> Capture | None:
@@ -314,8 +317,9 @@ class Keeper:
         """The answer as a record of the WARC file, before anything follows from it."""
         page, body = fetched.page, fetched.body
         media_type = fetched.header("content-type") or "text/html"
-        if fetched.rendered:
-            return self._warc.write_resource(page.page_id, page.url, body, "text/html; charset=utf-8")
+        if fetched.rendered or self._local:
+            media_type = "text/html; charset=utf-8" if fetched.rendered else media_type
+            return self._warc.write_resource(page.page_id, page.url, body, media_type)
         return self._warc.write_response(
             page.page_id, page.url, fetched.status, list(fetched.headers), body, media_type
         )
@@ -331,7 +335,10 @@ class Keeper:
             return Prepared(fetched=fetched, failure=("body_empty", "nothing was sent", True))
         if (listed := self._find_listed(fetched.body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
-        return Prepared(fetched=fetched, blob=seal_body(self._blobs, fetched.body))
+        with BlobWriter(self._blobs) as blob:
+            blob.write(fetched.body)
+            blob.seal(sync=False)
+        return Prepared(fetched=fetched, blob=blob)
 
     # -- then rows ----------------------------------------------------------------------------------------------------
 
@@ -339,28 +346,29 @@ class Keeper:
         page = each.fetched.page
         try:
             with self._conn.transaction():
-                for writer in each.writers:
-                    self._keep_blob(writer)
+                self._keep_blobs(list(each.writers))
                 self._save([each])
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
             self._known += each.writers
 
-    def _keep_blob(self, writer: BlobWriter) -> None:
-        if not keep_blob(self._conn, self._keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
-            self._known.append(writer)
+    def _keep_blobs(self, writers: list[BlobWriter]) -> None:
+        """Blobs come first, and all at once: everybody takes them in the order of their digests."""
+        rows = [(writer.sha256, writer.size, writer.key_id, writer.data_key) for writer in writers]
+        kept = keep_blobs(self._conn, self._keys, rows)
+        self._known += [writer for writer in writers if writer.key_id not in kept]
 
     def _save(self, batch: Sequence[Prepared]) -> None:
         """The rows that follow from answers, whose blobs are rows already. What many answers have in common is one
         statement for all of them."""
         read = [each for each in batch if each.parsed is not None]
-        fetches = self._save_pages(read)
+        fetches = self._save_pages(read) + self._save_samples([each for each in batch if each.blob is not None])
         for each in batch:
             if each.listed is not None:
                 url = each.fetched.page.url
                 record_hit(self._conn, self._settings, *each.listed, url, self._source.source_id)
                 self.stopped = "hash_listed"
-            if each.parsed is None and (fetch := self._save_other(each)) is not None:
+            if each.parsed is None and each.blob is None and (fetch := self._save_other(each)) is not None:
                 fetches.append(fetch)
         if not fetches:
             return
@@ -374,7 +382,7 @@ class Keeper:
             finish_rows(self._conn, PAGES, page_ids, token)
 
     def _save_other(self, each: Prepared) -> Fetch | None:
-        """What is no page that was read. None where it failed: then the failure is a row."""
+        """What is neither a page that was read nor a sample. None where it failed: then the failure is a row."""
         page, status = each.fetched.page, each.fetched.status
         if each.failure is not None or each.listed is not None:
             self._save_failure(each)
@@ -386,9 +394,6 @@ class Keeper:
                 self._save_failure(replace(each, failure=loop))
                 return None
             return Fetch(page_id=page.page_id, status=status, moved_to=target_id)
-        if each.blob is not None:
-            self._save_sample(each.fetched, each.blob)
-            return Fetch(page_id=page.page_id, status=status, sha256=each.blob.sha256)
         touch_listings(self._conn, page.page_id)
         return Fetch(page_id=page.page_id, status=status)
 
@@ -423,14 +428,16 @@ class Keeper:
         ids = save_captures(
             self._conn, [replace(capture, drawn_from=drawn_from.get(capture.page_id)) for capture in captures]
         )
-        for each in kept:
-            if each.screenshot is not None and each.capture is not None:
-                days = max(SCREENSHOT_DAYS, self._card.keep.days)
-                shown = BlobCapture(
-                    page_id=each.capture.page_id, sha256=each.screenshot.sha256, captured_at=each.capture.captured_at,
-                    shows=ids[each.capture.page_id], keep_until=each.capture.captured_at + dt.timedelta(days=days),
-                )  # fmt: skip
-                save_blob_capture(self._conn, shown)
+        days = dt.timedelta(days=max(SCREENSHOT_DAYS, self._card.keep.days))
+        shots = [
+            BlobCapture(
+                page_id=capture.page_id, sha256=shot.sha256, captured_at=capture.captured_at,
+                shows=ids[capture.page_id], keep_until=capture.captured_at + days,
+            )
+            for capture, shot in ((each.capture, each.screenshot) for each in kept)
+            if capture is not None and shot is not None
+        ]  # fmt: skip
+        save_blob_captures(self._conn, shots)
         write_entries(self._conn, Kind.CAPTURE, [fact for each in kept for fact in list_receipts(each)])
         return ids
 
@@ -504,10 +511,11 @@ class Keeper:
 
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
-        room = self._card.budget.images_per_listing
+        images = listing.images
         if listing.later:  # the budget is of the listing, however many pages it has
-            room = max(0, room - count_images(self._conn, listing_id))
-        offers = [(url, PageKind.IMAGE) for url in listing.images[:room]]
+            room = self._card.budget.images_per_listing - count_images(self._conn, listing_id)
+            images = images[: max(0, room)]
+        offers = [(url, PageKind.IMAGE) for url in images]
         offers += [(url, PageKind.ARCHIVE) for url in listing.archives]
         wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
         if not wanted:
@@ -522,26 +530,51 @@ class Keeper:
                 save_samples(self._conn, listing_id, page_id, [sample])
                 self._new_samples = True
 
-    def _save_sample(self, fetched: Fetched, blob: BlobWriter) -> None:
-        page, head = fetched.page, make_head(fetched.status, list(fetched.headers))
-        write_entry(self._conn, Kind.CAPTURE, about=blob.sha256, url_sha256=hash_url(page.url))
-        now = dt.datetime.now(dt.UTC)
-        save_blob_capture(self._conn, BlobCapture(page_id=page.page_id, sha256=blob.sha256, head=head, captured_at=now))
-        sample = NewSample(kind=page.kind, sha256=blob.sha256, size=blob.size)
-        for listing_id in list_linking(self._conn, page.page_id):
-            save_samples(self._conn, listing_id, page.page_id, [sample])
-            self._new_samples = True
+    def _save_samples(self, arrived: Sequence[Prepared]) -> list[Fetch]:
+        """The rows that follow from pictures and archives, whose blobs are rows already: a few statements for all."""
+        found = [(each.fetched, each.fetched.page, each.blob) for each in arrived if each.blob is not None]
+        if not found:
+            return []
+        facts: list[dict[str, str | int]] = [
+            {"about": blob.sha256, "url_sha256": hash_url(page.url)} for _, page, blob in found
+        ]
+        write_entries(self._conn, Kind.CAPTURE, facts)
+        if not self._local:  # what no server has sent has no head
+            now = dt.datetime.now(dt.UTC)
+            heads = [
+                BlobCapture(
+                    page_id=page.page_id, sha256=blob.sha256, captured_at=now,
+                    head=make_head(fetched.status, list(fetched.headers)),
+                )
+                for fetched, page, blob in found
+            ]  # fmt: skip
+            save_blob_captures(self._conn, heads)
+        save_page_samples(self._conn, [(page.page_id, page.kind, blob.sha256, blob.size) for _, page, blob in found])
+        self._new_samples = True
+        for _, page, blob in found:
             if page.kind is PageKind.ARCHIVE:
-                unlock_again(self._conn, listing_id, blob.sha256)
+                unlock_again(self._conn, page.page_id, blob.sha256)
+        return [
+            Fetch(
+                page_id=page.page_id,
+                status=fetched.status,
+                sha256=blob.sha256,
+                etag=fetched.header("etag") or None,
+            )
+            for fetched, page, blob in found
+        ]
 
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _new_page(self, url: str, kind: PageKind, depth: int) -> NewPage:
-        key = hashlib.sha256(canonical_url(url).encode()).hexdigest()
+        key = hashlib.sha256((url if self._local else canonical_url(url)).encode()).hexdigest()
         return NewPage(url=url, url_key=key, kind=kind, depth=depth)
 
     def _allows(self, url: str, kind: PageKind) -> bool:
-        """Does the card name the host of this address? (The guard asks again, with the address it resolves to.)"""
+        """Does the card name the host of this address? (The guard asks again, with the address it resolves to.) Of what
+        was handed in nothing leads to a host."""
+        if self._local:
+            return url.startswith(INGEST)
         try:
             target, _ = parse_target(url)
         except EgressRefused:

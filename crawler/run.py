@@ -12,7 +12,7 @@ from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.approval import Approved, make_policy, open_card
 from crawler.capture import WarcFile
-from crawler.cards import Card, Rendering, hash_card
+from crawler.cards import LOCAL, Card, Rendering, hash_card
 from crawler.crawl import Crawl
 from crawler.health import CycleFacts, judge_source
 from crawler.pipeline import Keeper
@@ -57,6 +57,10 @@ def run_crawl(
     KeyFileError, SettingError."""
     approved = open_approved(settings, card_path)
     card, text = approved.card, approved.text
+    if card.kind in LOCAL:
+        raise CardError(
+            "card_kind", f"{card.name}: kind {card.kind} is not crawled", mend="./facewarden ingest PATH --card CARD"
+        )
     keys, gate = load_keys(settings.key_file), load_gate(settings)
     conn = connect(settings, patience=20.0)
     before = get_source(conn, card.name)
@@ -99,13 +103,13 @@ def run_crawl(
     return close_crawl(conn, card, source.source_id, keeper, show)
 
 
-def open_approved(settings: Settings, path: Path) -> Approved:
+def open_approved(settings: Settings, path: Path, place: str = "crawl") -> Approved:
     """The card, or its refusal as a ledger row (where there is a ledger) and a CardError."""
     try:
         return open_card(settings, path, dt.datetime.now(dt.UTC))
     except CardError as exc:
         with contextlib.suppress(ServerError, DatabaseError), connect(settings) as conn:
-            write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="crawl")
+            write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place=place)
         raise
 
 

@@ -50,6 +50,12 @@ NO_PAGE_TYPE = re.compile(
     r"\s*(?:image/(?!svg)|video/|audio/|font/|application/(?:zip|x-7z|x-rar|pdf|octet-stream))", re.I
 )
 READ_TEXT = XPath("//body//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]", smart_strings=False)
+UNAUTHORISED_WORDS = re.compile(  # in answers for machines
+    r"\bunauthori[sz]ed\b|not (?:authenticated|authori[sz]ed)|authentication required|"
+    r"(?:token|session) (?:has )?expired|(?:invalid|missing) (?:access )?token|"
+    r"未登录|未授权|登录已过期|требуется авторизация|no autorizado",
+    re.IGNORECASE,
+)
 SHORT_TEXT = 600  # letters; walls and error pages say little
 SHRUNK = 0.5  # of the text it had: a page that lost its listings and most of its text has emptied, not been rebuilt
 
@@ -89,22 +95,33 @@ def measure_text(root: Selector) -> str:
     return " ".join(" ".join(READ_TEXT(root.root)).split())
 
 
-def judge_page(root: Selector, text: str, parsed: ParsedPage, known: Known) -> Verdict:
+def judge_page(root: Selector | None, text: str, parsed: ParsedPage, known: Known, said: str = "") -> Verdict:
     """What came back with status 200. A page that shows listings is content, whatever else it says; one that never had
-    any is judged only by what walls look like."""
+    any is judged only by what walls look like. Without a tree: by what an answer for machines has `said`."""
     if parsed.cut:
         return Verdict.CUT
     if parsed.listings:
         return Verdict.CONTENT
     # many sites carry a login form in their head: a page whose links the card follows is no wall
-    if not parsed.links and (wall := find_wall(root, text)) is not Verdict.CONTENT:
-        return wall
+    if not parsed.links:
+        wall = find_wall(root, text) if root is not None else find_refusal(said)
+        if wall is not Verdict.CONTENT:
+            return wall
     had_something = known.listings > 0 or known.links > 0
     if not had_something or parsed.links:
         return Verdict.CONTENT
     if len(text) < SHORT_TEXT and GONE_WORDS.search(text):
         return Verdict.GONE
     return Verdict.EMPTY if len(text) < SHRUNK * known.text else Verdict.LAYOUT
+
+
+def find_refusal(said: str) -> Verdict:
+    """The same in the words with which an answer for machines says why it holds nothing."""
+    if CAPTCHA_WORDS.search(said) or "captcha" in said.lower():
+        return Verdict.CAPTCHA
+    if LOGIN_WORDS.search(said) or UNAUTHORISED_WORDS.search(said):
+        return Verdict.LOGIN_WALL
+    return Verdict.BLOCKED if BLOCK_WORDS.search(said) else Verdict.CONTENT
 
 
 def find_wall(root: Selector, text: str) -> Verdict:

@@ -27,6 +27,7 @@ HOMES = {
     "playwright": ("crawler/",),
     "twisted": ("crawler/",),
     "warcio": ("evidence/",),
+    "jmespath": ("crawler/query.py",),
     "celery": ("workers/", "vault/steps.py"),
     "kombu": ("workers/", "vault/steps.py"),
     "redis": ("vault/steps.py",),

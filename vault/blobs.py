@@ -11,7 +11,7 @@ A blob is found by the SHA-256 of its content (`blob` table) and named by its ke
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,12 +21,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.errors import BlobError
-from vault.files import sync_folder
+from vault.files import sync_file, sync_filesystem, sync_folder
 from vault.keys import make_data_key
 
 MAGIC = b"FWB1"
 CHUNK = 256 * 1024
 TAG = 16
+MANY = 32  # files from which on one sync of all costs less than one of each (0.07 s against 1.8 ms, ext4)
 LAST, MORE = b"last", b"more"
 
 
@@ -75,11 +76,13 @@ class BlobWriter:
             self._write_chunk(self._pending[:CHUNK], MORE)
             self._pending = self._pending[CHUNK:]
 
-    def seal(self) -> None:
-        """Write the last chunk, sync, and rename into place. The caller syncs the folder with `sync_folders`."""
+    def seal(self, *, sync: bool = True) -> None:
+        """Write the last chunk, sync, and rename into place. The caller syncs the folder with `sync_folders`; one that
+        did not have this synced calls `sync_blobs` instead, once a batch."""
         self._write_chunk(self._pending, LAST)
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if sync:
+            os.fsync(self._file.fileno())
         self._temporary.rename(self._path)
         self._sealed = True
 
@@ -138,6 +141,15 @@ def sync_folders(folder: Path, key_ids: Iterable[UUID]) -> None:
     """Make the names of sealed blobs durable; once a batch, before the rows are committed."""
     for parent in {blob_path(folder, key_id).parent for key_id in key_ids} | {folder}:
         sync_folder(parent)
+
+
+def sync_blobs(folder: Path, key_ids: Sequence[UUID]) -> None:
+    """Make sealed blobs and their names durable, before the rows are committed."""
+    if len(key_ids) >= MANY and sync_filesystem(folder):
+        return
+    for key_id in key_ids:
+        sync_file(blob_path(folder, key_id))
+    sync_folders(folder, key_ids)
 
 
 def unlink_blob(folder: Path, key_id: UUID) -> None:

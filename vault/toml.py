@@ -61,11 +61,18 @@ def build_record(cls: type[T], table: Mapping[str, Any], text: str = "", path: t
             raise Misfit("missing field", field=where, line=find_line(text, path, None), mend=f"add {name} = ...")
     try:
         return cls(**values)
-    except ValueError as exc:  # a record's own __post_init__ check: "field: what is wrong"
-        name, _, message = str(exc).partition(": ")
-        if name not in fields:
-            name, message = "", str(exc)
-        raise Misfit(message, field=dotted(path, name), line=find_line(text, path, name or None)) from exc
+    except ValueError as exc:  # a record's own __post_init__ check: "field: what is wrong", and perhaps a mend
+        told = str(exc.args[0]) if exc.args else str(exc)
+        name, _, message = told.partition(": ")
+        *inside, last = name.split(".")
+        if name.split(".")[0] not in fields:
+            inside, last, message = [], "", told
+        raise Misfit(
+            message,
+            field=dotted((*path, *inside), last),
+            line=find_line(text, (*path, *inside), last or None),
+            mend=str(exc.args[1]) if len(exc.args) > 1 else "",
+        ) from exc
 
 
 def convert_value(kind: Any, value: Any, text: str, path: tuple[str, ...]) -> Any:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from crawler.approval import open_card
+from crawler.cards import LOCAL
 from vault.errors import CardError, ServerError
 from vault.ledger import Kind
 from vault.lockdown import die_with_parent
@@ -85,6 +86,8 @@ def list_due(settings: Settings, told: dict[Path, str]) -> list[Path]:
                 told[path] = str(exc)
                 continue
             told.pop(path, None)
+            if card.kind in LOCAL:  # handed in, never due
+                continue
             source = get_source(conn, card.name)
             last = source.last_crawl_at if source else None
             paused = source is not None and source.state == "paused"

@@ -37,7 +37,7 @@ from crawler.approval import (
     sign_card,
     trust_approver,
 )
-from crawler.cards import Rendering, parse_card, read_text
+from crawler.cards import LOCAL, Rendering, accept_header, parse_card, read_text
 from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
 from vault.files import write_whole
@@ -129,7 +129,8 @@ def sign(args: argparse.Namespace, settings: Settings) -> int:
     passphrase = getpass.getpass(f"passphrase of {path.name}: ") if is_sealed(path) else ""
     signed = sign_card(text, load_approver_key(path, passphrase), name, now)
     write_whole(args.card, signed.encode())
-    print(f"{args.card}: {card.name}, {', '.join(card.where.hosts)}, until {card.why.valid_until}; signed by {name}")  # noqa: T201
+    where = ", ".join(card.where.hosts) or f"kind {card.kind}"
+    print(f"{args.card}: {card.name}, {where}, until {card.why.valid_until}; signed by {name}")  # noqa: T201
     return 0
 
 
@@ -204,12 +205,14 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     lab = check_lab(args.lab)
     approved = open_card(settings, args.card, dt.datetime.now(dt.UTC))
     card, rows = approved.card, []
+    if card.kind in LOCAL:
+        raise CardError("card_kind", f"kind {card.kind} is handed in", mend="./facewarden ingest PATH --card CARD")
     policy = make_policy(approved, lab)
     problems: list[str] = []
     pages = 0
     if lab:
         print(f"lab: loopback open for {', '.join(lab)}", file=sys.stderr, flush=True)  # noqa: T201
-    with open_looker(settings, policy, card.rendering, card.read.wait_for) as looker:
+    with open_looker(settings, policy, card.rendering, card.read.wait_for, accept_header(card)) as looker:
         for look, parsed in try_card(looker, card):
             pages += 1
             problems += [look.problem] if look.problem else []

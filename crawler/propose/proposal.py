@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from crawler.cards import Budget, Card, CardKind, Read, Rendering, Where, Why
-from crawler.pages import parse_page
+from crawler.kinds import parse_answer
 from crawler.propose.aim import Case, aim
 from crawler.propose.fields import Shown
 from crawler.propose.paging import Paging, find_paging, name_parameter
 from crawler.propose.reading import read_details, read_tiles
 from crawler.propose.site import Page, Site, guess_kind, is_empty, is_opendir, look_at, sort_pages
-from crawler.propose.tree import SavedPage, Tree
-from crawler.propose.words import ARCHIVE_ENDS, IMAGE_ENDS
+from crawler.propose.tree import SavedPage
 from vault.egress import is_literal, parse_target
 from vault.errors import EgressRefused
 from vault.records import Listing
@@ -93,7 +92,7 @@ def propose_card(pages: Sequence[SavedPage]) -> Proposal:
     looked = [look_at(page) for page in pages[:MOST_PAGES]]
     notes = note_pages(looked)
     if is_opendir(looked[0].tree):
-        return finish(start, looked, "opendir", read_opendir(looked[0].tree), Paging(how="folders"), [], notes)
+        return finish(start, looked, "opendir", Read(), Paging(how="folders"), [], notes)
     site = sort_pages(looked)
     kind = guess_kind(looked, site)
     if is_empty(looked[0].tree):
@@ -171,21 +170,6 @@ def spread_posts(pages: list[Shown]) -> None:
             page.posts = tuple(places[each.root] for each in page.tree.root.css(selector)[:60] if each.root in places)
 
 
-def read_opendir(tree: Tree) -> Read:
-    def ends(names: Sequence[str]) -> str:
-        spelled = [each for name in names for each in (name, name.upper())]
-        return ", ".join(f'a[href$="{name}"]::attr(href)' for name in spelled)
-
-    title = "h1" if tree.by_tag["h1"] else "title"
-    return Read(
-        listing="body" if title == "h1" else "html",
-        title=title,
-        follow=('a[href$="/"]:not([href^="/"]):not([href^="."]):not([href*=":"])::attr(href)',),
-        image=ends(IMAGE_ENDS),
-        archive=ends(ARCHIVE_ENDS),
-    )
-
-
 def known_kind(kind: str) -> CardKind:
     """The card's word for a kind; `gallery` for one that cards do not know."""
     return CardKind(kind) if kind in list(CardKind) else CardKind.GALLERY
@@ -233,10 +217,10 @@ def has_field(listing: Listing, name: str) -> bool:
 
 def read_examples(page: Page, card: Card) -> tuple[Listing, ...]:
     """What the real reader makes of a page; nothing of one on which the card would find hundreds."""
-    if len(page.tree.root.css(card.read.listing)) > 300 or page.tree.cut:
+    if page.tree.cut or (card.read.listing and len(page.tree.root.css(card.read.listing)) > 300):
         return ()
     try:
-        return parse_page(page.saved.body, page.saved.url, page.saved.content_type, card).listings
+        return parse_answer(page.saved.body, page.saved.url, page.saved.content_type, card).parsed.listings
     except ValueError:  # of w3lib, for a base address that is none
         return ()
 

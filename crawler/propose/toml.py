@@ -2,6 +2,7 @@
 
 import re
 
+from crawler.cards import NO_EXPRESSIONS
 from crawler.propose.proposal import FIELDS, Proposal
 from vault.log import clean_text
 
@@ -46,6 +47,8 @@ def write_card(proposal: Proposal) -> str:
     if proposal.hosts:
         lines.append(f"# {DECIDE}: pictures or archives were seen there; keep what is meant")
         lines.append(f"image_hosts = {quote_list(proposal.hosts)}")
+    if card.kind in NO_EXPRESSIONS:
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         "[read]",

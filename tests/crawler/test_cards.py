@@ -63,11 +63,41 @@ WRONG = [
 ]
 
 
+API = GOOD.replace('kind = "shop"', 'kind = "jsonapi"').replace("h1::text", "name")
+HANDED_IN = GOOD[: GOOD.index("[where]")].replace('kind = "shop"', 'kind = "folder"')
+WRONG_FOR_KIND = [
+    (API, 'title = "name"', 'title = "name["', "read.title", "no JMESPath", 15),
+    (API, 'title = "name"', "", "read.title", "missing field", 13),
+    (API, 'title = "name"', 'title = "name"\nwait_for = "p"', "read.wait_for", "without a browser", 16),
+    (API, 'title = "name"', 'title = "name"\npage_url = "/p?n={}"', "read.page_url", "next page", 16),
+    (API, 'title = "name"', 'title = "name"\nnext = "n"\npage_url = "/p?n="', "read.page_url", "not one {}", 17),
+    (API, 'title = "name"', 'title = "name"\nimage_url = "/{+1}.jpg"', "read.image_url", "not one {}", 16),
+    (API, 'kind = "jsonapi"', 'kind = "jsonapi"\nrendering = "browser"', "rendering", "without a browser", 3),
+    (GOOD, 'title = "h1::text"', 'title = "h1"\nnext = "a"', "read.next", "only kind jsonapi", 16),
+    (GOOD, 'title = "h1::text"', 'title = "h1"\ngroup = "whole"', "read.group", "leave group out", 16),
+    (GOOD, 'kind = "shop"', 'kind = "opendir"', "read.listing", "leave listing out", 14),
+    (GOOD, GOOD[GOOD.index("[where]") : GOOD.index("[read]")], "", "where.start", "at least one host", None),
+    (HANDED_IN, "\n[why]", '\n[where]\nhosts = ["x.example"]\n[why]', "where.hosts", "nothing is fetched", 5),
+    (HANDED_IN, "\n[why]", '\n[read]\ngroup = "each"\n[why]', "read.group", "'folders', 'whole'", 5),
+    (HANDED_IN, "\n[why]", '\n[read]\nlisting = "x"\n[why]', "read.listing", "leave listing out", 5),
+]
+
+
+@pytest.mark.parametrize(("good", "old", "new", "field", "words", "line"), WRONG_FOR_KIND)
+def test_what_a_kind_needs_or_has_no_use_for_is_said(
+    good: str, old: str, new: str, field: str, words: str, line: int | None
+) -> None:
+    parse_card(good, "card.toml", TODAY)
+    test_a_wrong_card_names_line_field_and_mend(old, new, field, words, line, good)
+
+
 @pytest.mark.parametrize(("old", "new", "field", "words", "line"), WRONG)
-def test_a_wrong_card_names_line_field_and_mend(old: str, new: str, field: str, words: str, line: int | None) -> None:
-    assert old in GOOD
+def test_a_wrong_card_names_line_field_and_mend(
+    old: str, new: str, field: str, words: str, line: int | None, good: str = GOOD
+) -> None:
+    assert old in good
     with pytest.raises(CardError) as caught:
-        parse_card(GOOD.replace(old, new, 1), "card.toml", TODAY)
+        parse_card(good.replace(old, new, 1), "card.toml", TODAY)
     shown = f"{caught.value.message} {caught.value.mend}"
     assert caught.value.stable_code == "card_invalid"
     assert field in shown

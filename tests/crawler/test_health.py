@@ -24,6 +24,7 @@ FIELDS = ("seller", "price", "image")
         (CycleFacts(ended={"ok": 10, "gone": 30}, listings=8, before=38), Health.OK, ""),
         (CycleFacts(ended={"captcha": 6, "ok": 4}, listings=2), Health.CAPTCHA, "captcha at 60%"),
         (CycleFacts(ended={"login_wall": 10}), Health.LOGIN_WALL, "login_wall at 100%"),
+        (CycleFacts(ended={"http_401": 9}), Health.LOGIN_WALL, "http_401 at 100%"),
         (CycleFacts(ended={"http_403": 9, "ok": 1}), Health.BLOCKED, "http_403"),
         (CycleFacts(ended={"http_429": 3, "blocked": 3, "ok": 2}), Health.BLOCKED, "75%"),
         (CycleFacts(ended={"name_unknown": 1}), Health.DEAD, "name_unknown"),

@@ -12,44 +12,74 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from parsel import Selector
 
-from crawler.cards import Card, parse_card
+from crawler.cards import LOCAL, Card, parse_card
+from crawler.kinds import READERS, parse_answer
 from crawler.pages import canonical_url, find_paragraphs, parse_page
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).with_name("sources")
 SOURCES = sorted(path.name for path in FOLDER.iterdir())
+PIECES = (b"null", b"[]", b"{}", b"<a>", b"\xff", b'"', b"\n\n")
+TYPES = {".html": "text/html", ".json": "application/json", ".eml": "message/rfc822"}
 
 
 def open_card(name: str) -> Card:
-    text = (ROOT / "crawler/sources" / name / "card.toml").read_text(encoding="utf-8")
+    """The card beside the saved pages, or that of a source which the program ships."""
+    path = FOLDER / name / "card.toml"
+    text = (path if path.exists() else ROOT / "crawler/sources" / name / "card.toml").read_text(encoding="utf-8")
     return parse_card(text.replace("PORT", "8601"), name, dt.date(2026, 11, 1))
 
 
-def test_every_source_has_its_saved_pages() -> None:
-    assert sorted(path.name for path in (ROOT / "crawler/sources").iterdir() if path.is_dir()) == SOURCES
+def list_pages(name: str) -> list[Path]:
+    return sorted(path for path in (FOLDER / name).iterdir() if path.name not in ("card.toml", "expected.json"))
+
+
+def test_every_source_and_every_kind_has_its_saved_pages() -> None:
+    shipped = {path.name for path in (ROOT / "crawler/sources").iterdir() if path.is_dir()}
+    assert shipped < set(SOURCES)
+    assert {open_card(name).kind for name in SOURCES} == READERS.keys()
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_saved_page_gives_what_is_expected(name: str) -> None:
     card = open_card(name)
     expected: dict[str, Any] = json.loads((FOLDER / name / "expected.json").read_text(encoding="utf-8"))
-    assert sorted(expected) == sorted(path.name for path in (FOLDER / name).glob("*.html"))
-    for page, wanted in expected.items():
-        body = (FOLDER / name / page).read_bytes()
-        url = f"http://127.0.0.1:8601/at/{page.removesuffix('.html')}"
-        found = parse_page(body, url, "text/html; charset=utf-8", card)
-        listings = [json.loads(json.dumps(asdict(listing), default=str)) for listing in found.listings]
-        assert {"links": list(found.links), "listings": listings} == wanted
+    assert sorted(expected) == [path.name for path in list_pages(name)]
+    for path in list_pages(name):
+        wanted = expected[path.name]
+        url = wanted.pop("url", f"http://127.0.0.1:8601/at/{path.stem}")
+        found = parse_answer(path.read_bytes(), url, TYPES.get(path.suffix, ""), card)
+        listings = [json.loads(json.dumps(asdict(listing), default=str)) for listing in found.parsed.listings]
+        assert {"links": list(found.parsed.links), "listings": listings} == wanted
+        assert not found.problem
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_reading_is_pure_and_stays_on_http(name: str) -> None:
     card = open_card(name)
-    for path in (FOLDER / name).glob("*.html"):
-        first, second = (parse_page(path.read_bytes(), "http://x.example/a", "text/html", card) for _ in range(2))
-        assert first == second
-        addresses = [*first.links, *(url for each in first.listings for url in (*each.images, *each.archives))]
-        assert all(url.startswith(("http://", "https://")) for url in addresses)
+    schemes = ("ingest:///",) if card.kind in LOCAL else ("http://", "https://")
+    url = "ingest:///x/a" if card.kind in LOCAL else "http://x.example/a"
+    for path in list_pages(name):
+        first, second = (parse_answer(path.read_bytes(), url, TYPES.get(path.suffix, ""), card) for _ in range(2))
+        assert first.parsed == second.parsed
+        offered = [address for each in first.parsed.listings for address in (*each.images, *each.archives)]
+        assert all(address.startswith(schemes) for address in (*first.parsed.links, *offered))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@hypothesis_settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_a_damaged_page_of_any_kind_is_read_within_limits(name: str, data: st.DataObject) -> None:
+    """Cut, doubled or with bytes swapped: it gives listings or none, never an error."""
+    body = bytearray(data.draw(st.sampled_from(list_pages(name))).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        piece = data.draw(st.binary(max_size=8) | st.sampled_from(PIECES))
+        body[at : at + data.draw(st.integers(0, 40))] = piece
+        body = body or bytearray(b" ")
+    for content_type in ("", "text/html; charset=no", "application/json"):
+        reading = parse_answer(bytes(body), "http://x.example/a/", content_type, open_card(name))
+        assert all(listing.title for listing in reading.parsed.listings)
 
 
 def page(*inner: str) -> bytes:

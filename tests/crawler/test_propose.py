@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from crawler.cards import parse_card
-from crawler.pages import parse_page
+from crawler.kinds import parse_answer
 from crawler.propose import Proposal, SavedPage, propose_card, survey_page, write_card
 from vault.errors import CardError
 
@@ -48,7 +48,7 @@ def decide(text: str) -> str:
 def read_all(proposal: Proposal, pages: list[SavedPage]) -> dict[str, Any]:
     """What the card reads from all pages, through its TOML as a person would have it."""
     card = parse_card(decide(write_card(proposal)), "card", dt.date(2026, 11, 1))
-    parsed = {each.url: parse_page(each.body, each.url, each.content_type, card) for each in pages}
+    parsed = {each.url: parse_answer(each.body, each.url, each.content_type, card).parsed for each in pages}
     return {"links": {url: found.links for url, found in parsed.items()},
             "listings": [listing for found in parsed.values() for listing in found.listings]}  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Rows of `blob` and `blob_litter`: which encrypted files are kept, found by the SHA-256 of what is inside."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from vault.blobs import BlobReader, unlink_blob
 from vault.errors import BlobError
 from vault.keys import Keys
 from vault.store import Connection
-from vault.store.keys import erase_keys, get_data_key, save_key
+from vault.store.keys import erase_keys, get_data_key, save_keys
 
 
 def keep_blob(conn: Connection, keys: Keys, sha256: str, size: int, key_id: UUID, data_key: bytes) -> bool:
@@ -15,18 +16,41 @@ def keep_blob(conn: Connection, keys: Keys, sha256: str, size: int, key_id: UUID
 
     Either way the row stays locked against removal until the caller's transaction ends.
     """
-    while True:
-        save_key(conn, keys, key_id, "blob", data_key)
+    return keep_blobs(conn, keys, [(sha256, size, key_id, data_key)]) == {key_id}
+
+
+def keep_blobs(conn: Connection, keys: Keys, blobs: Sequence[tuple[str, int, UUID, bytes]]) -> set[UUID]:
+    """The same for many, (sha256, size, key_id, data_key) each; returns the keys of those that were new. Rows are taken
+    in the order of their digests, as everybody takes them, so that nobody deadlocks."""
+    kept: set[UUID] = set()
+    waiting = sorted(blobs)
+    while waiting:
+        save_keys(conn, keys, [(key_id, data_key) for _, _, key_id, data_key in waiting], "blob")
         added = conn.execute(
-            """insert into blob (sha256, key_id, size) values (%(sha256)s, %(key)s, %(size)s)
-               on conflict (sha256) do nothing""",
-            {"sha256": sha256, "key": key_id, "size": size},
-        ).rowcount
-        if added:
-            return True
-        conn.execute("delete from key where key_id = %(key)s", {"key": key_id})
-        if conn.execute("select 1 from blob where sha256 = %(sha256)s for key share", {"sha256": sha256}).fetchone():
-            return False
+            """insert into blob (sha256, key_id, size)
+               select sha256, key_id, size
+               from unnest(%(sha256)s::text[], %(keys)s::uuid[], %(sizes)s::bigint[]) as new (sha256, key_id, size)
+               order by sha256
+               on conflict (sha256) do nothing returning key_id""",
+            {
+                "sha256": [sha256 for sha256, *_ in waiting],
+                "keys": [key_id for _, _, key_id, _ in waiting],
+                "sizes": [size for _, size, *_ in waiting],
+            },
+        ).fetchall()
+        new = {key_id for (key_id,) in added}
+        kept |= new
+        waiting = [blob for blob in waiting if blob[2] not in new]
+        if waiting:
+            conn.execute(
+                "delete from key where key_id = any(%(ids)s)", {"ids": [key_id for _, _, key_id, _ in waiting]}
+            )
+            known = conn.execute(
+                "select sha256 from blob where sha256 = any(%(digests)s) order by sha256 for key share",
+                {"digests": [sha256 for sha256, *_ in waiting]},
+            ).fetchall()
+            waiting = [blob for blob in waiting if (blob[0],) not in set(known)]  # it was just removed: once more
+    return kept
 
 
 def get_blob(conn: Connection, sha256: str) -> tuple[UUID, int]:

@@ -1,5 +1,6 @@
 """Rows of `key` and `deployment`: the data keys, and which key file wraps them."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from vault.errors import KeyFileError
@@ -24,6 +25,20 @@ def save_key(conn: Connection, keys: Keys, key_id: UUID, kind: str, data_key: by
     conn.execute(
         "insert into key (key_id, kind, wrapped) values (%(id)s, %(kind)s, %(wrapped)s)",
         {"id": key_id, "kind": kind, "wrapped": keys.wrap_key(data_key, str(key_id))},
+    )
+
+
+def save_keys(conn: Connection, keys: Keys, new: Sequence[tuple[UUID, bytes]], kind: str) -> None:
+    """Many at once, (key_id, data_key) each."""
+    conn.execute(
+        """insert into key (key_id, kind, wrapped)
+           select key_id, %(kind)s, wrapped
+           from unnest(%(ids)s::uuid[], %(wrapped)s::bytea[]) as new (key_id, wrapped)""",
+        {
+            "ids": [key_id for key_id, _ in new],
+            "kind": kind,
+            "wrapped": [keys.wrap_key(data_key, str(key_id)) for key_id, data_key in new],
+        },
     )
 
 

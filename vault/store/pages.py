@@ -43,6 +43,56 @@ def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
     return cursor.rowcount > 0
 
 
+def free_pages(conn: Connection, source_id: int) -> None:
+    """Pages that a dead crawl was at are ready again; whoever asks holds the source's lock."""
+    conn.execute(
+        """update page set state = 'ready', lease_until = null, not_before = null
+           where source_id = %(id)s and state = 'running'""",
+        {"id": source_id},
+    )
+
+
+def begin_cycle(conn: Connection, source_id: int) -> None:
+    conn.execute("update source set cycle_at = now() where source_id = %(id)s", {"id": source_id})
+
+
+def offer_pages(conn: Connection, source_id: int, pages: Sequence[tuple[str, str, str]]) -> dict[str, int]:
+    """Documents that were handed in, (url, url_key, etag) each: new ones are added, changed ones are ready once more.
+    Returns url_key -> page_id of those that are still to be read."""
+    values = {
+        "source": source_id,
+        "urls": [url for url, *_ in pages],
+        "keys": [key for _, key, _ in pages],
+        "etags": [etag for *_, etag in pages],
+    }
+    conn.execute(
+        """insert into page (source_id, kind, url, url_key, etag)
+           select %(source)s, 'page', url, url_key, etag
+           from unnest(%(urls)s::text[], %(keys)s::text[], %(etags)s::text[]) as new (url, url_key, etag)
+           on conflict (source_id, url_key) do update set etag = excluded.etag, state = 'ready', attempts = 0,
+               not_before = null, error_code = null, error_text = null
+           where page.etag is distinct from excluded.etag""",
+        values,
+    )
+    rows = conn.execute(
+        """select url_key, page_id from page
+           where source_id = %(source)s and url_key = any(%(keys)s) and state = 'ready'""",
+        values,
+    ).fetchall()
+    return dict(rows)
+
+
+def reopen_changed(conn: Connection, source_id: int, files: Sequence[tuple[str, str]]) -> None:
+    """Files that were kept before and are not as they were, (url_key, etag) each, are to be read again."""
+    conn.execute(
+        """update page set state = 'ready', attempts = 0, not_before = null
+           from unnest(%(keys)s::text[], %(etags)s::text[]) as new (url_key, etag)
+           where source_id = %(source)s and page.url_key = new.url_key and page.etag is distinct from new.etag
+             and page.kind <> 'page' and state in ('done', 'quarantined')""",
+        {"source": source_id, "keys": [key for key, _ in files], "etags": [etag for _, etag in files]},
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewPage:
     """An address for the frontier. `url_key`: SHA-256 of its canonical spelling."""
@@ -253,14 +303,6 @@ def count_images(conn: Connection, listing_id: int) -> int:
         {"id": listing_id},
     ).fetchone()
     return int(row[0]) if row else 0
-
-
-def list_linking(conn: Connection, page_id: int) -> list[int]:
-    """The listings that show what lies at a page."""
-    rows = conn.execute(
-        "select listing_id from listing_page where page_id = %(id)s order by listing_id", {"id": page_id}
-    ).fetchall()
-    return [listing_id for (listing_id,) in rows]
 
 
 def move_links(conn: Connection, from_page: int, to_page: int) -> None:

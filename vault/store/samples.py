@@ -1,5 +1,6 @@
 """Rows of `sample`: images and archives that listings show or offer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vault.records import PageKind, Sample
@@ -60,12 +61,13 @@ def list_locked(conn: Connection, listing_id: int) -> list[int]:
     return [page_id for (page_id,) in rows]
 
 
-def unlock_again(conn: Connection, listing_id: int, sha256: str) -> None:
+def unlock_again(conn: Connection, page_id: int, sha256: str) -> None:
     """An archive that was locked and has been fetched once more is opened once more: there is a new password."""
     conn.execute(
         """with locked as (
                select sample_id from sample as archive
-               where listing_id = %(listing)s and sha256 = %(sha256)s and kind = 'archive'
+               where listing_id in (select listing_id from listing_page where listing_page.page_id = %(page)s)
+                 and sha256 = %(sha256)s and kind = 'archive'
                  and state in ('done', 'quarantined')
                  and (error_code = any(%(codes)s) or exists (
                       select 1 from sample as member
@@ -74,7 +76,27 @@ def unlock_again(conn: Connection, listing_id: int, sha256: str) -> None:
                     where sample.archive_id = locked.sample_id and error_code = any(%(codes)s))
            update sample set state = 'ready', attempts = 0, not_before = null, error_code = null, error_text = null
            from locked where sample.sample_id = locked.sample_id""",
-        {"listing": listing_id, "sha256": sha256, "codes": list(LOCKED)},
+        {"page": page_id, "sha256": sha256, "codes": list(LOCKED)},
+    )
+
+
+def save_page_samples(conn: Connection, samples: Sequence[tuple[int, PageKind, str, int]]) -> None:
+    """What was found at many pages, (page_id, kind, sha256, size) each, becomes a sample of every listing that shows
+    the page; one that a listing has already is left as it is."""
+    conn.execute(
+        """insert into sample (listing_id, page_id, kind, sha256, size, state)
+           select listing_id, page_id, kind, sha256, size, 'ready'
+           from unnest(%(pages)s::bigint[], %(kinds)s::text[], %(sha256)s::text[], %(sizes)s::bigint[])
+                with ordinality as new (page_id, kind, sha256, size, place)
+                join listing_page using (page_id)
+           order by place, listing_id
+           on conflict do nothing""",
+        {
+            "pages": [page_id for page_id, *_ in samples],
+            "kinds": [kind.value for _, kind, *_ in samples],
+            "sha256": [sha256 for *_, sha256, _ in samples],
+            "sizes": [size for *_, size in samples],
+        },
     )
 
 

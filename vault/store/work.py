@@ -36,6 +36,8 @@ TRIED = sql.SQL("""attempts > 0 and attempts < %(most)s and state in ('ready', '
                   <= clock_timestamp()""")
 
 PAGES = WorkTable(name="page", key="page_id", only="source_id = %(source_id)s")
+DOCUMENTS = WorkTable(name="page", key="page_id", only="page_id = any(%(page_ids)s)")
+FILES = WorkTable(name="page", key="page_id", only="source_id = %(source_id)s and kind <> 'page'")
 ARCHIVES = WorkTable(name="sample", key="sample_id", only="kind = 'archive'")
 IMAGES = WorkTable(name="sample", key="sample_id", only="kind = 'image'")
 FACES = WorkTable(name="face", key="face_id")

@@ -1,0 +1,29 @@
+"""take in a folder, an archive or an export that a person hands in
+
+Nothing is fetched. A signed card of kind `folder` or `export` says why, and what may be kept: docs/sources.md. A second
+run over the same files adds nothing; a run that was killed goes on where it was. Links are never followed.
+
+example:
+  ./facewarden ingest seized/ --card cards/seized.toml          (kind folder: each folder in it is a listing)
+  ./facewarden ingest faces.zip --card cards/seized.toml        (one archive: zip, 7z, tar and its packings)
+  ./facewarden ingest ChatExport/ --card cards/chat.toml        (kind export: Telegram Desktop, JSON or HTML)
+  ./facewarden ingest reports.mbox --card cards/mail.toml       (kind export: mail with attachments)
+"""
+
+import argparse
+from pathlib import Path
+
+from cli.servers import open_database
+from vault.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help="the folder or file")
+    parser.add_argument("--card", type=Path, required=True, help="the card's TOML file")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    from crawler.ingest import run_ingest
+
+    with open_database(settings) as (settings, _keys, _conn):
+        return run_ingest(settings, args.path, args.card, lambda line: print(line, flush=True))  # noqa: T201

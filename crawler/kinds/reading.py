@@ -1,0 +1,53 @@
+"""What the readers of all kinds share: the record they return."""
+
+from dataclasses import dataclass
+
+from parsel import Selector
+
+from crawler.pages import ParsedPage
+
+INGEST = "ingest:///"  # addresses of what a person handed in
+LONGEST_PLACE = 3 * 4096  # letters: the longest path of Linux with every byte escaped
+NOTHING = ParsedPage(listings=(), links=())
+PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
+ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz",
+                ".tar.zst")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a page says, and what tells whether it is one. `text`: what a reader of it sees; `root`: its tree, where it
+    is HTML; `said`: what an answer for machines says of its own failing; `problem`: why nothing could be read."""
+
+    parsed: ParsedPage
+    text: str
+    root: Selector | None = None
+    said: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One message of an export. `name`: how the document calls it; `place`: the chat it was sent to; `at`: seconds;
+    `files`: paths beside the document, or `?...` for a part of it."""
+
+    name: str
+    author: str
+    forwarded: str
+    place: str
+    at: int | None
+    text: str
+    files: tuple[str, ...]
+    subject: str = ""
+
+
+def is_handed_in(url: object) -> bool:
+    return isinstance(url, str) and url.startswith(INGEST) and len(url) <= LONGEST_PLACE
+
+
+def is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_ENDS)
+
+
+def is_archive(name: str) -> bool:
+    return name.lower().endswith(ARCHIVE_ENDS)
