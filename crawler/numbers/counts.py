@@ -152,13 +152,17 @@ ORDINAL = re.compile(
         volume part no nr num number page level tier top step chapter lot id uid qq tel phone whatsapp aged age
         since year model gen day week in covid python buy get min minimum moq free bonus sold limit first last every
         per order min_order minimum_order from room size type под от с desde каждые первые первым бонус бесплатно
-        том версия номер часть página versión gratis cada primeros vendidos mín mínimo minimo минимум заказ size dpi"""
+        том версия номер часть página versión gratis cada primeros vendidos mín mínimo minimo минимум заказ size dpi
+        iso iec гост ieee rfc sample preview demo образец пример превью muestra"""
     )
     + r")[ .:#-]{0,2}\Z|\d(?:st|nd|rd|th) \Z|(?:第|前|每|满|买|送|赠|已售|销量|月销|售出|库存|编号|型号|手机|苹果"
     r"|华为|小米|安卓|版本"
+    r"|每(?!(?:个?人|位|[套份])[ :-]{0,2}\Z)[\u4e00-\u9fff]{1,3}|平均|[日周月年]均"
     r"|起拍|起订|最低|限|更新|新增|每天|一天|每日|[日月周](?:更|出|产|增))[ :]{0,2}\Z"
 )
-JOINS = "to|or|и|или|或|and|y|o|a|e|aur|ya|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
+JOINS = (
+    "to|or|и|или|或|and|y|o|a|e|aur|ya|me[ ]se|mein[ ]se|में[ ]से|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
+)
 LONGER = re.compile(
     rf"(?<![{LETTER}])(?:{SHIFT}|{WORD}|{SCALE})[ -](?:(?:and|y|с) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
     rf"|(?:half|third|quarters?|fourth|fifth|tenth|part|fraction) of \Z"
@@ -182,8 +186,14 @@ NOT_AFTER = re.compile(
     r"|/ ?(?:元|块|[$€£¥₽₹]|usd|rs\b|руб|day|d\b|天|日|h\b|час|день)|(?:per|a|each|every) (?:day|hour|week|month)"
     r"|daily|в день|al día|por día"
     r"|每天|起)"
+    rf"| ?(?:per|(?:for|in|from|of) (?:each|every)) (?!(?:unique )?(?:{HUMANS}|{SETS}|face|id|identity|head|model"
+    rf"|subject){NOT_LETTER})[a-z]"
+    rf"| (?:на|с|из|в) кажд\w{{2,3}} (?!(?:{HUMANS}|{SETS}|лицо|персону){NOT_LETTER})[а-я]"
+    rf"| (?:por|de|en|para) cada (?!(?:{HUMANS}|{SETS}|un[oa]?){NOT_LETTER})[a-z]|(?:每|/)[国省市]"
+    rf"| por (?:país|ciudad|estado|carpeta|pedido){NOT_LETTER}"
 )
 EACH_AFTER = re.compile(
+    rf"(?: (?:of|de) (?:(?:the|la|el|su) )?(?:faces?|caras?|rostros?)| лиц[оа]?)?"
     rf" ?(?:(?:per|for each|each|for every|/) ?(?:unique )?(?:{HUMANS}|people|face|id|identity|head|model"
     rf"|subject){NOT_LETTER}"
     rf"|(?:for |from |of )?each{NOT_LETTER}|(?:на|с) (?:одного |каждого )?(?:человека|каждого|одного|лицо|персону)"
@@ -272,6 +282,9 @@ def sum_up(claims: Sequence[Claim]) -> Totals:
     counted = (Counted.PHOTO, Counted.PERSON, Counted.DOCUMENT, Counted.ITEM)
     what = next((of for of in counted if ranges[of]), None)
     faces = only(what) if what and not ranges[Counted.PHOTO_PER_PERSON] and not ranges[Counted.SET] else None
+    photos, people = only(Counted.PHOTO), only(Counted.PERSON)
+    if photos and people and photos < people:  # rather so many of each
+        return Totals(count=None, people=people, faces=None, doubtful=True)
     doubtful = any(len(found) > 1 for found in ranges.values())
     return Totals(count=count, people=only(Counted.PERSON), faces=faces, doubtful=doubtful)
 

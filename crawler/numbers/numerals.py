@@ -43,9 +43,13 @@ WORDS = {
 WORD_OF = {word: Decimal(value) for value, words in WORDS.items() for word in words.split()}
 WORD_OF |= dict.fromkeys(("half a", "a half", "medio", "media", "пол", "половиной", "aadha", "आधा"), Decimal("0.5"))
 WORD_OF |= dict.fromkeys(("a quarter of a", "quarter of a", "a quarter", "quarter", "четверть"), Decimal("0.25"))
-WORD_OF |= dict.fromkeys(("полтора", "полторы", "полутора", "dedh", "डेढ़", "डेढ़"), Decimal("1.5"))
-WORD_OF |= dict.fromkeys(("dhai", "ढाई"), Decimal("2.5"))
-SHIFTS = {"saadhe sadhe साढ़े साढ़े": "0.5", "sawa sava सवा": "0.25", "paune pone पौने": "-0.25"}  # added to what follows
+WORD_OF |= dict.fromkeys(("полтора", "полторы", "полутора", "dedh", "derh", "डेढ़", "डेढ़"), Decimal("1.5"))
+WORD_OF |= dict.fromkeys(("dhai", "dhaai", "adhai", "ढाई"), Decimal("2.5"))
+SHIFTS = {
+    "saadhe sadhe saade sade साढ़े साढ़े": "0.5",
+    "sawa sava सवा": "0.25",
+    "paune pone पौने": "-0.25",
+}  # added to what follows
 SHIFT_OF = {word: Decimal(shift) for words, shift in SHIFTS.items() for word in words.split()}
 ALONE = {"mil": 1000, "тысяча": 1000, "полмиллиона": 500_000, "миллион": 10**6}  # a number without another word
 ALONE |= {word: int(value) for word, value in WORD_OF.items() if value >= 100}

@@ -418,6 +418,17 @@ MENDED = [  # beside what the unseen table missed
     ("5000 selfie wala frame", None),
     ("20mil selfies, 2 por persona", 20_000),
     ("20mil selfies, new", None),
+    ("日均3000张人脸", None),
+    ("10个国家 每国1000张人脸", None),
+    ("共100套 每套配3张", 100),
+    ("ISO 19794 face images", None),
+    ("sample 50 faces", None),
+    ("100 mein se 20 photo", None),
+    ("saade teen lakh face", 350_000),
+    ("1000 faces per country", None),
+    ("500 fotos por país", None),
+    ("500 фото на каждую страну", None),
+    ("1.200 personas, 5 fotos de cara cada una", 1200),
 ]
 MENDED_PRICES = [
     ("港币600", "600", "HKD"),
@@ -495,6 +506,8 @@ def test_an_amount_that_is_no_number_has_no_share() -> None:
         ("500-800 photos", None, None, False),
         ("photos: 500, photos: 600", None, None, True),
         ("no number", None, None, False),
+        ("1200 people, 5 photos", None, 1200, True),  # 5 of each, rather
+        ("1200 people, 5 photos of faces each", 1200, 1200, False),
     ],
 )
 def test_photos_and_people_are_told_apart(text: str, count: int | None, people: int | None, doubtful: bool) -> None:

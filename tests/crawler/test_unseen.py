@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crawler.numbers import Bound, Counted, find_price, parse_count, parse_price, read_claims, read_prices
+from crawler.numbers import Bound, Counted, find_price, parse_price, read_claims, read_prices, sum_up
 
 PATHS = sorted((Path(__file__).parent / "tables").glob("unseen_numbers_*.json"))
 TABLES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in PATHS}
@@ -24,12 +24,12 @@ class Outcome(StrEnum):
 
 
 def judge_count(row: dict[str, Any]) -> Outcome:
-    """Every claim of the wanted kind must be an acceptable answer, and so must the one number of the listing."""
+    """Every claim of the wanted kind must be an acceptable answer, and so must the one number that a listing keeps."""
     accepted = [row["want"], *row.get("also", [])]
     people = row["of"] == "people"
     claims = [each for each in read_claims(row["text"]) if each.of not in PER and (each.of is Counted.PERSON) is people]
     said = [describe(each.low, each.high, each.bound) for each in claims]
-    number = parse_count(row["text"])
+    number = sum_up(read_claims(row["text"])).count
     numbers = {number_of(want) for each in COUNTS if each["text"] == row["text"] for want in answers(each)}
     if any(each not in accepted for each in said) or (number is not None and number not in numbers):
         return Outcome.WRONG
