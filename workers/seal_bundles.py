@@ -64,7 +64,7 @@ def seal_alert(context: Context, bundle: Bundle) -> None:
     conn, keys = context.conn, context.keys
     files, digests = collect_files(context, bundle)
     files.append(prove_captures(context, digests))
-    name = f"{bundle.alert_id}.fwb"
+    name = f"{bundle.bundle_id}.fwb"  # not the alert's: of two alerts that became one both may have a bundle
     files.insert(0, BundleFile(name="README.txt", content=README.format(name=name).encode(), what="what this is"))
     data = seal_bundle(
         files,

@@ -19,7 +19,7 @@ def list_alerts(conn: Connection, offset: int) -> list[Row]:
                       (select count(*) from match where match.alert_id = alert.alert_id) as faces,
                       (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
                           as delivery,
-                      (select state from bundle where bundle.alert_id = alert.alert_id) as bundle
+                      (select state from bundle where bundle.alert_id = alert.alert_id and not replaced) as bundle
                from alert
                join lateral (select listing_id, source_id, title from listing join listing_version using (listing_id)
                              where listing.dataset_id = alert.dataset_id
@@ -47,7 +47,7 @@ def get_alert(conn: Connection, alert_id: UUID) -> Row | None:
             """select alert_id, subject_id, dataset_id, band, state, created_at,
                       (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
                           as delivery,
-                      (select state from bundle where bundle.alert_id = alert.alert_id) as bundle
+                      (select state from bundle where bundle.alert_id = alert.alert_id and not replaced) as bundle
                from alert where alert_id = %(id)s""",
             {"id": alert_id},
         ).fetchone()

@@ -16,7 +16,7 @@ def ask_bundle(conn: Connection, alert_id: UUID, asked_by: str) -> None:
     """Ask for the bundle of an alert; one is made once."""
     conn.execute(
         """insert into bundle (bundle_id, alert_id, asked_by) values (%(bundle)s, %(alert)s, %(by)s)
-           on conflict (alert_id) do nothing""",
+           on conflict (alert_id) where not replaced do nothing""",
         {"bundle": uuid4(), "alert": alert_id, "by": asked_by},
     )
 
@@ -39,7 +39,7 @@ def save_bundle(conn: Connection, bundle_id: UUID, file: str, sha256: str) -> No
 def get_bundle_file(conn: Connection, alert_id: UUID) -> tuple[str, str | None, str | None]:
     """(state, file, error code) of an alert's bundle."""
     row = conn.execute(
-        "select state, file, error_code from bundle where alert_id = %(id)s", {"id": alert_id}
+        "select state, file, error_code from bundle where alert_id = %(id)s and not replaced", {"id": alert_id}
     ).fetchone()
     return (row[0], row[1], row[2]) if row else ("absent", None, None)
 
