@@ -5,8 +5,9 @@ Which numbers, and why:
 
 - SHARED: two pictures may be a seller's portrait and a sign; chance never gives three, for strangers' pictures are not
   near each other (`vault/phash.py`). Counted on both sides, so that one picture shown in many versions stays one.
-- SHARE: half of the smallest overlap that a resale is to be known by (30 %), of the listing's pictures or of the
-  other's: a few samples of a large archive are all of the one and little of the other.
+- SHARE: two thirds of the smallest overlap that a resale is to be known by (30 %), since some of what is shared was
+  cropped or refused; of the smaller listing's pictures, since a few samples of an archive are all of the one and little
+  of the other.
 - DATASETS: a picture that more datasets than this show is a banner, a badge or an example of how to hold the card, and
   counts for nothing. True resales do not come so far: they are one dataset as soon as they are compared.
 - WHOLE: unless nearly all of both listings is the same. A set that was posted in thirty boards before anybody compared
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from vault.store.datasets import Link, Sighting
 
 SHARED = 3
-SHARE = 0.15
+SHARE = 0.2
 DATASETS = 8
 WHOLE = 0.8
 
@@ -67,7 +68,7 @@ def is_whole(shared: int, size: int, other_size: int) -> bool:
 
 
 def decide(link: Link) -> bool:
-    """Is this overlap enough for one dataset? At least SHARED pictures, and SHARE of what either listing shows besides
-    the common ones."""
+    """Is this overlap enough for one dataset? At least SHARED pictures, and SHARE of what the smaller listing
+    shows besides the common ones."""
     smaller = max(1, min(link.listing_size, link.other_size) - link.common)
     return link.shared >= SHARED and link.shared >= SHARE * smaller
