@@ -4,9 +4,9 @@ in which a part of the pictures is taken over, encoded anew, and the rest is new
     .venv/bin/python -m bench.datasets --folder FOLDER
     .venv/bin/python -m bench.datasets --folder FOLDER --sets 20 --size 500 --resold 4 --json bench/out/datasets.json
 
-Pictures are decoded and hashed in the box as in use; faces are not looked for. Listings come in a random order, a resale
-often before its original, and are compared when all are there. What is taken over is scaled to 50-100 %, made a JPEG of
-quality 30-95, and with `--crop 0.01` cut by 1 % on each side.
+Pictures are decoded and hashed in the box as in use; faces are not looked for. Listings come in a random order, a
+resale often before its original, and are compared when all are there. What is taken over is scaled to 50-100 %, made a
+JPEG of quality 30-95, and with `--crop 0.01` cut by 1 % on each side.
 """
 
 import argparse

@@ -3,8 +3,10 @@ the listings that it shares its dataset with.
 
 Which numbers, and why:
 
-- SHARED: two pictures may be a seller's portrait and a sign; chance never gives three, for strangers' pictures are not
-  near each other (`vault/phash.py`). Counted on both sides, so that one picture shown in many versions stays one.
+- GROUPS: two pictures may be a seller's portrait and a sign; chance gives none (`vault/phash.py`). Pictures that are
+  near each other are one group: a picture in many versions, a dozen frames of one person, or the backs of everybody's
+  ID cards, which a scanner makes alike. So the backs of two unrelated sets are one group, however many they are.
+- FRAMES: as many pictures of one group count as a liveness check leaves frames.
 - SHARE: two thirds of the smallest overlap that a resale is to be known by (30 %), since some of what is shared was
   cropped or refused; of the smaller listing's pictures, since a few samples of an archive are all of the one and little
   of the other.
@@ -19,10 +21,13 @@ from collections.abc import Iterable, Mapping
 
 from vault.store.datasets import Link, Sighting
 
-SHARED = 3
+GROUPS = 3
+FRAMES = 12
 SHARE = 0.2
 DATASETS = 8
 WHOLE = 0.8
+
+Pairs = set[tuple[str, str]]
 
 
 def count_overlaps(
@@ -31,7 +36,7 @@ def count_overlaps(
     """What a listing of `size` pictures shares with each listing of another dataset (`sizes`: how many pictures those
     show)."""
     datasets: dict[str, set[int]] = defaultdict(set)
-    pairs: dict[int, set[tuple[str, str]]] = defaultdict(set)
+    pairs: dict[int, Pairs] = defaultdict(set)
     for seen in sightings:
         if seen.dataset_id != dataset_id:
             datasets[seen.ours].add(seen.dataset_id)
@@ -39,36 +44,48 @@ def count_overlaps(
     common = {picture for picture, found in datasets.items() if len(found) > DATASETS}
     links = []
     for other_id, found in sorted(pairs.items()):
-        other_size = sizes[other_id]
-        kept = {(ours, theirs) for ours, theirs in found if ours not in common}
-        if is_whole(count_shared(found), size, other_size):
-            kept = found
+        is_whole = sum(count_groups(found)) >= WHOLE * max(size, sizes[other_id])
+        kept = found if is_whole else {pair for pair in found if pair[0] not in common}
+        counts = count_groups(kept)
         links.append(
             Link(
                 listing_id=listing_id,
                 other_id=other_id,
                 reason="overlap",
-                shared=count_shared(kept),
+                shared=sum(counts),
                 exact=len({ours for ours, theirs in kept if ours == theirs}),
+                groups=len(counts),
                 common=len({ours for ours, _ in found - kept}),
                 listing_size=size,
-                other_size=other_size,
+                other_size=sizes[other_id],
             )
         )
     return links
 
 
-def count_shared(pairs: set[tuple[str, str]]) -> int:
-    """Different pictures that both sides show."""
-    return min(len({ours for ours, _ in pairs}), len({theirs for _, theirs in pairs}))
-
-
-def is_whole(shared: int, size: int, other_size: int) -> bool:
-    return shared >= WHOLE * max(size, other_size)
+def count_groups(pairs: Pairs) -> list[int]:
+    """Of (ours, theirs) that are near each other: for each group of pictures that hang together, how many different
+    ones both sides show, FRAMES at most."""
+    sides: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
+    for ours, theirs in pairs:
+        sides[0].setdefault(ours, []).append(theirs)
+        sides[1].setdefault(theirs, []).append(ours)
+    counts, seen = [], set[tuple[int, str]]()
+    for first in sides[0]:
+        waiting, members = [(0, first)], (set[str](), set[str]())
+        while waiting:
+            side, picture = waiting.pop()
+            if (side, picture) not in seen:
+                seen.add((side, picture))
+                members[side].add(picture)
+                waiting += [(1 - side, other) for other in sides[side][picture]]
+        if members[0]:
+            counts.append(min(len(members[0]), len(members[1]), FRAMES))
+    return counts
 
 
 def decide(link: Link) -> bool:
-    """Is this overlap enough for one dataset? At least SHARED pictures, and SHARE of what the smaller listing
+    """Is this overlap enough for one dataset? At least GROUPS different pictures, and SHARE of what the smaller listing
     shows besides the common ones."""
     smaller = max(1, min(link.listing_size, link.other_size) - link.common)
-    return link.shared >= SHARED and link.shared >= SHARE * smaller
+    return link.groups >= GROUPS and link.shared >= SHARE * smaller

@@ -30,13 +30,15 @@ class Sighting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
-    """Why a listing belongs to another's dataset. Sizes and counts are pictures that have a perceptual hash."""
+    """Why a listing belongs to another's dataset: how many pictures they share, in how many groups that look alike, how
+    many byte for byte; how many did not count, being common; how many each has. Only pictures with a hash count."""
 
     listing_id: int
     other_id: int
     reason: str
     shared: int = 0
     exact: int = 0
+    groups: int = 0
     common: int = 0
     listing_size: int = 0
     other_size: int = 0
@@ -187,10 +189,10 @@ def join_datasets(conn: Connection, link: Link) -> bool:
     )
     conn.execute("delete from dataset where dataset_id = %(merged)s", {"merged": second})
     conn.execute(
-        """insert into dataset_link (listing_id, other_id, kept_id, merged_id, reason, shared, exact, common,
-                                     listing_size, other_size)
-           values (%(listing)s, %(other)s, %(kept)s, %(merged)s, %(reason)s, %(shared)s, %(exact)s, %(common)s,
-                   %(listing_size)s, %(other_size)s)""",
+        """insert into dataset_link (listing_id, other_id, kept_id, merged_id, reason, shared, exact, groups,
+                                     common, listing_size, other_size)
+           values (%(listing)s, %(other)s, %(kept)s, %(merged)s, %(reason)s, %(shared)s, %(exact)s, %(groups)s,
+                   %(common)s, %(listing_size)s, %(other_size)s)""",
         {
             "listing": link.listing_id,
             "other": link.other_id,
@@ -199,6 +201,7 @@ def join_datasets(conn: Connection, link: Link) -> bool:
             "reason": link.reason,
             "shared": link.shared,
             "exact": link.exact,
+            "groups": link.groups,
             "common": link.common,
             "listing_size": link.listing_size,
             "other_size": link.other_size,

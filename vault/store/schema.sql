@@ -207,7 +207,8 @@ create table linking (
 );
 
 -- Why two datasets became one: this listing overlaps with that one (how many pictures they share, how many of them byte
--- by byte, how many did not count because too many datasets show them, how many each has), or took its place.
+-- for byte, in how many groups that look alike, how many did not count because too many datasets show them, how many
+-- each has; see matcher/datasets.py), or took its place.
 create table dataset_link (
     link_id         bigint generated always as identity primary key,
     listing_id      bigint not null references listing,
@@ -217,6 +218,7 @@ create table dataset_link (
     reason          text not null check (reason in ('overlap', 'moved')),
     shared          integer not null default 0,
     exact           integer not null default 0,
+    groups          integer not null default 0,
     common          integer not null default 0,
     listing_size    integer not null default 0,
     other_size      integer not null default 0,

@@ -32,6 +32,7 @@ create table dataset_link (
     reason          text not null check (reason in ('overlap', 'moved')),
     shared          integer not null default 0,
     exact           integer not null default 0,
+    groups          integer not null default 0,
     common          integer not null default 0,
     listing_size    integer not null default 0,
     other_size      integer not null default 0,
