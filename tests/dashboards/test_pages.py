@@ -26,6 +26,7 @@ from tests.samples import (
 from vault.store import Connection
 from vault.store.access import make_link
 from vault.store.alerts import ask_delivery
+from vault.store.datasets import Link, join_datasets, lock_datasets
 from vault.store.subjects import drop_enrolment, withdraw_consent
 from workers.context import Context
 from workers.deliver import CONFIRM_LASTS, deliver
@@ -198,6 +199,36 @@ def test_the_alert_page_shows_the_listing_escaped_and_the_face_blurred(
     with context.box.batch() as child:
         pixels = child.open_picture(answer.content).pixels
     assert context.engine.find_faces(pixels) == []
+
+
+def test_the_alert_page_tells_who_sold_the_dataset_when_and_for_how_much(
+    client: TestClient, context: Context, alert: UUID
+) -> None:
+    conn = context.conn
+    first = count(conn, "select listing_id from listing")
+    second = make_listing(conn, "resale")
+    conn.execute(
+        "update listing_version set seller = '<b>eve</b>', price = 250, currency = 'USD' where listing_id = %s",
+        [second],
+    )
+    with conn.transaction():
+        lock_datasets(conn, change=True)
+        link = Link(
+            listing_id=second, other_id=first, reason="overlap", shared=7, groups=7, listing_size=9, other_size=8
+        )
+        join_datasets(conn, link)
+    sign_in_operator(client, conn)
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "2 listings sell this dataset" in page
+    (table,) = re.findall(r"<table>.*?</table>", page, re.DOTALL)
+    lines = [re.sub(r"<[^>]+>|\s+", " ", line) for line in table.split("<tr>")[2:]]
+    assert len(lines) == 3
+    assert "first seen" in lines[1]
+    assert "&lt;b&gt;eve&lt;/b&gt;" in lines[1]
+    assert "250 USD" in lines[1]
+    assert f"joined this dataset shares 7 of its 9 pictures with listing {first}, which has 8" in lines[2]
+    for number in re.findall(r'href="#listing-(\d+)"', table):
+        assert f'id="listing-{number}"' in page
 
 
 def test_a_look_at_an_alert_is_logged(client: TestClient, context: Context, alert: UUID) -> None:

@@ -335,13 +335,14 @@ def test_the_timeline_tells_who_offered_it_when_for_how_much_and_who_joined_why(
     open_and_link(context)
     dataset_id = get_dataset(conn, first)
     assert [
-        (each.kind, each.listing_id, each.source, each.seller, each.price) for each in list_timeline(conn, dataset_id)
+        (each.kind, each.listing_id, each.source, each.seller, each.price)
+        for each in list_timeline(conn, dataset_id, 100)
     ] == [
         ("new", first, "first", "seller", None),
         ("new", second, "second", "other", 3),
         ("joined", second, "second", "other", 3),
     ]
-    detail = list_timeline(conn, dataset_id)[-1].detail
+    detail = list_timeline(conn, dataset_id, 100)[-1].detail
     assert detail == f"shares 5 of its 5 pictures with listing {first}, which has 5; 0 are the same byte for byte"
     assert find_dataset(conn, merged) == find_dataset(conn, dataset_id) == dataset_id
     assert find_dataset(conn, 10**9) is None

@@ -281,10 +281,11 @@ def list_datasets(conn: Connection, most: int, *, resold: bool = False) -> list[
         ).fetchall()
 
 
-def list_timeline(conn: Connection, dataset_id: int) -> list[Happening]:
-    """What happened to the listings of a dataset, oldest first, each with what the listing said at that time."""
+def list_timeline(conn: Connection, dataset_id: int, most: int) -> list[Happening]:
+    """What happened to the listings of a dataset, the last `most` of it, oldest first, each with what the listing said
+    at that time."""
     with conn.cursor(row_factory=record_row(Happening)) as cursor:
-        return cursor.execute(
+        rows = cursor.execute(
             """select happened.at, happened.kind, happened.detail, listing_id, listing.url, source.name as source,
                       title, seller, price_text, price, currency, claimed_count
                from listing join source using (source_id)
@@ -303,9 +304,11 @@ def list_timeline(conn: Connection, dataset_id: int) -> list[Happening]:
                    order by seen_at > happened.at, case when seen_at > happened.at then version else -version end
                    limit 1) as said on true
                where dataset_id = %(id)s
-               order by happened.at, happened.kind = 'joined', listing_id, happened.number""",
-            {"id": dataset_id},
+               order by happened.at desc, happened.kind = 'joined' desc, listing_id desc, happened.number desc
+               limit %(most)s""",
+            {"id": dataset_id, "most": most},
         ).fetchall()
+    return rows[::-1]
 
 
 def find_dataset(conn: Connection, dataset_id: int) -> int | None:
