@@ -1,9 +1,9 @@
 """The perceptual hash of a picture: in comes its luminance at 32 x 32, out come 256 bits that outlive re-encoding.
 
 Signs of the low frequencies of the DCT (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash
-Functions", section 3.2.1; 16 x 16 of them without the mean of any row or column, as in Meta's PDQ, 2019). It is not a
-template of a face: it says how light and dark lie in the whole picture, and two photos of one person differ in it as
-two photos of strangers do.
+Functions", section 3.2.1; 16 x 16 of them without the mean of any row or column, as in Meta's PDQ, 2019). It is no
+template of a face: it says how light and dark lie in the whole picture, and two photos of one person differ in it
+nearly as much as those of two strangers (LFW: in 120 and 124 bits at the median).
 
 Measured on the 13,233 pictures of LFW, whose faces are aligned alike. Distance to itself, median and 99 %: JPEG at
 quality 95 to 30 2 and 8, half the size at quality 40 2 and 8, 10 % brighter 4 and 12, 1 % cut off each side 16 and 28;

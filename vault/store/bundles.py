@@ -71,13 +71,24 @@ def describe_listings(conn: Connection, dataset_id: int) -> list[Row]:
     """Every version of the listings of a dataset, with the capture that shows it."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select source.name as source, listing.url, version, title, seller, description, price_text,
+            """select source.name as source, listing_id, listing.url, version, title, seller, description, price_text,
                       price::text as price, currency, claimed_text, claimed_count, invalid_fields, seen_at,
                       capture_id, warc_file, warc_offset, warc_length, capture.sha256 as capture_sha256,
                       captured_at
                from listing join listing_version using (listing_id) join capture using (capture_id)
                join source using (source_id)
                where dataset_id = %(id)s order by listing_id, version""",
+            {"id": dataset_id},
+        ).fetchall()
+
+
+def describe_links(conn: Connection, dataset_id: int) -> list[Row]:
+    """Why the listings of a dataset are one (see `matcher/datasets.py`)."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select dataset_link.listing_id, other_id, kept_id, merged_id, reason, shared, exact, groups, common,
+                      listing_size, other_size, joined_at
+               from dataset_link join listing using (listing_id) where dataset_id = %(id)s order by link_id""",
             {"id": dataset_id},
         ).fetchall()
 

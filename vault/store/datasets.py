@@ -114,7 +114,8 @@ def renew_linking(conn: Connection, listing_id: int) -> None:
 def list_hashed_samples(conn: Connection, listing_id: int) -> list[int]:
     """The samples of a listing whose picture has a hash."""
     rows = conn.execute(
-        "select sample_id from sample join picture_hash using (sha256) where listing_id = %(id)s order by sample_id",
+        """select sample_id from sample join picture_hash using (sha256)
+           where listing_id = %(id)s and kind = 'image' order by sample_id""",
         {"id": listing_id},
     ).fetchall()
     return [sample_id for (sample_id,) in rows]
@@ -136,7 +137,7 @@ def list_sightings(conn: Connection, sample_ids: Sequence[int]) -> list[Sighting
                    limit %(most)s) as found
                cross join lateral (
                    select listing.listing_id, listing.dataset_id from sample join listing using (listing_id)
-                   where sample.sha256 = found.sha256 and sample.listing_id <> mine.listing_id
+                   where sample.sha256 = found.sha256 and kind = 'image' and sample.listing_id <> mine.listing_id
                      and (sample.page_id <> mine.page_id or sample.archive_id is not null)
                    limit %(most)s) as shown
                where mine.sample_id = any(%(ids)s)""",
@@ -242,7 +243,7 @@ def _fold_alert(conn: Connection, older: UUID, younger: UUID) -> None:
     messages = conn.execute(
         """select delivery_id, sent_at is not null from delivery
            where alert_id in (%(older)s, %(younger)s) and kind = 'alert'
-           order by sent_at nulls last, alert_id <> %(older)s for update""",
+           order by sent_at nulls last, state = 'quarantined', alert_id <> %(older)s for update""",
         ids,
     ).fetchall()
     for delivery_id, sent in messages[1:]:
