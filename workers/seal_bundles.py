@@ -39,8 +39,8 @@ who had asked to be told was found. It can be checked without us and offline:
 
 verify.py is one file of our source (evidence/verify.py) and needs nothing but Python 3.11. It says of every byte
 whether it is what was sealed. alert.json, matches.json, listings.json and links.json are the conclusions; captures/
-holds the pages as they were received (WARC); samples/ the pictures as they were received; ledger.json proves by RFC 6962
-inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not an identity.
+holds the pages as they were received (WARC); samples/ the pictures as they were received; ledger.json proves by RFC
+6962 inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not an identity.
 """
 
 log = get_logger(__name__)
