@@ -6,7 +6,8 @@ in which a part of the pictures is taken over, encoded anew, and the rest is new
 
 Pictures are decoded and hashed in the box as in use; faces are not looked for. Listings come in a random order, a
 resale often before its original, and are compared when all are there. What is taken over is scaled to 50-100 %, made a
-JPEG of quality 30-95, and with `--crop 0.01` cut by 1 % on each side.
+JPEG of quality 30-95, and with `--crop 0.01` cut by 1 % on each side. `--furniture` gives every listing so many
+pictures more that all of them show, encoded anew each time: banners, badges, examples.
 """
 
 import argparse
@@ -50,22 +51,29 @@ class Offer:
     """A listing to be: which set it sells, and its pictures; those that are taken over are to be encoded anew."""
 
     name: str
+    resale: bool
     origin: int
     taken: tuple[Path, ...]
     own: tuple[Path, ...]
 
 
-def plan_offers(pictures: list[Path], sets: int, size: int, resold: int, rng: random.Random) -> list[Offer]:
-    """`sets` sets without a common picture, and of the first `resold` one resale a share, filled up with new ones."""
+def plan_offers(
+    pictures: list[Path], sets: int, size: int, resold: int, furniture: int, rng: random.Random
+) -> list[Offer]:
+    """`sets` sets that have only their furniture in common, and of the first `resold` one resale a share, filled up
+    with new pictures."""
     fresh = iter(rng.sample(pictures, len(pictures)))
+    common = tuple(take(fresh, furniture))
     offers = [
-        Offer(name=f"set {number}", origin=number, taken=(), own=tuple(take(fresh, size))) for number in range(sets)
+        Offer(name=f"set {number}", resale=False, origin=number, taken=common, own=tuple(take(fresh, size)))
+        for number in range(sets)
     ]
     for number in range(resold):
         for share in SHARES:
             taken = rng.sample(offers[number].own, round(size * share))
             own = tuple(take(fresh, size - len(taken)))
-            offers.append(Offer(name=f"{share:.0%} of set {number}", origin=number, taken=tuple(taken), own=own))
+            name = f"{share:.0%} of set {number}"
+            offers.append(Offer(name=name, resale=True, origin=number, taken=(*common, *taken), own=own))
     return rng.sample(offers, len(offers))
 
 
@@ -130,8 +138,8 @@ def measure(context: Context, offers: list[Offer], rng: random.Random, crop: flo
     found: dict[int, list[Offer]] = {}
     for listing_id, dataset_id in conn.execute("select listing_id, dataset_id from listing").fetchall():
         found.setdefault(dataset_id, []).append(ids[listing_id])
-    firsts = {offer.origin: group for group in found.values() for offer in group if not offer.taken}
-    resales = [offer for offer in offers if offer.taken]
+    firsts = {offer.origin: group for group in found.values() for offer in group if not offer.resale}
+    resales = [offer for offer in offers if offer.resale]
     strangers = [offer.name for group in found.values() for offer in group
                  if any(other.origin != offer.origin for other in group)]  # fmt: skip
     missed = [offer.name for offer in resales if offer not in firsts[offer.origin]]
@@ -158,12 +166,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sets", type=int, default=20)
     parser.add_argument("--size", type=int, default=500, help="pictures a listing")
     parser.add_argument("--resold", type=int, default=4, help="of how many sets there are resales of 30, 50 and 70 %%")
+    parser.add_argument("--furniture", type=int, default=0, help="pictures more that every listing shows")
     parser.add_argument("--crop", type=float, default=0.0, help="how much is cut off each side of what is taken over")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(arguments)
     rng = random.Random(args.seed)
-    offers = plan_offers(sorted(args.folder.rglob("*.jpg")), args.sets, args.size, args.resold, rng)
+    offers = plan_offers(sorted(args.folder.rglob("*.jpg")), args.sets, args.size, args.resold, args.furniture, rng)
     with tempfile.TemporaryDirectory(prefix="facewarden-datasets-") as folder:
         home = Path(folder) / "home"
         supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))

@@ -16,6 +16,7 @@ from vault.store.datasets import (
     Sighting,
     count_pictures,
     get_dataset,
+    give_way,
     join_datasets,
     list_hashed_samples,
     list_sightings,
@@ -67,6 +68,7 @@ def save_links(context: Context, claim: Claim, listing_id: int, links: list[Link
     with conn.transaction():
         if links:
             lock_datasets(conn, change=True)
+            give_way(conn)  # a crawl may hold these listings and want others
         strongest = sorted(links, key=lambda link: (-link.shared, link.other_id))
         joined = [link for link in strongest if join_datasets(conn, link)]
         finish_rows(conn, LINKING, claim.ids, claim.token)

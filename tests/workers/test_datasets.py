@@ -209,6 +209,22 @@ def test_workers_that_merge_at_once_end_at_one_dataset(context: Context) -> None
     assert count(conn, "select count(*) from alert") == 1
 
 
+def test_a_merge_gives_way_to_a_crawl_that_holds_its_listings(context: Context) -> None:
+    first = offer(context, "first", drawn(range(4)))
+    offer(context, "second", drawn(range(4), 50))
+    while embed_samples(context):
+        pass
+    with connect(context.settings) as crawl:
+        with crawl.transaction():
+            crawl.execute("update listing set last_seen = now()")
+            assert take_turn(context, Step.LINK_DATASETS) == 0, "it does not wait for the end of the crawl"
+            assert len(datasets(crawl)) == 2
+        ask_linking(crawl, [first])
+    context.conn.execute("update linking set not_before = null")
+    assert take_turn(context, Step.LINK_DATASETS) == 2
+    assert len(datasets(context.conn)) == 1
+
+
 # -- what becomes of alerts -------------------------------------------------------------------------------------------
 
 
