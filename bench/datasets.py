@@ -34,7 +34,7 @@ from vault.phash import hash_picture
 from vault.records import Capture, Listing, PageKind, Policy
 from vault.settings import Settings
 from vault.store import Connection, connect
-from vault.store.datasets import ask_linking, save_hashes
+from vault.store.hashes import ask_linking, save_hashes
 from vault.store.listings import save_listing
 from vault.store.migrate import migrate
 from vault.store.pages import NewPage, add_pages, save_capture

@@ -19,7 +19,8 @@ Which numbers, and why:
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from vault.store.datasets import Link, Sighting
+from vault.store.datasets import Link
+from vault.store.hashes import Sighting
 
 GROUPS = 3
 FRAMES = 12

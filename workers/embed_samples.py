@@ -17,8 +17,8 @@ from vault.phash import hash_picture
 from vault.records import Face, Outcome, Sample
 from vault.steps import Step
 from vault.store.blobs import drop_files, read_blob, release_blobs
-from vault.store.datasets import ask_linking, save_hashes
 from vault.store.faces import save_faces
+from vault.store.hashes import ask_linking, save_hashes
 from vault.store.samples import list_samples, set_size
 from vault.store.work import IMAGES, Claim, extend_lease, fail_row, finish_rows
 from workers.context import Context

@@ -11,18 +11,8 @@ import time
 from matcher.datasets import count_overlaps, decide
 from vault.log import get_logger
 from vault.steps import Step
-from vault.store.datasets import (
-    Link,
-    Sighting,
-    count_pictures,
-    get_dataset,
-    give_way,
-    join_datasets,
-    list_hashed_samples,
-    list_sightings,
-    lock_datasets,
-    renew_linking,
-)
+from vault.store.datasets import Link, get_dataset, give_way, join_datasets, lock_datasets
+from vault.store.hashes import Sighting, count_pictures, list_hashed_samples, list_sightings, renew_linking
 from vault.store.work import LINKING, Claim, extend_lease, finish_rows
 from workers.context import Context
 from workers.embed_samples import RENEW_SECONDS

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matcher.datasets import DATASETS, FRAMES, count_groups, count_overlaps, decide
-from vault.store.datasets import Link, Sighting
+from vault.store.datasets import Link
+from vault.store.hashes import Sighting
 
 
 def see(pairs: dict[str, str], listing_id: int = 2, dataset_id: int | None = None) -> list[Sighting]:

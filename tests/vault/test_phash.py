@@ -15,7 +15,7 @@ from tests.samples import draw_picture, encode, png
 from vault.box import Box, Child
 from vault.phash import BAND_BITS, BANDS, BITS, MASKS, NEAR, hash_picture, list_bands, measure_distance
 from vault.store import Connection
-from vault.store.datasets import list_sightings, save_hashes
+from vault.store.hashes import list_sightings, save_hashes
 
 FAST = hypothesis_settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True

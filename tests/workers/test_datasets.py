@@ -16,15 +16,14 @@ from vault.store import Connection, connect
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.datasets import (
     Link,
-    ask_linking,
     find_dataset,
     get_dataset,
     join_datasets,
     list_datasets,
     list_timeline,
     lock_datasets,
-    save_hashes,
 )
+from vault.store.hashes import ask_linking, save_hashes
 from vault.store.receipts import list_bundle_files
 from vault.store.samples import NewSample, save_samples
 from vault.store.subjects import withdraw_consent
