@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from dashboards.access import Operator
+from dashboards.security.charts import draw_prices
 from dashboards.security.queries import (
     PER_PAGE,
     count_alerts,
@@ -53,8 +54,9 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
         write_entry(conn, Kind.VIEW, about=str(alert_id), operator=str(visitor.operator), what="alert")
     person = name_person(request, alert["subject_id"])
     shown: Response = state.pages.show(
-        request, "alert.html", alert=alert, faces=faces, listings=listings, timeline=timeline, person=person
-    )
+        request, "alert.html", alert=alert, faces=faces, listings=listings, timeline=timeline, person=person,
+        chart=draw_prices(timeline),
+    )  # fmt: skip
     return shown
 
 

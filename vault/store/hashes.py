@@ -1,4 +1,4 @@
-"""Rows of `picture_hash` and `linking`: what pictures look like, who shows the like, which listings wait for comparison."""
+"""Rows of `picture_hash` and `linking`: what pictures look like, who shows the like, which listings wait for a look."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
