@@ -5,6 +5,7 @@ import hashlib
 import io
 from uuid import UUID
 
+import numpy as np
 from PIL import Image
 
 from cli.commands.enrol import enrol
@@ -39,6 +40,19 @@ def portrait(name: str, quality: int = 92) -> bytes:
 def png(width: int, height: int, mode: str = "RGB", colour: object = 0) -> bytes:
     out = io.BytesIO()
     Image.new(mode, (width, height), colour).save(out, "PNG")  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def draw_picture(seed: int, size: tuple[int, int] = (240, 200)) -> Image.Image:
+    """A drawn picture that looks like no other: colours that flow into each other."""
+    colours = np.random.default_rng(seed).integers(0, 256, (10, 12, 3), np.uint8)
+    return Image.fromarray(colours, "RGB").resize(size, Image.Resampling.BICUBIC)
+
+
+def encode(picture: Image.Image, quality: int, scale: float = 1.0) -> bytes:
+    """A JPEG of the picture, scaled."""
+    out = io.BytesIO()
+    picture.resize((round(picture.width * scale), round(picture.height * scale))).save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 

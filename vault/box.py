@@ -25,6 +25,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from vault import phash
 from vault.errors import REFUSALS, InputRefused
 from vault.log import get_logger
 
@@ -46,9 +47,11 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """Pixels of one picture, (h, w, 3) uint8 BGR, upright, long side at most LONG_SIDE; width and height as shown."""
+    """Pixels of one picture, (h, w, 3) uint8 BGR, upright, long side at most LONG_SIDE; width and height as shown.
+    `grey` is its luminance, (32, 32) uint8."""
 
     pixels: npt.NDArray[np.uint8]
+    grey: npt.NDArray[np.uint8]
     width: int
     height: int
 
@@ -183,17 +186,19 @@ class Child:
     def open_picture(self, data: bytes, long_side: int = LONG_SIDE) -> Picture:
         """Decode one picture. Raises InputRefused."""
         self._check_size(data)
-        head, _ = self._exchange({"do": "picture", "long_side": min(long_side, LONG_SIDE)}, data, ITEM_SECONDS)
+        request = {"do": "picture", "long_side": min(long_side, LONG_SIDE)}
+        head, luminance = self._exchange(request, data, ITEM_SECONDS)
         try:
             (w, h), width, height = head["shown"], int(head["width"]), int(head["height"])
             if not (0 < w <= LONG_SIDE and 0 < h <= LONG_SIDE and w <= width <= 12_000 and h <= height <= 12_000):
                 raise ValueError("sizes that cannot be")
+            grey = np.frombuffer(luminance, np.uint8).reshape(phash.SIDE, phash.SIDE)
         except (KeyError, TypeError, ValueError) as exc:
             self.stop()
             raise InputRefused("decoder_died", "the decoder talks nonsense") from exc
         assert self._shared is not None
         pixels = np.frombuffer(self._shared, np.uint8, count=w * h * 3).reshape(h, w, 3).copy()
-        return Picture(pixels=pixels, width=width, height=height)
+        return Picture(pixels=pixels, grey=grey, width=width, height=height)
 
     def make_mosaic(self, data: bytes, box: tuple[float, float, float, float], side: int = 192) -> bytes:
         """A PNG of the square around `box` in which the face is gone: at most 6 x 6 blocks. Raises InputRefused."""

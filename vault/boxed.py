@@ -80,7 +80,8 @@ def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: byte
         picture, (width, height) = pictures.open_picture(payload, request["long_side"])
         pixels = picture.tobytes("raw", "BGR")
         shared[: len(pixels)] = pixels
-        line.send({"width": width, "height": height, "shown": list(picture.size)})
+        head = {"width": width, "height": height, "shown": list(picture.size)}
+        line.send(head, pictures.shrink_to_grey(picture))
     elif request["do"] == "mosaic":
         line.send({"done": True}, pictures.make_mosaic(payload, request["box"], request["side"]))
     elif request["do"] == "archive":

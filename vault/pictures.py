@@ -35,6 +35,7 @@ TURNS = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+GREY_SIDE = 32
 MOSAIC_BLOCKS = 6  # at most: more of them name people (tests/vault/test_mosaic.py measures it)
 MOSAIC_REACH = 0.6  # of the face's longer side, from its centre to each edge of the crop
 
@@ -116,6 +117,12 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def shrink_to_grey(picture: Image.Image) -> bytes:
+    """The picture's luminance at 32 x 32, one byte a pixel: what its perceptual hash is made of (`vault/phash.py`)."""
+    grey = picture.convert("L")
+    return grey.resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).tobytes()
+
+
 def make_mosaic(data: bytes, box: list[float], side: int) -> bytes:
     """The square around `box` (x, y, width, height) as at most 6 x 6 flat blocks, smoothed to side x side: a PNG.
 
@@ -146,5 +153,5 @@ def warm_up() -> None:
     for name in FORMATS:
         out = io.BytesIO()
         Image.new("RGB", (32, 32)).save(out, name, **({} if name in ("GIF", "BMP") else {"exif": exif}))
-        open_picture(out.getvalue(), SHORTEST_SIDE)
+        shrink_to_grey(open_picture(out.getvalue(), SHORTEST_SIDE)[0])
         make_mosaic(out.getvalue(), [4, 4, 16, 16], 32)

@@ -185,7 +185,6 @@ class Probe:
 
     face_id: int
     sample_id: int
-    dataset_id: int
     policy: Policy
     retention_days: int
     sha256: str

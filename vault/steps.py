@@ -31,6 +31,7 @@ class Step(StrEnum):
 
     OPEN_ARCHIVES = "open_archives"
     EMBED_SAMPLES = "embed_samples"
+    LINK_DATASETS = "link_datasets"
     MATCH_FACES = "match_faces"
     MAKE_TEMPLATES = "make_templates"
     DELIVER = "deliver"

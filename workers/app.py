@@ -21,6 +21,7 @@ from workers.deliver import deliver
 from workers.drop_expired import drop_expired
 from workers.embed_samples import embed_samples
 from workers.erase_subjects import erase_subjects
+from workers.link_datasets import link_datasets
 from workers.make_templates import make_templates
 from workers.match_faces import match_faces
 from workers.open_archives import open_archives
@@ -31,6 +32,7 @@ TURN_SECONDS = 2.0
 STEPS: dict[Step, Callable[[Context], int]] = {
     Step.OPEN_ARCHIVES: open_archives,
     Step.EMBED_SAMPLES: embed_samples,
+    Step.LINK_DATASETS: link_datasets,
     Step.MATCH_FACES: match_faces,
     Step.MAKE_TEMPLATES: make_templates,
     Step.DELIVER: deliver,

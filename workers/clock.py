@@ -22,6 +22,7 @@ from vault.store.work import (
     ERASURES,
     FACES,
     IMAGES,
+    LINKING,
     PAGES,
     TEMPLATES,
     count_claimable,
@@ -37,6 +38,7 @@ HINTS_A_STEP = 4  # so that several workers take up one step
 WORK = {
     Step.OPEN_ARCHIVES: ARCHIVES,
     Step.EMBED_SAMPLES: IMAGES,
+    Step.LINK_DATASETS: LINKING,
     Step.MATCH_FACES: FACES,
     Step.MAKE_TEMPLATES: TEMPLATES,
     Step.DELIVER: DELIVERIES,

@@ -15,10 +15,12 @@ from vault.box import Child
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
 from vault.log import get_logger
+from vault.phash import hash_picture
 from vault.records import Face, Outcome, Sample
 from vault.steps import Step
 from vault.store.blobs import drop_files, erase_blob, read_blob, release_blobs
 from vault.store.faces import save_faces
+from vault.store.hashes import ask_linking, save_hashes
 from vault.store.samples import find_place, list_samples, refuse_content, set_size
 from vault.store.work import IMAGES, Claim, extend_lease, fail_row, finish_rows
 from workers.context import Context
@@ -34,11 +36,12 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """A sample, and what was in it: a picture's size and faces, or why it was refused."""
+    """A sample, and what was in it: a picture's size, perceptual hash and faces, or why it was refused."""
 
     sample: Sample
     size: tuple[int, int] = (0, 0)
     scale: float = 1.0
+    phash: bytes | None = None
     faces: tuple[FoundFace, ...] = ()
     refused: InputRefused | BlobError | KeyFileError | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
@@ -53,6 +56,7 @@ def embed_samples(context: Context) -> int:
     crops = [face.crop for each in opened for face in each.faces if face.crop is not None]
     templates = protect_crops(context, crops)
     save_batch(context, claim, opened, templates)
+    context.asker.ask(Step.LINK_DATASETS)
     context.asker.ask(Step.MATCH_FACES)
     return len(claim.ids)
 
@@ -82,6 +86,7 @@ def open_sample(context: Context, child: Child, sample: Sample) -> Opened:
         sample=sample,
         size=(picture.width, picture.height),
         scale=picture.scale,
+        phash=hash_picture(picture.grey, picture.width, picture.height),
         faces=tuple(context.engine.find_faces(picture.pixels)),
     )
 
@@ -106,6 +111,8 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened], templates: 
             faces = [make_face(context, number, face, each.scale, remaining) for number, face in enumerate(each.faces)]
             save_faces(conn, each.sample.sample_id, faces)
             set_size(conn, each.sample.sample_id, *each.size)
+        save_hashes(conn, {each.sample.sha256: each.phash for each in done if each.phash is not None})
+        ask_linking(conn, (each.sample.listing_id for each in opened))
         finish_rows(conn, IMAGES, [each.sample.sample_id for each in done], claim.token)
         for each in opened:
             if each.refused is not None:

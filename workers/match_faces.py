@@ -14,7 +14,8 @@ from vault.records import Match, Probe
 from vault.steps import Step
 from vault.store.alerts import raise_alert, save_match
 from vault.store.blobs import drop_files, release_blobs
-from vault.store.faces import close_faces, list_probes
+from vault.store.datasets import lock_datasets
+from vault.store.faces import close_faces, find_datasets, list_probes
 from vault.store.work import FACES, Claim, fail_row, finish_rows
 from workers.context import Context
 
@@ -58,12 +59,14 @@ def match_batch(context: Context, claim: Claim) -> None:
         for decision in decisions[probe.face_id]
     ]
     with conn.transaction():
+        lock_datasets(conn)
+        datasets = find_datasets(conn, [probe.face_id for probe, _ in matches])
         alerts = {
             key: raise_alert(conn, *key, band)
-            for key, band in group_matches((probe.dataset_id, match) for probe, match in matches).items()
+            for key, band in group_matches((datasets[match.face_id], match) for _, match in matches).items()
         }
-        for probe, match in matches:
-            save_match(conn, match, None if match.held else alerts[(match.subject_id, probe.dataset_id)])
+        for _, match in matches:
+            save_match(conn, match, None if match.held else alerts[(match.subject_id, datasets[match.face_id])])
         close_faces(conn, {probe.face_id: name_outcome(decisions[probe.face_id]) for probe in probes})
         finish_rows(conn, FACES, [probe.face_id for probe in probes], claim.token)
         for probe in foreign:

@@ -20,6 +20,7 @@ from vault.store.blobs import read_blob
 from vault.store.bundles import (
     describe_alert,
     describe_calibration,
+    describe_links,
     describe_listings,
     describe_matches,
     list_bundles,
@@ -28,6 +29,7 @@ from vault.store.bundles import (
     list_screenshots,
     save_bundle,
 )
+from vault.store.datasets import lock_datasets
 from vault.store.ledger import chain_entries, count_unplaced, find_entries, list_heads, list_leaves, write_entry
 from vault.store.work import BUNDLES, fail_row, finish_rows
 from workers.context import Context
@@ -40,10 +42,11 @@ who had asked to be told was found. It can be checked without us and offline:
     python3 verify.py {name}
 
 verify.py is one file of our source (evidence/verify.py) and needs nothing but Python 3.11. It says of every byte
-whether it is what was sealed. alert.json, matches.json and listings.json are the conclusions; captures/ holds the
-pages as they were received (WARC) and, where a browser drew them, as it drew them and what they looked like; the
-pictures as they were received are in samples/ and once more as WARC records in captures/; ledger.json proves by RFC
-6962 inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not an identity.
+whether it is what was sealed. alert.json, matches.json, listings.json and links.json are the conclusions; captures/
+holds the pages as they were received (WARC) and, where a browser drew them, as it drew them and what they looked
+like; the pictures as they were received are in samples/ and once more as WARC records in captures/; ledger.json
+proves by RFC 6962 inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not
+an identity.
 """
 
 log = get_logger(__name__)
@@ -69,7 +72,7 @@ def seal_alert(context: Context, bundle: Bundle) -> None:
     conn, keys = context.conn, context.keys
     files, digests = collect_files(context, bundle)
     files.append(prove_captures(context, digests))
-    name = f"{bundle.alert_id}.fwb"
+    name = f"{bundle.bundle_id}.fwb"  # not the alert's: of two alerts that became one both may have a bundle
     files.insert(0, BundleFile(name="README.txt", content=README.format(name=name).encode(), what="what this is"))
     data = seal_bundle(
         files,
@@ -91,17 +94,23 @@ def seal_alert(context: Context, bundle: Bundle) -> None:
 def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], list[str]]:
     """The files about an alert, and the digests whose receipt the ledger has to prove."""
     conn = context.conn
-    alert = describe_alert(conn, bundle.alert_id)
-    if alert is None:
-        raise EvidenceError("the alert was erased")
+    with conn.transaction():
+        lock_datasets(conn)
+        alert = describe_alert(conn, bundle.alert_id)
+        if alert is None:
+            raise EvidenceError("the alert was erased")
+        matches = describe_matches(conn, bundle.alert_id)
+        listings = describe_listings(conn, alert["dataset_id"])
+        links = describe_links(conn, alert["dataset_id"])
     subject = context.keys.digest_text(f"subject:{alert.pop('subject_id')}")
-    matches = describe_matches(conn, bundle.alert_id)
-    listings = describe_listings(conn, alert["dataset_id"])
     calibrations = describe_calibration(conn, sorted({match["calibration_id"] for match in matches}))
     files = [
         make_json("alert.json", {**alert, "subject_digest": subject}, "the alert: whom, which dataset, since when"),
         make_json("matches.json", matches, "the matches: score, cut, face, sample, calibration"),
         make_json("listings.json", listings, "the listings of the dataset, every version of them"),
+        make_json(
+            "links.json", links, "why listings are one dataset: how many pictures they share, or which one moved"
+        ),
         make_json("calibrations.json", calibrations, "how strangers score: what the cut was derived from"),
         make_json("models.json", describe_pack(get_pack(context.settings)), "the models and their digests"),
     ]

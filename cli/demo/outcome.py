@@ -40,7 +40,8 @@ def read_outcome(conn: Connection, people: dict[UUID, str]) -> Outcome:
         alerts=frozenset(
             (people.get(subject_id, str(subject_id)), url)
             for subject_id, url in conn.execute(
-                "select subject_id, url from alert join listing using (dataset_id)"
+                """select distinct subject_id, url from match join alert using (alert_id, subject_id)
+                   join face using (face_id) join sample using (sample_id) join listing using (listing_id)"""
             ).fetchall()
         ),
         photos=frozenset(

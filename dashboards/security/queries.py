@@ -19,7 +19,7 @@ def list_alerts(conn: Connection, offset: int) -> list[Row]:
                       (select count(*) from match where match.alert_id = alert.alert_id) as faces,
                       (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
                           as delivery,
-                      (select state from bundle where bundle.alert_id = alert.alert_id) as bundle
+                      (select state from bundle where bundle.alert_id = alert.alert_id and not replaced) as bundle
                from alert
                join lateral (select listing_id, source_id, title from listing join listing_version using (listing_id)
                              where listing.dataset_id = alert.dataset_id
@@ -47,7 +47,7 @@ def get_alert(conn: Connection, alert_id: UUID) -> Row | None:
             """select alert_id, subject_id, dataset_id, band, state, created_at,
                       (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
                           as delivery,
-                      (select state from bundle where bundle.alert_id = alert.alert_id) as bundle
+                      (select state from bundle where bundle.alert_id = alert.alert_id and not replaced) as bundle
                from alert where alert_id = %(id)s""",
             {"id": alert_id},
         ).fetchone()
@@ -68,10 +68,10 @@ def list_listings(conn: Connection, dataset_id: int) -> list[Row]:
     """The newest version of each listing of a dataset, with its capture."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select distinct on (listing_id) listing.url, source.name as source, version, title, seller, description,
-                      price_text, price, currency, unit_price, claimed_text, claimed_count, claimed_people, language,
-                      counts, kinds, contacts, dates, invalid_fields, first_seen, last_seen, seen_at,
-                      capture.sha256 as capture, captured_at, warc_file
+            """select distinct on (listing_id) listing_id, listing.url, source.name as source, version, title, seller,
+                      description, price_text, price, currency, unit_price, claimed_text, claimed_count,
+                      claimed_people, language, counts, kinds, contacts, dates, invalid_fields, first_seen, last_seen,
+                      seen_at, capture.sha256 as capture, captured_at, warc_file
                from listing join listing_version using (listing_id) join capture using (capture_id)
                join source using (source_id)
                where dataset_id = %(id)s order by listing_id, version desc""",

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from dashboards.access import Operator
+from dashboards.security.charts import draw_prices
 from dashboards.security.queries import (
     PER_PAGE,
     count_alerts,
@@ -21,10 +22,12 @@ from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.ledger import Kind
 from vault.money import convert
 from vault.store.blobs import read_blob
+from vault.store.datasets import list_timeline
 from vault.store.ledger import write_entry
 
 router = APIRouter(prefix="/security")
 MOST_ID = 2**63 - 1
+MOST_LINES = 200  # of a timeline
 
 
 @router.get("/alerts")
@@ -48,6 +51,7 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
         if alert is None:
             raise HTTPException(404)
         faces, listings = list_faces(conn, alert_id), list_listings(conn, alert["dataset_id"])
+        timeline = list_timeline(conn, alert["dataset_id"], MOST_LINES)
         write_entry(conn, Kind.VIEW, about=str(alert_id), operator=str(visitor.operator), what="alert")
     money = state.settings.money
     rates = money.list_rates()
@@ -56,8 +60,9 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
         each["worth"] = convert(each["unit_price"], each["currency"], money.currency, rates, day)
     person = name_person(request, alert["subject_id"])
     shown: Response = state.pages.show(
-        request, "alert.html", alert=alert, faces=faces, listings=listings, person=person
-    )
+        request, "alert.html", alert=alert, faces=faces, listings=listings, timeline=timeline, person=person,
+        chart=draw_prices(timeline),
+    )  # fmt: skip
     return shown
 
 

@@ -24,6 +24,7 @@ from vault.errors import EvidenceError, SettingError
 from vault.keys import Keys
 from vault.settings import Settings, child_environment
 from vault.store import Connection
+from vault.store.datasets import Link, join_datasets, lock_datasets
 from vault.store.subjects import save_subject
 from workers.context import Context
 from workers.deliver import deliver
@@ -261,6 +262,27 @@ def test_an_alert_is_known_by_the_first_letters_of_its_id_when_only_one_begins_s
     for prefix in ("b", "", "-", "%", alerts[0] + "0"):
         with pytest.raises(EvidenceError, match="no such alert"):
             find_alert(conn, prefix)
+
+
+# -- datasets ---------------------------------------------------------------------------------------------------------
+
+
+def test_datasets_are_listed_and_one_that_was_merged_is_found(settings: Settings, keys: Keys, conn: Connection) -> None:
+    first, second = make_listing(conn, "one"), make_listing(conn, "two")
+    make_listing(conn, "three")
+    merged = count(conn, "select dataset_id from listing where listing_id = %s", second)
+    with conn.transaction():
+        lock_datasets(conn, change=True)
+        join_datasets(conn, Link(listing_id=second, other_id=first, reason="overlap", shared=5, listing_size=6))
+    (row,) = json.loads(facewarden(settings, "datasets", "--json").stdout)
+    assert (row["listings"], row["sources"], row["sellers"]) == (2, 2, 1)
+    assert len(json.loads(facewarden(settings, "datasets", "--all", "--json").stdout)) == 2
+    done = facewarden(settings, "datasets", str(merged))
+    assert done.stdout.splitlines()[0] == f"dataset {row['dataset_id']}"
+    assert f"listing {second} joined (shares 5 of its 6 pictures with listing {first}" in done.stdout
+    refused = facewarden(settings, "datasets", "999")
+    assert refused.returncode == 2
+    assert "there is no dataset 999" in refused.stderr
 
 
 # -- loopback ---------------------------------------------------------------------------------------------------------

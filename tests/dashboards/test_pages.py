@@ -4,6 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from dashboards.app import make_app
 from dashboards.headers import HEADERS
 from dashboards.pages import show_day, show_time
+from dashboards.security.charts import draw_prices
 from tests.samples import (
     add_sample,
     capture_listing,
@@ -26,6 +28,7 @@ from tests.samples import (
 from vault.store import Connection
 from vault.store.access import make_link
 from vault.store.alerts import ask_delivery
+from vault.store.datasets import Happening, Link, join_datasets, lock_datasets
 from vault.store.subjects import drop_enrolment, withdraw_consent
 from workers.context import Context
 from workers.deliver import CONFIRM_LASTS, deliver
@@ -219,6 +222,72 @@ def test_the_alert_page_shows_the_listing_escaped_and_the_face_blurred(
     with context.box.batch() as child:
         pixels = child.open_picture(answer.content).pixels
     assert context.engine.find_faces(pixels) == []
+
+
+def test_the_alert_page_tells_who_sold_the_dataset_when_and_for_how_much(
+    client: TestClient, context: Context, alert: UUID
+) -> None:
+    conn = context.conn
+    first = count(conn, "select listing_id from listing")
+    second = make_listing(conn, "resale")
+    conn.execute(
+        "update listing_version set seller = '<b>eve</b>', price = 250, currency = 'USD' where listing_id = %s",
+        [second],
+    )
+    conn.execute("update listing_version set price = 100, currency = 'USD' where listing_id = %s", [first])
+    with conn.transaction():
+        lock_datasets(conn, change=True)
+        link = Link(
+            listing_id=second, other_id=first, reason="overlap", shared=7, groups=7, listing_size=9, other_size=8
+        )
+        join_datasets(conn, link)
+    sign_in_operator(client, conn)
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "2 listings sell this dataset" in page
+    assert "Prices asked in USD, from 100 to 250" in page
+    assert page.count("<circle") == 2
+    (table,) = re.findall(r"<table>.*?</table>", page, re.DOTALL)
+    lines = [" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in table.split("<tr>")[2:]]
+    assert len(lines) == 3
+    assert "first seen" in lines[1]
+    assert "&lt;b&gt;eve&lt;/b&gt;" in lines[1]
+    assert "250 USD" in lines[1]
+    assert f"joined this dataset shares 7 of its 9 pictures with listing {first}, which has 8" in lines[2]
+    for number in re.findall(r'href="#listing-(\d+)"', table):
+        assert f'id="listing-{number}"' in page
+
+
+def make_happening(day: int, price: int | None, currency: str | None = "USD", kind: str = "new") -> Happening:
+    return Happening(
+        at=dt.datetime(2026, 11, day, tzinfo=dt.UTC), kind=kind, detail="", listing_id=day, url="", source="", title="",
+        seller="", price_text="", price=None if price is None else Decimal(price), currency=currency,
+        claimed_count=None,
+    )  # fmt: skip
+
+
+def test_a_chart_shows_the_prices_of_one_currency_and_says_how_many_it_leaves_out() -> None:
+    chart = draw_prices(
+        [make_happening(1, 100), make_happening(2, 7, "CNY"), make_happening(3, None),
+         make_happening(4, 999, kind="sold"), make_happening(5, 25, kind="changed")]
+    )  # fmt: skip
+    assert chart is not None
+    assert [(point.x, point.y) for point in chart.points] == [(12, 12), (628, 114)]
+    assert (chart.currency, chart.lowest, chart.highest, chart.left_out) == ("USD", Decimal(25), Decimal(100), 1)
+
+
+@pytest.mark.parametrize(
+    "timeline",
+    [[], [make_happening(1, 5)], [make_happening(1, 5), make_happening(2, 5, "EUR")], [make_happening(1, None)]],
+)
+def test_one_price_is_no_chart(timeline: list[Happening]) -> None:
+    assert draw_prices(timeline) is None
+
+
+@pytest.mark.parametrize("price", [0, 10**30])
+def test_prices_that_cannot_be_are_drawn_all_the_same(price: int) -> None:
+    chart = draw_prices([make_happening(1, price), make_happening(1, price)])
+    assert chart is not None
+    assert all(0 <= point.x <= 640 and 0 <= point.y <= 160 for point in chart.points)
 
 
 def test_a_look_at_an_alert_is_logged(client: TestClient, context: Context, alert: UUID) -> None:

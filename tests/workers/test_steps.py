@@ -49,6 +49,7 @@ from workers.context import Context
 from workers.deliver import deliver
 from workers.embed_samples import embed_samples
 from workers.erase_subjects import erase_subjects
+from workers.link_datasets import link_datasets
 from workers.match_faces import match_faces
 from workers.open_archives import open_archives
 from workers.seal_bundles import seal_bundles
@@ -436,6 +437,7 @@ def test_nothing_leaves_for_somebody_who_has_withdrawn(context: Context) -> None
     deliver(context)
     sent = len(messages(context))
     embed_samples(context)
+    link_datasets(context)
     match_faces(context)
     withdraw_consent(context.conn, subject_id)
     deliver(context)

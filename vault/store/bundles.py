@@ -16,7 +16,7 @@ def ask_bundle(conn: Connection, alert_id: UUID, asked_by: str) -> None:
     """Ask for the bundle of an alert; one is made once."""
     conn.execute(
         """insert into bundle (bundle_id, alert_id, asked_by) values (%(bundle)s, %(alert)s, %(by)s)
-           on conflict (alert_id) do nothing""",
+           on conflict (alert_id) where not replaced do nothing""",
         {"bundle": uuid4(), "alert": alert_id, "by": asked_by},
     )
 
@@ -39,7 +39,7 @@ def save_bundle(conn: Connection, bundle_id: UUID, file: str, sha256: str) -> No
 def get_bundle_file(conn: Connection, alert_id: UUID) -> tuple[str, str | None, str | None]:
     """(state, file, error code) of an alert's bundle."""
     row = conn.execute(
-        "select state, file, error_code from bundle where alert_id = %(id)s", {"id": alert_id}
+        "select state, file, error_code from bundle where alert_id = %(id)s and not replaced", {"id": alert_id}
     ).fetchone()
     return (row[0], row[1], row[2]) if row else ("absent", None, None)
 
@@ -112,13 +112,24 @@ def describe_listings(conn: Connection, dataset_id: int) -> list[Row]:
     """Every version of the listings of a dataset, with the capture that shows it."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select source.name as source, listing.url, version, title, seller, description, price_text,
+            """select source.name as source, listing_id, listing.url, version, title, seller, description, price_text,
                       price::text as price, currency, claimed_text, claimed_count, invalid_fields, seen_at,
                       capture_id, warc_file, warc_offset, warc_length, capture.sha256 as capture_sha256,
                       captured_at
                from listing join listing_version using (listing_id) join capture using (capture_id)
                join source using (source_id)
                where dataset_id = %(id)s order by listing_id, version""",
+            {"id": dataset_id},
+        ).fetchall()
+
+
+def describe_links(conn: Connection, dataset_id: int) -> list[Row]:
+    """Why the listings of a dataset are one (see `matcher/datasets.py`)."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select dataset_link.listing_id, other_id, kept_id, merged_id, reason, shared, exact, groups, common,
+                      listing_size, other_size, joined_at
+               from dataset_link join listing using (listing_id) where dataset_id = %(id)s order by link_id""",
             {"id": dataset_id},
         ).fetchall()
 

@@ -35,15 +35,25 @@ def save_faces(conn: Connection, sample_id: int, faces: list[Face]) -> None:
 
 
 def list_probes(conn: Connection, face_ids: tuple[int, ...]) -> list[Probe]:
-    """The claimed faces, with the dataset and the policy they fall under."""
+    """The claimed faces, with the policy they fall under."""
     with conn.cursor(row_factory=record_row(Probe)) as cursor:
         return cursor.execute(
-            """select face_id, sample_id, dataset_id, policy, retention_days, sample.sha256, pack, matrix_id, template,
+            """select face_id, sample_id, policy, retention_days, sample.sha256, pack, matrix_id, template,
                       face.attempts, face.token
                from face join sample using (sample_id) join listing using (listing_id) join source using (source_id)
                where face_id = any(%(ids)s) order by face_id""",
             {"ids": list(face_ids)},
         ).fetchall()
+
+
+def find_datasets(conn: Connection, face_ids: list[int]) -> dict[int, int]:
+    """face -> the dataset in which it was found, as it is now: hold `lock_datasets` while it matters."""
+    rows = conn.execute(
+        """select face_id, dataset_id from face join sample using (sample_id) join listing using (listing_id)
+           where face_id = any(%(ids)s)""",
+        {"ids": face_ids},
+    ).fetchall()
+    return dict(rows)
 
 
 def close_faces(conn: Connection, outcomes: dict[int, Outcome]) -> None:

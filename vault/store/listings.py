@@ -10,6 +10,7 @@ from typing import Any
 
 from vault.records import Listing
 from vault.store import Connection
+from vault.store.datasets import Link, join_datasets, lock_datasets
 from vault.store.pages import reopen_page
 from vault.store.samples import list_locked
 
@@ -264,6 +265,7 @@ def settle_cycle(conn: Connection, source_id: int) -> None:
     """At the end of a cycle: what its own page no longer shows is removed, and what went while the same words came
     elsewhere has moved. Only pages that were read in this cycle, and were themselves, say anything."""
     with conn.transaction():
+        lock_datasets(conn, change=True)  # before any row is held: whoever merges datasets holds it and waits for rows
         _remove_unseen(conn, source_id)
         _settle_moves(conn, source_id)
 
@@ -288,8 +290,8 @@ def _remove_unseen(conn: Connection, source_id: int) -> None:
 
 
 def _settle_moves(conn: Connection, source_id: int) -> None:
-    """One that went in this cycle and one that came in it, with the same words and no rival, are one that moved. The
-    new one belongs to the old one's dataset unless somebody was alerted about its own."""
+    """One that went in this cycle and one that came in it, with the same words and no rival, are one that moved, and
+    their datasets are one."""
     rows = conn.execute(
         """with newest as (
                select distinct on (listing_id) listing_id, title, seller, description, price_text, claimed_text
@@ -319,12 +321,7 @@ def _settle_moves(conn: Connection, source_id: int) -> None:
         )
         event = {"listing_id": old, "kind": "moved", "capture_id": None, "detail": f"to listing {new}"}
         _add_events(conn, [event])
-        conn.execute(
-            """update listing set dataset_id = old.dataset_id from listing as old
-               where listing.listing_id = %(new)s and old.listing_id = %(old)s
-                 and not exists (select 1 from alert where alert.dataset_id = listing.dataset_id)""",
-            {"old": old, "new": new},
-        )
+        join_datasets(conn, Link(listing_id=new, other_id=old, reason="moved"))
 
 
 def list_passwords(conn: Connection, listing_id: int) -> list[str]:

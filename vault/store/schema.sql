@@ -119,6 +119,7 @@ create index blob_capture_shows on blob_capture (shows) where shows is not null;
 create index blob_capture_kept on blob_capture (keep_until) where keep_until is not null;
 create index blob_capture_sha256 on blob_capture (sha256);
 
+-- Listings whose samples overlap are one. A dataset that was merged into an older one is gone; dataset_link says why.
 create table dataset (
     dataset_id  bigint generated always as identity primary key,
     created_at  timestamptz not null default now()
@@ -140,6 +141,7 @@ create table listing (
     unique (source_id, url)
 );
 create index listing_at_page on listing (page_id);
+create index listing_dataset on listing (dataset_id);
 
 -- `unit_price` is of one face, in `currency`. counts, kinds, contacts and dates are lists of {what, value, text}.
 create table listing_version (
@@ -211,6 +213,50 @@ create table sample (
     unique (archive_id, member)
 );
 create index sample_sha256 on sample (sha256);
+create index sample_pending on sample (listing_id) where state in ('ready', 'running');
+
+-- The perceptual hash of a picture (vault/phash.py), and its parts by which near ones are found. Pictures that are too
+-- small or too flat have none and count for nothing when listings are compared.
+create table picture_hash (
+    sha256  text primary key,
+    phash   bit(256) not null,
+    bands   integer[] not null
+);
+create index picture_hash_bands on picture_hash using gin (bands) with (fastupdate = off);
+
+-- Listings whose samples are to be compared with everybody else's. `again`: more came while that was done.
+create table linking (
+    listing_id  bigint primary key references listing,
+    again       boolean not null default false,
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text
+);
+
+-- Why two datasets became one: this listing overlaps with that one (how many pictures they share, how many of them byte
+-- for byte, in how many groups that look alike, how many did not count because too many datasets show them, how many
+-- each has; see matcher/datasets.py), or took its place.
+create table dataset_link (
+    link_id         bigint generated always as identity primary key,
+    listing_id      bigint not null references listing,
+    other_id        bigint not null references listing,
+    kept_id         bigint not null,
+    merged_id       bigint not null,
+    reason          text not null check (reason in ('overlap', 'moved')),
+    shared          integer not null default 0,
+    exact           integer not null default 0,
+    groups          integer not null default 0,
+    common          integer not null default 0,
+    listing_size    integer not null default 0,
+    other_size      integer not null default 0,
+    joined_at       timestamptz not null default now()
+);
+create index dataset_link_listing on dataset_link (listing_id);
+create index dataset_link_merged on dataset_link (merged_id);
 
 create table calibration (
     calibration_id  text primary key,
@@ -303,6 +349,7 @@ create table alert (
     created_at  timestamptz not null default now(),
     unique (subject_id, dataset_id)
 );
+create index alert_dataset on alert (dataset_id);
 
 create table match (
     match_id        bigint generated always as identity primary key,
@@ -337,7 +384,9 @@ begin
     end if;
     return new;
 end $$;
-create trigger match_needs_consent before insert or update on match
+-- A match that only goes to another alert of the same person says nothing new about them.
+create trigger match_needs_consent
+    before insert or update of face_id, subject_id, template_id, consent_id, calibration_id, score, cut, band, held on match
     for each row execute function refuse_match_without_consent();
 
 -- The outbox. What it says is made when it is sent, from the rows it points to.
@@ -359,9 +408,10 @@ create table delivery (
 create unique index delivery_alert on delivery (alert_id) where kind = 'alert';
 create index delivery_subject on delivery (subject_id);
 
+-- `replaced`: two alerts became one and both had a bundle; the one asked for last is the alert's, this one is kept.
 create table bundle (
     bundle_id   uuid primary key,
-    alert_id    uuid not null unique references alert on delete cascade,
+    alert_id    uuid not null references alert on delete cascade,
     asked_by    text not null,
     file        text,
     sha256      text,
@@ -373,8 +423,11 @@ create table bundle (
     lease_until timestamptz,
     not_before  timestamptz,
     error_code  text,
-    error_text  text
+    error_text  text,
+    replaced    boolean not null default false
 );
+create unique index bundle_alert on bundle (alert_id) where not replaced;
+create index bundle_alert_id on bundle (alert_id);
 
 -- One row a person who left: the erasure that runs everywhere.
 create table erasure (
@@ -403,6 +456,8 @@ create index page_fresh on page (source_id, page_id) where state = 'ready' and a
 create index page_tried on page (source_id, page_id) where attempts > 0 and state in ('ready', 'running');
 create index sample_fresh on sample (kind, sample_id) where state = 'ready' and attempts = 0;
 create index sample_tried on sample (kind, sample_id) where attempts > 0 and state in ('ready', 'running');
+create index linking_fresh on linking (listing_id) where state = 'ready' and attempts = 0;
+create index linking_tried on linking (listing_id) where attempts > 0 and state in ('ready', 'running');
 create index face_fresh on face (face_id) where state = 'ready' and attempts = 0;
 create index face_tried on face (face_id) where attempts > 0 and state in ('ready', 'running');
 create index template_fresh on template (template_id) where state = 'ready' and attempts = 0;

@@ -13,6 +13,7 @@ def count_states(conn: Connection) -> dict[str, dict[str, int]]:
     rows = conn.execute(
         """select 'page', state::text, count(*) from page group by 2
            union all select 'sample', state::text, count(*) from sample group by 2
+           union all select 'linking', state::text, count(*) from linking group by 2
            union all select 'face', state::text, count(*) from face group by 2
            union all select 'template', state::text, count(*) from template group by 2
            union all select 'delivery', state::text, count(*) from delivery group by 2

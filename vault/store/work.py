@@ -1,7 +1,7 @@
 """Claiming and finishing work: rows in a state, with lease, attempts and fencing token. See README, "Work as rows".
 
 The tables differ only in their name and key, so the statements are composed here once (from constants, never from
-input) instead of being written out for each of the ten; every other file of `store/` writes its SQL out.
+input) instead of being written out for each of them; every other file of `store/` writes its SQL out.
 """
 
 from collections.abc import Sequence
@@ -40,9 +40,23 @@ DOCUMENTS = WorkTable(name="page", key="page_id", only="page_id = any(%(page_ids
 FILES = WorkTable(name="page", key="page_id", only="source_id = %(source_id)s and kind <> 'page'")
 ARCHIVES = WorkTable(name="sample", key="sample_id", only="kind = 'archive'")
 IMAGES = WorkTable(name="sample", key="sample_id", only="kind = 'image'")
+# a listing finds its dataset when all its samples were opened
+LINKING = WorkTable(
+    name="linking",
+    key="listing_id",
+    only="""not exists (select 1 from sample where sample.listing_id = linking.listing_id
+                        and sample.state in ('ready', 'running'))""",
+)
 FACES = WorkTable(name="face", key="face_id")
 TEMPLATES = WorkTable(name="template", key="template_id")
-DELIVERIES = WorkTable(name="delivery", key="delivery_id")
+# a message about a listing that is still to find its dataset waits: the person may know of that dataset already
+DELIVERIES = WorkTable(
+    name="delivery",
+    key="delivery_id",
+    only="""(kind <> 'alert' or created_at < now() - interval '10 minutes' or not exists (
+        select 1 from alert join listing using (dataset_id) join linking using (listing_id)
+        where alert.alert_id = delivery.alert_id and linking.state in ('ready', 'running')))""",
+)
 BUNDLES = WorkTable(name="bundle", key="bundle_id")
 ERASURES = WorkTable(name="erasure", key="subject_id")
 
