@@ -198,7 +198,7 @@ def test_exports_become_listings_with_their_pictures_sealed(
                                    f"telegram_html/photos/photo_1{stamp}", "telegram_html/photos/photo_2 b.jpg",
                                    "telegram_html/files/pack.7z", "telegram_json/stickers.png")):  # fmt: skip
         (root / name).write_bytes(paint(number))
-    (root / "box.mbox").write_bytes(
+    (root / "Inbox").write_bytes(
         b"".join(b"From x@y Sun Mar  1 10:00:00 2026\n" + make_mail(number) + b"\n" for number in range(3))
     )
     (root / "one.eml").write_bytes(make_mail(9))
@@ -211,11 +211,11 @@ def test_exports_become_listings_with_their_pictures_sealed(
            group by listing.listing_id, listing.url, seller, claimed_count order by listing.url"""
     ).fetchall()
     assert Counter(place.split("?")[0] for place, *_ in rows) == {
-        "box.mbox": 3, "one.eml": 1, "telegram_html": 2, "telegram_json": 4,
+        "Inbox": 3, "one.eml": 1, "telegram_html": 2, "telegram_json": 4,
     }  # fmt: skip
     assert ("telegram_json", "数据小王", 170_000, 2) in rows
     assert ("telegram_html", "Face Factory", 170_000, 1) in rows
-    assert sorted(row[1:] for row in rows if row[0].startswith("box")) == [
+    assert sorted(row[1:] for row in rows if row[0].startswith("Inbox")) == [
         (f"seller{number}@x.example", 5000, 2) for number in range(3)
     ]
     assert count(conn, "select count(*) from page where url like '%%sticker%%'") == 0
