@@ -8,11 +8,12 @@ import email
 import email.header
 import email.policy
 import hashlib
-import html
 import re
 from collections.abc import Iterator
 from email.message import Message as Mail
 from urllib.parse import quote
+
+from parsel import Selector
 
 from crawler.kinds.reading import Message, is_archive, is_picture
 from crawler.pages import LONGEST_TEXT
@@ -21,8 +22,8 @@ from vault.log import clean_text
 MOST_PARTS = 500
 PICTURE_TYPES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif",
                  "image/bmp": ".bmp"}  # fmt: skip
-TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d)\b[^>]*>", re.IGNORECASE)
+MOST_HTML = 200_000  # letters
+BLOCKS = {"br", "p", "div", "tr", "td", "li", "h1", "h2", "h3", "h4", "table", "body", "blockquote", "pre"}
 
 
 def open_mail(data: bytes) -> Mail:
@@ -161,4 +162,11 @@ def decode_words(value: str) -> str:
 
 
 def strip_tags(text: str) -> str:
-    return html.unescape(TAG.sub(" ", BREAK.sub("\n", text[:200_000])))
+    """The text of HTML, blocks on lines of their own."""
+    root = Selector(text=text[:MOST_HTML].replace("\0", "") or "<p>", type="html").root
+    parts = []
+    for piece in root.xpath("//body//text()"):
+        around = piece.getparent()
+        if piece.is_tail or around.tag not in ("script", "style"):
+            parts.append(("\n" if around.tag in BLOCKS else " ") + piece.strip())
+    return "".join(parts).strip()
