@@ -57,24 +57,27 @@ class Values:
 
     def __iter__(self) -> Iterator[Any]:
         decoder, letters = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
-        window, at, read = "", 0, self.end
+        window, at, read, more = "", 0, self.end, PIECE
         while True:
             while at < len(window) and window[at] in " \t\r\n,":
                 at += 1
+            if window[at : at + 1] == "]":
+                self.end = max(self.end, read - len(window[at:].encode("utf-8", "replace")))
+                return
             try:
-                if window[at : at + 1] == "]":
-                    break
                 value, at = decoder.raw_decode(window, at)
-            except RecursionError:
-                break
-            except ValueError:
-                if read >= len(self._body) or len(window) - at > LONGEST_MESSAGE:
-                    break
-                window, at = window[at:] + letters.decode(self._body[read : read + PIECE]), 0
-                read += PIECE
+            except (ValueError, RecursionError) as exc:
+                if read >= len(self._body) or len(window) - at > LONGEST_MESSAGE or isinstance(exc, RecursionError):
+                    self.end = read  # broken: what was looked at is not looked at again
+                    return
+                window, at = window[at:] + letters.decode(self._body[read : read + more]), 0
+                read, more = (
+                    min(read + more, len(self._body)),
+                    2 * more,
+                )  # so that no byte is tried more than a few times
                 continue
+            more = PIECE
             yield value
-        self.end = max(self.end, read - len(window[at:].encode("utf-8", "replace")))
 
 
 def read_message(value: dict[str, Any], place: str) -> Message:
