@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from parsel import Selector
 
-from crawler.kinds.reading import Message, is_archive, is_picture
+from crawler.kinds.reading import Message, is_archive, is_picture, read_lines
 from crawler.pages import LONGEST_TEXT
 from vault.log import clean_text
 
@@ -23,7 +23,6 @@ MOST_PARTS = 500
 PICTURE_TYPES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif",
                  "image/bmp": ".bmp"}  # fmt: skip
 MOST_HTML = 200_000  # letters
-BLOCKS = {"br", "p", "div", "tr", "td", "li", "h1", "h2", "h3", "h4", "table", "body", "blockquote", "pre"}
 
 
 def open_mail(data: bytes) -> Mail:
@@ -164,9 +163,4 @@ def decode_words(value: str) -> str:
 def strip_tags(text: str) -> str:
     """The text of HTML, blocks on lines of their own."""
     root = Selector(text=text[:MOST_HTML].replace("\0", "") or "<p>", type="html").root
-    parts = []
-    for piece in root.xpath("//body//text()"):
-        around = piece.getparent()
-        if piece.is_tail or around.tag not in ("script", "style"):
-            parts.append(("\n" if around.tag in BLOCKS else " ") + piece.strip())
-    return "".join(parts).strip()
+    return read_lines(root)

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from parsel import Selector
-
-from crawler.kinds.reading import Message
+from crawler.kinds.reading import Message, read_lines
 from crawler.pages import LONGEST_TEXT, open_page
 
 LISTS = re.compile(rb'(?<!\\)"messages"\s*:\s*\[')
@@ -121,7 +119,11 @@ def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Me
     root, _base = open_page(body, url, content_type)
     place = show(root.css(".page_header .text"))
     author = forwarded = ""
+    outer = None
     for shown in root.css("div.message.default"):
+        if outer is not None and any(above is outer for above in shown.root.iterancestors("div")):
+            continue  # Telegram writes no message into another; reading each with all that it holds takes for ever
+        outer = shown.root
         joined = "joined" in shown.attrib.get("class", "").split()
         name = show(shown.xpath("./div[contains(@class, 'body')]/div[@class='from_name']"))
         author = name or (author if joined else "")
@@ -138,20 +140,16 @@ def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Me
             forwarded=forwarded,
             place=place,
             at=read_shown_time(shown.css(".date.details::attr(title)").get() or ""),
-            text="\n".join(show_lines(text) for text in shown.css("div.body > div.text, div.forwarded div.text")[:5]),
+            text="\n".join(
+                read_lines(text.root)[: 2 * LONGEST_TEXT]
+                for text in shown.css("div.body > div.text, div.forwarded div.text")[:5]
+            ),
             files=tuple(unquote(link) for link in links[:20]),
         )
 
 
 def show(found: Any) -> str:
     return " ".join(" ".join(found[0].xpath(".//text()").getall()).split()) if found else ""
-
-
-def show_lines(element: Selector) -> str:
-    """The text of an element, `<br>` as a new line."""
-    parts = [node.strip() if node.strip() else "" for node in element.xpath(".//text() | .//br").getall()]
-    joined = "".join("\n" if part == "<br>" else part + " " for part in parts)
-    return "\n".join(line.strip() for line in joined.splitlines() if line.strip())[: 2 * LONGEST_TEXT]
 
 
 def read_shown_time(title: str) -> int | None:

@@ -199,6 +199,16 @@ def test_a_hostile_export_is_read_within_limits(body: bytes) -> None:
     assert time.monotonic() - began < 10
 
 
+SHOWN = b'<div class="message default"><div class="body"><a class="photo_wrap" href="a.jpg"></a><div class="text">5<br>'
+
+
+@pytest.mark.parametrize("body", [SHOWN * 2000, SHOWN + b"x<br>" * 200_000, (SHOWN + b"</div></div></div>") * 5000])
+def test_a_hostile_page_of_messages_is_read_within_limits(body: bytes) -> None:
+    began = time.monotonic()
+    parse_answer(body, "ingest:///x/messages.html", "text/html", open_card("telegram_html"))
+    assert time.monotonic() - began < 10
+
+
 # -- open directories -------------------------------------------------------------------------------------------------
 
 INDEXES = {
