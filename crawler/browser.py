@@ -1,14 +1,18 @@
 """Rendered pages: Chromium through scrapy-playwright, started so that the guard is its only way out."""
 
+import asyncio
 import contextlib
+import datetime as dt
 import os
 import shutil
 from typing import Any
 
 import psutil
+from playwright.async_api import Error as BrowserError
 from playwright.async_api import TimeoutError as NotInTime
 from scrapy_playwright.page import PageMethod
 
+from crawler.capture import Answer
 from crawler.cards import Card
 from crawler.proxy import GuardProcess
 from vault.errors import ServerError
@@ -20,6 +24,17 @@ INSTALL = "apt-get install chromium"
 RENDER_MS = 30_000
 WAIT_MS = 15_000
 MOST_RESIDENT = 700 << 20  # bytes of one browser process; a page that wants more is ended
+SHOT_MS = 10_000
+SHOT_ATTEMPTS = 2  # of a page; after that it is read without, in case it was the screenshot that ended the browser
+SHOT_SIZE = {"x": 0, "y": 0, "width": 1280, "height": 10_000}
+SHOT_QUALITY = 60
+MOST_SHOT_BYTES = 4 << 20
+MOST_ANSWER_BYTES = 32 << 20
+# whatever shows pixels that came as pixels; requests of pictures are aborted anyway, this is for data: and blob:
+NO_PICTURES = """
+    img, picture, svg image, video, canvas, object, embed, input[type=image] { visibility: hidden !important }
+    *, *::before, *::after { background-image: none !important; border-image: none !important }
+"""
 UNWANTED = {"image", "media", "font"}  # pictures are fetched by the frontier, one by one
 ARGUMENTS = [
     "--proxy-bypass-list=<-loopback>",  # Chromium would otherwise reach loopback without the proxy
@@ -77,9 +92,22 @@ def is_unwanted(request: Any) -> bool:
     return request.resource_type in UNWANTED
 
 
-def page_meta(card: Card) -> dict[str, Any]:
-    """The request meta that has a page rendered, and waited for."""
-    return {"playwright": True, "playwright_page_methods": [PageMethod(wait_for_content, card.read.wait_for)]}
+def page_meta(card: Card, attempts: int) -> dict[str, Any]:
+    """The request meta that has a page rendered, waited for, and a screenshot taken of it."""
+    seen: list[tuple[dt.datetime, Any]] = []
+
+    def note(response: Any) -> None:
+        if response.request.is_navigation_request():
+            seen.append((dt.datetime.now(dt.UTC), response))
+
+    methods = [PageMethod(wait_for_content, card.read.wait_for), PageMethod(read_answer, seen)]
+    if card.keep.screenshots and attempts <= SHOT_ATTEMPTS:
+        methods.append(PageMethod(take_screenshot))
+    return {
+        "playwright": True,
+        "playwright_page_methods": methods,
+        "playwright_page_event_handlers": {"response": note},
+    }
 
 
 async def wait_for_content(page: Any, selector: str) -> None:
@@ -92,6 +120,40 @@ async def wait_for_content(page: Any, selector: str) -> None:
             await page.wait_for_load_state("networkidle", timeout=WAIT_MS)
     except NotInTime as exc:
         log.info("a page was read before it was what the card expects", error=type(exc).__name__)
+
+
+async def read_answer(page: Any, seen: list[tuple[dt.datetime, Any]]) -> Answer | None:
+    """What the server sent last for the page itself, not for its frames; None where the browser holds it no more."""
+    try:
+        for at, response in reversed(seen):
+            if response.frame != page.main_frame or 300 <= response.status < 400:
+                continue
+            async with asyncio.timeout(SHOT_MS / 1000):  # it may be one that never ends
+                body = await response.body()
+                headers = tuple((each["name"], each["value"]) for each in await response.headers_array())
+            media_type = next((value for name, value in headers if name.lower() == "content-type"), "text/html")
+            if len(body) > MOST_ANSWER_BYTES:
+                return None
+            return Answer(
+                url=response.url, status=response.status, headers=headers, body=body, media_type=media_type, at=at
+            )
+    except (BrowserError, TimeoutError) as exc:
+        log.info("the answer behind a rendered page could not be read", error=type(exc).__name__)
+    return None
+
+
+async def take_screenshot(page: Any) -> bytes:
+    """The page from top to bottom as a JPEG, its pictures left out; b"" where it cannot be taken, which costs the page
+    nothing."""
+    try:
+        shot: bytes = await page.screenshot(
+            full_page=True, clip=SHOT_SIZE, type="jpeg", quality=SHOT_QUALITY, style=NO_PICTURES, animations="allow",
+            caret="initial", timeout=SHOT_MS,
+        )  # fmt: skip
+    except BrowserError as exc:
+        log.info("no screenshot could be taken", error=type(exc).__name__)
+        return b""
+    return shot if len(shot) <= MOST_SHOT_BYTES else b""
 
 
 def end_swollen() -> int:

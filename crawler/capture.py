@@ -8,17 +8,30 @@ import datetime as dt
 import hashlib
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
-from warcio.statusandheaders import StatusAndHeaders
-from warcio.warcwriter import WARCWriter
-
+from evidence.warc import write_head, write_info, write_resource, write_response
 from vault.blobs import BlobWriter
 from vault.records import Capture
 
-DROPPED_HEADERS = {"transfer-encoding", "content-encoding", "content-length"}  # of the body as we keep it: decoded
+# cookies open doors; the others are not true of the body as we keep it: decoded
+DROPPED_HEADERS = {"set-cookie", "transfer-encoding", "content-encoding", "content-length"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a server sent for a page that a browser then drew."""
+
+    url: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    media_type: str
+    at: dt.datetime
 
 
 class WarcFile:
@@ -38,57 +51,46 @@ class WarcFile:
             self._file.close()
 
     def write_response(
-        self, page_id: int, url: str, status: int, headers: list[tuple[str, str]], body: bytes, media_type: str
-    ) -> Capture:
-        """A `response` record of a page as it was received."""
-        kept = [(name, value) for name, value in headers if name.lower() not in DROPPED_HEADERS]
-        kept.append(("Content-Length", str(len(body))))
-        head = StatusAndHeaders(str(status), kept, protocol="HTTP/1.1")
-        return self._write(page_id, url, "response", body, media_type, head)
+        self, page_id: int, url: str, status: int, headers: list[tuple[str, str]], body: bytes, media_type: str,
+        at: dt.datetime | None = None,
+    ) -> Capture:  # fmt: skip
+        """A `response` record of a page as it was received, now or at another time."""
+        at = at or dt.datetime.now(dt.UTC)
+        record = write_response(url, make_head(status, headers), body, at=at, record_id=uuid4())
+        return self._write(page_id, record, body, media_type, at)
 
     def write_resource(self, page_id: int, url: str, body: bytes, media_type: str) -> Capture:
         """A `resource` record of a page as a browser rendered it."""
-        return self._write(page_id, url, "resource", body, media_type, None)
+        now = dt.datetime.now(dt.UTC)
+        record = write_resource(url, media_type, body, at=now, record_id=uuid4())
+        return self._write(page_id, record, body, media_type, now)
 
     def sync(self) -> None:
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def _write(
-        self, page_id: int, url: str, kind: str, body: bytes, media_type: str, head: StatusAndHeaders | None
-    ) -> Capture:
-        now = dt.datetime.now(dt.UTC)
-        buffer = io.BytesIO()
-        writer = WARCWriter(buffer, gzip=True, warc_version="1.1")
+    def _write(self, page_id: int, record: bytes, body: bytes, media_type: str, now: dt.datetime) -> Capture:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = open(os.open(self._folder / self.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")  # noqa: SIM115
-            writer.write_record(writer.create_warcinfo_record(self.name, {"software": "Facewarden"}))
-            self._file.write(buffer.getvalue())
-            buffer.seek(0)
-            buffer.truncate()
-        record = writer.create_warc_record(
-            url,
-            kind,
-            payload=io.BytesIO(body),
-            http_headers=head,
-            warc_content_type=media_type if head is None else "",
-            warc_headers_dict={"WARC-Date": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")},
-        )
-        writer.write_record(record)
-        data = buffer.getvalue()
+            self._file.write(write_info(self.name, at=now, record_id=uuid4()))
         offset = self._file.tell()
-        self._file.write(data)
+        self._file.write(record)
         return Capture(
             page_id=page_id,
             warc_file=self.name,
             warc_offset=offset,
-            warc_length=len(data),
+            warc_length=len(record),
             sha256=hashlib.sha256(body).hexdigest(),
             media_type=media_type,
             captured_at=now,
         )
+
+
+def make_head(status: int, headers: list[tuple[str, str]]) -> str:
+    """The head of an answer as it is kept: no cookies, and nothing that is true only of the body as it was sent."""
+    return write_head(status, [(name, value) for name, value in headers if name.lower() not in DROPPED_HEADERS])
 
 
 def seal_body(folder: Path, body: bytes) -> BlobWriter:

@@ -14,6 +14,7 @@ from pathlib import Path
 from parsel import Selector
 from parsel.csstranslator import HTMLTranslator
 
+from crawler.addresses import check_page_parameter
 from crawler.query import check_query
 from vault.egress import parse_rule, parse_target
 from vault.errors import CardError, EgressRefused
@@ -22,6 +23,8 @@ from vault.toml import Misfit, read_record
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SIGNATURE = re.compile(r"^\[signature\][ \t]*$", re.MULTILINE)
+NO_SELECTORS = {"passwords", "page_parameter"}  # fields of [read] that are none
+MOST_PASSWORDS = 5  # of a card; ten are tried on an archive, so those printed have a chance
 MOST_RETENTION_DAYS = 1095  # BIPA sec. 15(a): three years
 
 
@@ -115,6 +118,7 @@ class Keep:
 
     policy: Policy = Policy.EPHEMERAL
     days: int = 0
+    screenshots: bool = True  # of rendered pages, pictures left out; dropped after a day unless somebody is matched
 
     def __post_init__(self) -> None:
         if (self.policy is Policy.RETRO) != (1 <= self.days <= MOST_RETENTION_DAYS) or self.days < 0:
@@ -143,6 +147,19 @@ class Read:
     archive: str = ""
     sold: str = ""  # what is there only when the listing is sold; default: its own words say so
     wait_for: str = ""  # with a browser: the element to wait for; default: a quiet network
+    date: str = ""  # where it says when the listing was posted
+    password: str = ""  # where a password of its archives is printed; beside it, words such as "password:" say so
+    passwords: tuple[str, ...] = ()  # to be tried on its archives, before those printed
+    page_parameter: str = ""  # what numbers the pages of one listing: see crawler/addresses.py
+
+    def __post_init__(self) -> None:
+        if len(self.passwords) > MOST_PASSWORDS or any(not 1 <= len(each) <= 200 for each in self.passwords):
+            raise ValueError(f"passwords: at most {MOST_PASSWORDS}, of 1 to 200 letters each")
+        if self.page_parameter:
+            try:
+                check_page_parameter(self.page_parameter)
+            except ValueError as exc:
+                raise ValueError(f"page_parameter: {exc}") from exc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +169,7 @@ class Budget:
     pages: int = 10_000
     bytes: int = 10 << 30
     images_per_listing: int = 500
-    depth: int = 50
+    depth: int = 1000  # links from a start page; a list of pages costs one each
     seconds: int = 6 * 3600
     archive_bytes: int = 2 << 30
 
@@ -263,7 +280,7 @@ def check_read(card: Card) -> None:
 
 
 EXPRESSIONS = ("listing", "title", "follow", "link", "seller", "price", "count", "description", "image", "archive",
-               "sold", "wait_for", *JSON_ONLY)  # fmt: skip
+               "sold", "wait_for", "date", "password", *JSON_ONLY)  # fmt: skip
 
 
 def check_expression(kind: CardKind, name: str, expression: str) -> None:

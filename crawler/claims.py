@@ -5,8 +5,10 @@ guessed but the language, which says so.
 """
 
 import datetime as dt
+import functools
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -175,6 +177,17 @@ CONTACTS = (  # the first that fits a place has it
         rf"\.?(?: ?(?:no|number|номер)\.?:?)? ?{PHONE}", re.IGNORECASE)),
     (ContactKind.HANDLE, re.compile(r"(?<![\w.@/+-])@(?P<value>[A-Za-z]\w{4,31})(?![\w@]|\.\w)")),
 )  # fmt: skip
+HINTS = {  # one of these letters must be there at all, which is much cheaper to see
+    ContactKind.TELEGRAM: ("t.me", "telegram", "tg", "telega", "телега", "телеграм", "тг", "टेलीग्राम",
+                           "电报", "飞机"),
+    ContactKind.WHATSAPP: ("wa.me", "whats", "ватсап", "вотсап", "wsp", "व्हाट्स"),
+    ContactKind.XMPP: ("jabb", "xmpp", "джаб", "жаб", "exploit.im", "thesecure", "404.city", "conversations.im"),
+    ContactKind.EMAIL: ("@",), ContactKind.HANDLE: ("@",),
+    ContactKind.WECHAT: ("chat", "weixin", "vx", "wx", "微", "薇信", "威信", "v信", "加v"),
+    ContactKind.QQ: ("qq", "扣扣", "企鹅"),
+    ContactKind.PHONE: ("phone", "tel", "mob", "call", "тел", "фон", "móvil", "teléfono", "cel", "मोबाइल", "फोन",
+                        "फ़ोन", "手机", "电话"),
+}  # fmt: skip
 PLAIN_KINDS = (ContactKind.PHONE, ContactKind.WHATSAPP)
 NO_NAMES = frozenset(
     ("channel", "group", "contact", "support", "seller", "available", "number", "telegram", "please", "photos", "faces")
@@ -184,8 +197,11 @@ NO_NAMES = frozenset(
 def find_contacts(text: str) -> tuple[Contact, ...]:
     """How to reach the seller, in the order of the text. A bare number is no contact; a word must say what it is."""
     flat = text[:LONGEST_TEXT]
+    low = flat.lower()
     taken: list[tuple[int, int, Contact]] = []
     for kind, pattern in CONTACTS:
+        if not any(hint in low for hint in HINTS.get(kind, ("",))):
+            continue
         for match in pattern.finditer(flat):
             start, end = match.span()
             value = match["value"] or match["value2"]
@@ -219,12 +235,17 @@ NOT_RUSSIAN = re.compile("[іїєґўљњћђџј]", re.IGNORECASE)
 NOT_HINDI = re.compile("[ळऑ]{2}|आहे|आणि|छ।|भएको")  # Marathi and Nepali words
 STOPS = {language: frozenset(words.split()) for language, words in STOP_WORDS.items()}
 LEAST_LETTERS, LEAST_SHARE = 4, 0.6
+ENOUGH_TEXT = 1000  # letters that tell a language
 HAN_WEIGHT = 3  # a Chinese character says as much as a few letters
 
 
 def guess_language(text: str) -> Language | None:
     """A guess from scripts and common words; None for little text, a mixture, or Latin letters without a known word."""
-    letters = Counter(_name_script(char) for char in text[:LONGEST_TEXT] if char.isalpha())
+    text = text[:ENOUGH_TEXT]
+    letters = Counter[str]()
+    for char, times in Counter(text).items():
+        if char.isalpha():
+            letters[_name_script(char)] += times
     letters["han"] *= HAN_WEIGHT
     script, most = letters.most_common(1)[0]
     if most < LEAST_LETTERS or most < LEAST_SHARE * letters.total():
@@ -235,9 +256,10 @@ def guess_language(text: str) -> Language | None:
         return Language.OTHER if NOT_HINDI.search(text) else Language.HI
     if script == "cyrillic":
         return Language.OTHER if NOT_RUSSIAN.search(text) else Language.RU
-    return _guess_from_words(text[:LONGEST_TEXT]) if script == "latin" else Language.OTHER
+    return _guess_from_words(text) if script == "latin" else Language.OTHER
 
 
+@functools.lru_cache(maxsize=4096)
 def _name_script(char: str) -> str:
     return next((name for name, first, last in SCRIPTS if first <= char <= last), "other")
 
@@ -272,6 +294,8 @@ DATES = re.compile(
     )(?![\d]|\.\d)""",
     re.VERBOSE | re.IGNORECASE,
 )
+YEAR_DIGITS = re.compile(r"(?<!\d)\d{4}(?!\d)")
+BEFORE_YEAR, AFTER_YEAR = 30, 12  # characters within which the rest of a date stands
 STRICT = {
     "STRICT_PARSING": True,
     "REQUIRE_PARTS": ["day", "month", "year"],
@@ -284,6 +308,10 @@ AGO = re.compile(
     rf"|(?P<n>\d{{1,3}}) ?(?P<unit>days?|weeks?|дней|дня|день|недел[юиь]|天|周|din|दिन) ?(?:ago|назад|前|pehle|पहले)"
     rf"|hace (?P<n2>\d{{1,3}}) (?P<unit2>días?|dias?|semanas?))(?![{LETTER}])"
 )
+AGO_HINTS = (  # one of them must be there at all
+    *("ago", "назад", "前", "pehle", "पहले", "hace ", "today", "сегодня", "hoy", "今天", "aaj", "आज"),
+    *("yesterday", "вчера", "ayer", "昨天", "कल"),
+)
 WEEKS = ("week", "недел", "周", "semana")
 
 
@@ -294,12 +322,12 @@ def find_dates(text: str, *, seen: dt.date | None = None) -> tuple[FoundDate, ..
     measured from it.
     """
     found: dict[tuple[int, int], FoundDate] = {}
-    for match in DATES.finditer(text[:LONGEST_TEXT]):
+    for match in _find_written(text[:LONGEST_TEXT]):
         day = _read_date(match)
         if day is not None and _is_plausible(day, seen) and len(found) < MOST_FOUND:
             found[match.span()] = FoundDate(day=day, text=match[0])
-    flat = flatten(text)[:LONGEST_TEXT]
-    for match in AGO.finditer(flat) if seen is not None else ():
+    flat = flatten(text)[:LONGEST_TEXT] if seen is not None else ""
+    for match in AGO.finditer(flat) if any(hint in flat for hint in AGO_HINTS) else ():
         assert seen is not None
         day = _count_back(match, seen)
         if len(found) < MOST_FOUND:
@@ -313,10 +341,25 @@ def parse_date(text: str, *, seen: dt.date | None = None) -> dt.date | None:
     return days.pop() if len(days) == 1 else None
 
 
+def _find_written(text: str) -> Iterator[re.Match[str]]:
+    """Every date, looked for around years only."""
+    done = 0
+    for year in YEAR_DIGITS.finditer(text):
+        place = DATES.search(text, max(done, year.start() - BEFORE_YEAR), min(len(text), year.end() + AFTER_YEAR))
+        if place is not None:
+            done = place.end()
+            yield place
+
+
+@functools.lru_cache(maxsize=1024)  # a page's dates are much alike, and dateparser takes a millisecond
+def _read_words(words: str) -> dt.date | None:
+    when = dateparser.parse(words, languages=LANGUAGES, settings=STRICT)
+    return dt.date(when.year, when.month, when.day) if when else None
+
+
 def _read_date(match: re.Match[str]) -> dt.date | None:
     if match["words"]:
-        when = dateparser.parse(match["words"], languages=LANGUAGES, settings=STRICT)
-        return dt.date(when.year, when.month, when.day) if when else None
+        return _read_words(match["words"])
     if match["year"]:
         return _make_date(match["year"], match["month"], match["day"])
     left, right = match["left"], match["right"]

@@ -1,16 +1,19 @@
 """One crawl of one source: what is in flight, whose turn is next, when it is over. Scrapy's parts ask here."""
 
+import asyncio
 import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
 from crawler.cards import Card, Rendering, accept_header
-from crawler.pipeline import Keeper, needs_browser
+from crawler.pipeline import Fetched, Keeper, needs_browser
+from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.store import Connection, DatabaseGone
-from vault.store.pages import count_open, list_claimed_pages
+from vault.store.pages import count_open, has_open, list_claimed_pages
+from vault.store.sources import is_paused
 from vault.store.work import PAGES, claim_rows, extend_lease
 
 if TYPE_CHECKING:
@@ -25,22 +28,32 @@ log = get_logger(__name__)
 class Crawl:
     spider: "MarketSpider"
 
-    def __init__(self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess) -> None:
+    def __init__(
+        self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess, progress: Progress
+    ) -> None:
+        """`conn`: for claims and leases alone, see `connect`; results are kept over the keeper's own."""
+        self._progress = progress
         self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
         self._claimed: list[Page] = []
-        self._in_flight: dict[int, int] = {}  # page_id -> token
+        self._in_flight: dict[int, int] = {}  # page_id -> token, from the claim until its results are rows
+        self._dry = False  # nothing was there to claim, and nothing has been kept since
+        self.due = asyncio.Event()  # a tick is wanted at once
         self._renewed = self._looked = time.monotonic()
         self.lost: Exception | None = None  # the database went away
         self.broken: Exception | None = None  # an error nobody foresaw
-        keeper.on_done = self._done
 
     def next_page(self) -> Page | None:
-        """The next page to fetch; claimed as many at a time as are fetched at once."""
+        """The next page to fetch. What is fetched and not kept yet counts as in flight, so that a kill has at most as
+        many fetched again as are fetched at once."""
+        room = self.card.pace.concurrency - len(self._in_flight)
         if self.stopping or time.monotonic() < self.keeper.hold_until:
             return None
         try:
             if not self._claimed:
-                claim = claim_rows(self._conn, PAGES, self.card.pace.concurrency, source_id=self._source.source_id)
+                if room < 1 or self._dry:
+                    return None
+                claim = claim_rows(self._conn, PAGES, room, source_id=self._source.source_id)
+                self._dry = claim is None
                 if claim is None:
                     return None
                 self._claimed = list_claimed_pages(self._conn, claim.ids)
@@ -50,6 +63,13 @@ class Crawl:
             return None
         return self._claimed.pop(0)
 
+    def add(self, fetched: Fetched) -> None:
+        """An answer: kept with the next tick, which comes at once where half of what is in flight has its answer."""
+        self.keeper.add(fetched)
+        out = len(self._in_flight) - len(self._claimed)
+        if self.keeper.waiting >= min(out, self.card.pace.concurrency // 2 or 1):
+            self.due.set()
+
     def has_more(self) -> bool:
         """Is anything claimed, in flight, or still to be claimed?"""
         if self.stopping:
@@ -57,7 +77,7 @@ class Crawl:
         if self._in_flight:
             return True
         try:
-            return count_open(self._conn, self._source.source_id) > 0
+            return has_open(self._conn, self._source.source_id)
         except DatabaseGone as exc:
             self.lost = exc
             return False
@@ -70,9 +90,11 @@ class Crawl:
     def waiting(self) -> int:
         return len(self._in_flight)
 
-    def tick(self) -> bool:
-        """Ten times a second: keep what was gathered, renew leases, note refusals. True if there may be new pages."""
-        kept = False
+    async def tick(self) -> bool:
+        """Ten times a second, or as soon as one is due: keep what was gathered (beside the loop, which goes on fetching
+        while disk and database write), renew leases, note refusals. True if there may be new pages."""
+        kept, due = False, self.due.is_set()
+        self.due.clear()
         if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
             self.keeper.stopped = "card_expired"
         if self.card.rendering is Rendering.BROWSER and time.monotonic() - self._looked > LOOK_SECONDS:
@@ -82,9 +104,14 @@ class Crawl:
             if ended := end_swollen():
                 log.warning("browser processes held too much memory and were ended", count=ended)
         try:
-            kept = self.keeper.flush_if_due()
-            self.keeper.record_refusals(self.guard.take_refusals())
-            if self._in_flight and time.monotonic() - self._renewed > RENEW_SECONDS:
+            kept = await self._keep() if due or self.keeper.is_due() else False
+            if refusals := self.guard.take_refusals():
+                await asyncio.to_thread(self.keeper.record_refusals, refusals)
+            self._dry = self._dry and due
+            self._progress.tick(self.keeper.counts, lambda: count_open(self._conn, self._source.source_id))
+            if time.monotonic() - self._renewed > RENEW_SECONDS:
+                if is_paused(self._conn, self._source.source_id):
+                    self.keeper.stopped = self.keeper.stopped or "paused"
                 for token in set(self._in_flight.values()):
                     ids = [page_id for page_id, held in self._in_flight.items() if held == token]
                     extend_lease(self._conn, PAGES, ids, token)
@@ -94,12 +121,19 @@ class Crawl:
         held = time.monotonic() < self.keeper.hold_until
         return kept or (not held and (bool(self._claimed) or not self._in_flight))
 
-    def close(self) -> None:
+    async def _keep(self) -> bool:
+        done = await asyncio.to_thread(self.keeper.flush)
+        for page in done:
+            self._in_flight.pop(page.page_id, None)
+        self._dry = self._dry and not done
+        return bool(done)
+
+    async def close(self) -> None:
         """The last gathered results."""
         if self.broken is not None:
             return
         try:
-            self.keeper.flush()
+            await self._keep()
             self.keeper.record_refusals(self.guard.take_refusals())
         except DatabaseGone as exc:
             self.lost = exc
@@ -120,7 +154,4 @@ class Crawl:
             return {}
         from crawler.browser import page_meta
 
-        return page_meta(self.card)
-
-    def _done(self, page: Page) -> None:
-        self._in_flight.pop(page.page_id, None)
+        return page_meta(self.card, page.attempts)

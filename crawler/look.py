@@ -6,6 +6,7 @@ handful. Nothing is written but what the caller writes into the ledger.
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import urljoin, urlsplit
@@ -147,7 +148,7 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
         if look.problem:
             yield look, None
             continue
-        reading = parse_answer(look.body, look.url, look.content_type, card)
+        reading = parse_answer(look.body, look.url, look.content_type, card, seen=dt.datetime.now(dt.UTC).date())
         if reading.problem:
             yield replace(look, problem=reading.problem), None
             continue

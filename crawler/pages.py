@@ -1,33 +1,48 @@
 """Reading a page, as a pure function: in come bytes, address and card, out come listings and links."""
 
+import datetime as dt
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
+from lxml.etree import XPath
 from parsel import Selector, SelectorList
 from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
 from w3lib.url import canonicalize_url, safe_url_string
 
+from crawler.addresses import split_number
 from crawler.cards import Card, Read, is_xpath
-from crawler.numbers import find_price, parse_count, parse_price
+from crawler.listing import (
+    LONGEST_COUNT,
+    LONGEST_DATE,
+    LONGEST_PRICE,
+    LONGEST_TEXT,
+    LONGEST_TITLE,
+    make_listing,
+)
+from crawler.said import MOST_PASSWORDS
 from vault.log import clean_text
 from vault.records import Listing
 
-SOLD = re.compile(
-    r"\bsold\b(?! by)|out of stock|已售(?!\d)|售罄|卖完|已卖|продано|распродан|\bvendid[oa]\b|agotad[oa]", re.IGNORECASE
-)
-SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
-LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL = 300, 5000, 2000
+if TYPE_CHECKING:
+    from crawler.propose.facts import Facts
+
+LONGEST_URL, LONGEST_PASSWORD = 2000, 200
+SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)[wx],?")  # of a candidate in a srcset
+LONGEST_SRCSET = 20_000
+AUTO = "auto"  # for a selector: whatever the page says of itself for machines
+PARAGRAPHS = frozenset(("p", "ul", "ol", "dl", "pre", "blockquote"))
 MOST_LINKS = 5000
 MOST_LISTINGS = 1000
-MOST_ARCHIVES = 100
 SCHEMES = ("http", "https")
 # links that no reader can see are there to catch crawlers
 HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
     or contains(translate(@style, ' ', ''), 'visibility:hidden')"""
-HIDDEN_LINKS = f"//a[ancestor-or-self::*[{HIDDEN}]]/@href"
+HIDDEN_LINKS = XPath(f"//*[@hidden or @style][{HIDDEN}]/descendant-or-self::a/@href", smart_strings=False)
+TEXTS = XPath(".//text()", smart_strings=False)
 # parameters that name a visit, not a page
 VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
          "cfid", "cftoken", "aspsessionid", "fbclid", "gclid", "yclid", "_ga"}  # fmt: skip
@@ -50,15 +65,16 @@ def open_page(body: bytes, url: str, content_type: str) -> tuple[Selector, str]:
     return Selector(text=text.replace("\0", "") or "<html></html>", type="html"), find_base(text, url)
 
 
-def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPage:
-    """Listings and links by the card's selectors. Never raises for what a page contains."""
+def parse_page(body: bytes, url: str, content_type: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
+    """Listings and links by the card's selectors. `seen`: the day of the page, from which "3 days ago" is counted.
+    Never raises for what a page contains."""
     root, base = open_page(body, url, content_type)
-    return read_page(root, base, url, card)
+    return read_page(root, base, url, card, seen=seen)
 
 
-def read_page(root: Selector, base: str, url: str, card: Card) -> ParsedPage:
+def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
     """The same for a page that is a tree already."""
-    hidden = set(list_urls(root.xpath(HIDDEN_LINKS), base))
+    hidden = set(join_urls(HIDDEN_LINKS(root.root), base))
     links = dict.fromkeys(
         link
         for selector in card.read.follow
@@ -66,12 +82,16 @@ def read_page(root: Selector, base: str, url: str, card: Card) -> ParsedPage:
         if link not in hidden
     )
     listings: dict[str, Listing] = {}
-    elements = select(root, card.read.listing)
+    told = find_told(root, base, url) if card.read.listing == AUTO else None
+    elements = select(root, card.read.listing) if card.read.listing != AUTO else [root] if told else []
     for element in elements[:MOST_LISTINGS]:
-        listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing)
-        if listing.title:
-            address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
-            listings[address] = replace(listing, url=address)
+        listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing, seen, told)
+        if not listing.title:
+            continue
+        address, number = split_number(listing.url, card.read.page_parameter)
+        if address in listings:  # several of one address: each is its own, on whatever page it stands
+            address, number = f"{listing.url}#{len(listings)}", 1
+        listings[address] = replace(listing, url=address, later=number > 1)
     return ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(elements) > MOST_LISTINGS)
 
 
@@ -91,52 +111,115 @@ def find_base(text: str, url: str) -> str:
         return url
 
 
-def parse_listing(element: Selector, url: str, base: str, read: Read, most_images: int) -> Listing:
-    title = find_text(element, read.title, LONGEST_TITLE)
-    price_text = find_text(element, read.price, 100) or find_price(title)
-    amount, currency = parse_price(price_text) if price_text else (None, None)
-    claimed_text = find_text(element, read.count, 200) or title
-    count = parse_count(claimed_text)
-    invalid = [name for name, wrong in (("price", bool(price_text) and amount is None),) if wrong]
+def find_told(root: Selector, base: str, url: str) -> "Facts | None":
+    """What a page says of the one listing on it for machines: JSON-LD, microdata, OpenGraph. None where it says
+    nothing, or speaks of several."""
+    from crawler.propose.facts import find_facts  # which reads pages itself
+    from crawler.propose.tree import list_elements
+
+    facts = find_facts(list_elements(root, base, url))
+    return facts if facts.count == 1 and facts.kind else None
+
+
+def parse_listing(
+    element: Selector,
+    url: str,
+    base: str,
+    read: Read,
+    most_images: int,
+    seen: dt.date | None = None,
+    told: "Facts | None" = None,
+) -> Listing:
+    """One listing. `told`: what its page says of it for machines, which counts where the card's selectors find
+    nothing."""
+
+    def find(selector: str, limit: int, name: str) -> str:
+        return find_text(element, selector, limit) or (getattr(told, name) if told else "")
+
     own = list_urls(select(element, read.link), base) if read.link else []
-    return Listing(
+    images = list_images(element, read.image, base) if read.image else []
+    images = images or (join_urls(told.images, base) if told else [])
+    return make_listing(
         url=own[0] if own else url,
-        title=title,
-        seller=find_text(element, read.seller, LONGEST_TITLE),
-        description=find_text(element, read.description, LONGEST_TEXT),
-        price_text=price_text,
-        price=amount,
-        currency=currency,
-        claimed_text=claimed_text,
-        claimed_count=count,
-        invalid_fields=tuple(invalid),
-        images=tuple(list_urls(select(element, read.image), base)[:most_images]) if read.image else (),
-        sold=is_sold(element, read, title),
-        archives=tuple(list_urls(select(element, read.archive), base)[:MOST_ARCHIVES]) if read.archive else (),
+        title=find(read.title, LONGEST_TITLE, "title"),
+        seller=find(read.seller, LONGEST_TITLE, "seller"),
+        description=find_paragraphs(element, read.description, LONGEST_TEXT) or (told.description if told else ""),
+        price_text=find(read.price, LONGEST_PRICE, "price_text"),
+        count_text=find_text(element, read.count, LONGEST_COUNT),
+        date_text=find_text(element, read.date, LONGEST_DATE),
+        images=images[:most_images],
+        archives=list_urls(select(element, read.archive), base) if read.archive else (),
+        passwords=list_passwords(element, read) if read.archive else None,
+        whole=join_text(element) if read.archive or not read.sold else "",
+        sold=bool(select(element, read.sold)) if read.sold else None,
+        seen=seen,
     )
+
+
+def list_passwords(element: Selector, read: Read) -> tuple[str, ...]:
+    """The card's own, and what its selector finds."""
+    places = select(element, read.password)[:MOST_PASSWORDS] if read.password else ()
+    found = [clean_text(read_text(place), LONGEST_PASSWORD) for place in places]
+    return (*read.passwords, *filter(None, found))
 
 
 def select(element: Selector, selector: str) -> "SelectorList[Selector]":
     return element.xpath(selector) if is_xpath(selector) else element.css(selector)
 
 
-def is_sold(element: Selector, read: Read, title: str) -> bool:
-    """By the card's selector, else by the listing's own words: its title, or a short text."""
-    if read.sold:
-        return bool(select(element, read.sold))
-    text = " ".join(" ".join(element.xpath(".//text()").getall()).split())
-    return bool(SOLD.search(title) or (len(text) < SHORT_LISTING and SOLD.search(text)))
+def join_text(element: Selector) -> str:
+    return " ".join(" ".join(TEXTS(element.root)).split())
 
 
 def find_text(element: Selector, selector: str, limit: int) -> str:
     """The text of the first element a selector finds: spaces collapsed, control characters gone, cut and marked."""
-    if not selector:
-        return ""
-    found = select(element, selector)
-    if not found:
-        return ""
-    parts = found[0].xpath(".//text()").getall() if hasattr(found[0].root, "tag") else [found[0].get()]
-    return clean_text(" ".join(" ".join(parts).split()), limit)
+    found = select(element, selector) if selector else ()
+    return clean_text(read_text(found[0]), limit) if found else ""
+
+
+def read_text(found: Selector) -> str:
+    return join_text(found) if hasattr(found.root, "tag") else " ".join(found.get().split())
+
+
+def find_paragraphs(element: Selector, selector: str, limit: int) -> str:
+    """As `find_text`, of the first element with text; paragraphs found too that follow it at once belong to it."""
+    texts: list[str] = []
+    last = None
+    for each in select(element, selector) if selector else ():
+        text = read_text(each)
+        follows = last is not None and [above.root for above in each.xpath("preceding-sibling::*[1]")] == [last]
+        if texts and not (follows and each.root.tag in PARAGRAPHS):
+            break
+        if text or texts:
+            texts.append(text)
+            last = each.root if getattr(each.root, "tag", None) in PARAGRAPHS else None
+    return clean_text(" ".join(filter(None, texts)), limit)
+
+
+def list_images(element: Selector, selector: str, base: str) -> list[str]:
+    """The addresses that a selector finds; of a srcset (HTML standard, section 2.5.5.10) the largest candidate."""
+    values = select(element, selector).getall()
+    return join_urls(map(pick_largest, values) if "srcset" in selector else values, base)
+
+
+def pick_largest(srcset: str) -> str:
+    """The address with the largest width or density; a value that is no srcset as it is."""
+    found: list[tuple[float, str]] = []
+    words = iter(srcset[:LONGEST_SRCSET].split())
+    for word in words:
+        size, ended = 1.0, word.endswith(",")
+        while not ended and (told := next(words, ",")):
+            size, ended = read_size(told) or size, told.endswith(",")
+        found.append((size, word.strip(",")))
+    if not any("," in word or SIZE.fullmatch(word) for word in srcset.split()):
+        return srcset
+    return max(found, key=lambda each: each[0])[1]
+
+
+def read_size(told: str) -> float:
+    """Of 800w or 2x; 0 for anything else."""
+    match = SIZE.fullmatch(told)
+    return float(match[1]) if match else 0.0
 
 
 def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:

@@ -10,13 +10,13 @@ import email.utils
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
-from crawler.capture import WarcFile
+from crawler.capture import Answer, WarcFile, make_head, seal_body
 from crawler.cards import LOCAL, Card, Rendering
 from crawler.kinds import parse_answer
 from crawler.kinds.reading import INGEST
@@ -29,35 +29,37 @@ from vault.gate import HashGate, hash_md5, record_hit
 from vault.keys import Keys
 from vault.ledger import Kind
 from vault.log import get_logger
-from vault.records import Capture, Listing, Page, PageKind, Source
+from vault.records import BlobCapture, Capture, Listing, Page, PageKind, Source
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
+from vault.store.blob_captures import save_blob_captures
 from vault.store.blobs import keep_blobs
 from vault.store.ledger import write_entries, write_entry
-from vault.store.listings import save_listing, touch_listings
+from vault.store.listings import Shown, save_listings, touch_listings
 from vault.store.pages import (
     Fetch,
     NewPage,
     add_pages,
+    count_images,
     find_kept_size,
     leads_back,
     link_pages,
+    list_known_keys,
     move_links,
     reopen_page,
-    save_capture,
-    save_fetch,
-    save_sample_fetches,
+    save_captures,
+    save_fetches,
 )
-from vault.store.samples import NewSample, save_page_samples, save_samples
+from vault.store.samples import NewSample, save_page_samples, save_samples, unlock_again
 from vault.store.work import PAGES, fail_row, finish_rows
 
 MOST_HOPS = 5
-GATHER = 16  # results
 GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
+SCREENSHOT_DAYS = 1  # at least; for a person to see what a wall looked like, and for matching to be over
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
 # asked for again, even if it comes back as it was
@@ -80,6 +82,8 @@ class Fetched:
     body: bytes = b""
     rendered: bool = False
     archive: FetchedArchive | None = None
+    answer: Answer | None = None  # behind a rendered page
+    screenshot: bytes = b""
     failure: tuple[str, str, bool] | None = None
 
     def header(self, name: str) -> str:
@@ -100,7 +104,13 @@ class Prepared:
     verdict: Verdict = Verdict.CONTENT
     text_size: int = 0
     blob: BlobWriter | None = None
+    drawn_from: Capture | None = None
+    screenshot: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
+
+    @property
+    def writers(self) -> list[BlobWriter]:
+        return [writer for writer in (self.blob, self.screenshot) if writer is not None]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -112,6 +122,7 @@ class Counts:
     listings: int = 0
     samples: int = 0
     failures: int = 0
+    cut: int = 0  # links to new pages that the card's budget has no room for
     bytes: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -145,10 +156,10 @@ class Keeper:
         self._known: list[BlobWriter] = []  # blobs whose content is kept already
         self._since = 0.0
         self.counts = Counts()
-        self.on_done: Callable[[Page], None] = lambda page: None
         self.stopped = ""  # why the crawl has to stop, once it has
         self.hold_until = 0.0  # time.monotonic() before which the site wants to be left alone
         self._barren = Barren()
+        self._new_samples = False  # since the step was asked for
 
     @property
     def blob_folder(self) -> Path:
@@ -158,7 +169,7 @@ class Keeper:
         """The card's start URLs, for a source that has no pages yet or a card that has new ones."""
         pages = [self._new_page(url, PageKind.PAGE, 0) for url in self._card.where.start]
         _, added = add_pages(self._conn, self._source.source_id, pages)
-        self._page_count += added
+        self._page_count += len(added)
 
     def add(self, fetched: Fetched) -> None:
         """Kept with the next flush, which the crawl asks for: there an error of disk or database ends the crawl."""
@@ -166,31 +177,30 @@ class Keeper:
             self._since = time.monotonic()
         self._waiting.append(fetched)
 
-    def flush_if_due(self) -> bool:
-        """True if anything was written."""
-        if not self._waiting or (len(self._waiting) < GATHER and time.monotonic() - self._since < GATHER_SECONDS):
-            return False
-        self.flush()
-        return True
+    @property
+    def waiting(self) -> int:
+        """Answers that are still to be kept."""
+        return len(self._waiting)
 
-    def flush(self) -> None:
-        """Write what has been gathered. Raises DatabaseGone when the database is gone; then the rows keep
-        their leases and everything is fetched again by the next crawl."""
+    def is_due(self) -> bool:
+        """Has anything waited long enough?"""
+        return bool(self._waiting) and time.monotonic() - self._since > GATHER_SECONDS
+
+    def flush(self) -> list[Page]:
+        """Write what has been gathered; returns its pages. Raises DatabaseGone when the database is gone; then the rows
+        keep their leases and everything is fetched again by the next crawl. More may be added meanwhile."""
         gathered, self._waiting = self._waiting, []
         if not gathered:
-            return
+            return []
         prepared = [self._prepare_safely(each) for each in gathered]
         self._warc.sync()
-        writers = [each.blob for each in prepared if each.blob is not None]
+        writers = [writer for each in prepared for writer in each.writers]
         if writers:
             sync_blobs(self._blobs, [writer.key_id for writer in writers])
         try:
             with self._conn.transaction():
                 self._keep_blobs(writers)
-                self._save_samples([each for each in prepared if each.blob is not None])
-                for each in prepared:
-                    if each.blob is None:
-                        self._save(each)
+                self._save(prepared)
         except RowRefused as exc:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
             self._known.clear()
@@ -201,10 +211,12 @@ class Keeper:
         self._known.clear()
         for each in prepared:
             self._count(each)
-            self.on_done(each.fetched.page)
-        self._asker.ask(Step.EMBED_SAMPLES)
+        if self._new_samples:
+            self._asker.ask(Step.EMBED_SAMPLES)
+            self._new_samples = False
         if any(each.fetched.archive for each in prepared):
             self._asker.ask(Step.OPEN_ARCHIVES)
+        return [each.fetched.page for each in prepared]
 
     def record_refusals(self, refusals: list[tuple[str, str]]) -> None:
         """What the guard refused goes into the ledger."""
@@ -266,20 +278,36 @@ class Keeper:
         media_type = fetched.header("content-type") or "text/html"
         if not is_page(body, media_type):
             return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
-        if (listed := self._find_listed(body)) is not None:
+        bodies = (body, fetched.answer.body) if fetched.answer else (body,)
+        if (listed := next(filter(None, map(self._find_listed, bodies)), None)) is not None:
             return Prepared(fetched=fetched, listed=listed)
-        reading = parse_answer(body, page.url, media_type, self._card)
+        reading = parse_answer(body, page.url, media_type, self._card, seen=dt.datetime.now(dt.UTC).date())
         parsed, text = reading.parsed, reading.text
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
         verdict = judge_page(reading.root, text, parsed, known, reading.said)
-        capture = self._capture(fetched)
+        drawn_from = self._capture_answer(fetched)
+        capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
+        prepared = Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, verdict=verdict)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
-            return Prepared(fetched=fetched, failure=failure, capture=capture, verdict=verdict)
+            return replace(prepared, failure=failure)
         if reading.problem:
             failure = ("page_unreadable", reading.problem, True)
-            return Prepared(fetched=fetched, failure=failure, capture=capture)
-        return Prepared(fetched=fetched, capture=capture, parsed=parsed, verdict=verdict, text_size=len(text))
+            return replace(prepared, failure=failure, verdict=Verdict.CONTENT)
+        return replace(prepared, parsed=parsed, text_size=len(text))
+
+    def _capture_answer(self, fetched: Fetched) -> Capture | None:
+        page, answer = fetched.page, fetched.answer
+        if answer is None:
+            return None
+        return self._warc.write_response(
+            page.page_id, answer.url, answer.status, list(answer.headers), answer.body, answer.media_type, answer.at
+        )
+
+    def _seal_screenshot(self, fetched: Fetched) -> BlobWriter | None:
+        if not fetched.screenshot or self._gate.is_listed(fetched.screenshot):
+            return None
+        return seal_body(self._blobs, fetched.screenshot)
 
     def _find_listed(self, body: bytes) -> tuple[str, str] | None:
         """MD5 and SHA-256 of what may not be kept."""
@@ -318,15 +346,11 @@ class Keeper:
         page = each.fetched.page
         try:
             with self._conn.transaction():
-                if each.blob is not None:
-                    self._keep_blobs([each.blob])
-                    self._save_samples([each])
-                else:
-                    self._save(each)
+                self._keep_blobs(list(each.writers))
+                self._save([each])
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
-            if each.blob is not None:
-                self._known.append(each.blob)
+            self._known += each.writers
 
     def _keep_blobs(self, writers: list[BlobWriter]) -> None:
         """Blobs come first, and all at once: everybody takes them in the order of their digests."""
@@ -334,48 +358,54 @@ class Keeper:
         kept = keep_blobs(self._conn, self._keys, rows)
         self._known += [writer for writer in writers if writer.key_id not in kept]
 
-    def _save(self, each: Prepared) -> None:
-        """The rows that follow from one answer that is no sample."""
-        page, fetched = each.fetched.page, each.fetched
-        if each.listed is not None:
-            record_hit(self._conn, self._settings, *each.listed, page.url, self._source.source_id)
-            self.stopped = "hash_listed"
+    def _save(self, batch: Sequence[Prepared]) -> None:
+        """The rows that follow from answers, whose blobs are rows already. What many answers have in common is one
+        statement for all of them."""
+        read = [each for each in batch if each.parsed is not None]
+        fetches = self._save_pages(read) + self._save_samples([each for each in batch if each.blob is not None])
+        for each in batch:
+            if each.listed is not None:
+                url = each.fetched.page.url
+                record_hit(self._conn, self._settings, *each.listed, url, self._source.source_id)
+                self.stopped = "hash_listed"
+            if each.parsed is None and each.blob is None and (fetch := self._save_other(each)) is not None:
+                fetches.append(fetch)
+        if not fetches:
+            return
+        save_fetches(self._conn, fetches, self._card.pace.every_hours)
+        kept = {fetch.page_id for fetch in fetches}
+        tokens: dict[int, list[int]] = {}
+        for each in batch:
+            if each.fetched.page.page_id in kept:
+                tokens.setdefault(each.fetched.page.token, []).append(each.fetched.page.page_id)
+        for token, page_ids in tokens.items():
+            finish_rows(self._conn, PAGES, page_ids, token)
+
+    def _save_other(self, each: Prepared) -> Fetch | None:
+        """What is neither a page that was read nor a sample. None where it failed: then the failure is a row."""
+        page, status = each.fetched.page, each.fetched.status
         if each.failure is not None or each.listed is not None:
             self._save_failure(each)
-            return
-        fetch = Fetch(status=fetched.status, verdict=each.verdict.value)
+            return None
         if each.redirect is not None:
             target_id = self._save_redirect(page, each.redirect)
             if target_id is not None and leads_back(self._conn, page.page_id, target_id, MOST_HOPS):
                 loop = ("redirect_loop", "it redirects to itself in the end", True)
                 self._save_failure(replace(each, failure=loop))
-                return
-            fetch = replace(fetch, moved_to=target_id)
-        elif each.unchanged:
-            touch_listings(self._conn, page.page_id)
-        elif each.capture is not None and each.parsed is not None:
-            sizes = (each.text_size, len(each.parsed.links), len(each.parsed.listings))
-            fetch = replace(
-                fetch,
-                sha256=each.capture.sha256,
-                etag=fetched.header("etag") or None,
-                modified=fetched.header("last-modified") or None,
-                sizes=sizes if each.verdict in (Verdict.CONTENT, Verdict.CUT) else None,
-                changed=page.sha256 is not None,
-            )
-            self._save_page(page, each.capture, each.parsed)
-        save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
-        finish_rows(self._conn, PAGES, [page.page_id], page.token)
+                return None
+            return Fetch(page_id=page.page_id, status=status, moved_to=target_id)
+        touch_listings(self._conn, page.page_id)
+        return Fetch(page_id=page.page_id, status=status)
 
     def _save_failure(self, each: Prepared) -> None:
         """Why a page was not read; with the wall itself as a capture, where there was one."""
         page, fetched = each.fetched.page, each.fetched
         code, text, final = each.failure or ("hash_listed", "", True)
         if each.capture is not None:
-            self._save_capture(page, each.capture)
+            self._save_captures([each])
         verdict = each.verdict.value if each.verdict in WALLS else ""
-        fetch = Fetch(status=fetched.status, verdict=verdict, gone=code in GONE)
-        save_fetch(self._conn, page.page_id, fetch, self._card.pace.every_hours)
+        fetch = Fetch(page_id=page.page_id, status=fetched.status, verdict=verdict, gone=code in GONE)
+        save_fetches(self._conn, [fetch], self._card.pace.every_hours)
         wait = read_retry_after(fetched.header("retry-after")) if fetched.status in RETRY_STATUS else 0.0
         fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)
         if fetched.status in SLOW_DOWN and not final:
@@ -384,45 +414,109 @@ class Keeper:
     def _save_redirect(self, page: Page, target: str) -> int | None:
         new = replace(self._new_page(target, page.kind, page.depth), hops=page.hops + 1)
         ids, added = add_pages(self._conn, self._source.source_id, [new])
-        self._page_count += added
+        self._page_count += len(added) if page.kind is PageKind.PAGE else 0
         if new.url_key in ids:
             move_links(self._conn, page.page_id, ids[new.url_key])
         return ids.get(new.url_key)
 
-    def _save_capture(self, page: Page, capture: Capture) -> int:
-        capture_id = save_capture(self._conn, capture)
-        url_digest = hashlib.sha256(page.url.encode()).hexdigest()
-        write_entry(self._conn, Kind.CAPTURE, about=capture.sha256, url_sha256=url_digest)
-        return capture_id
+    def _save_captures(self, kept: Sequence[Prepared]) -> dict[int, int]:
+        """The records of pages, of the answers that a browser drew them from, and their screenshots; each with its
+        receipt in the ledger. Returns page_id -> capture_id."""
+        answers = [each.drawn_from for each in kept if each.drawn_from is not None]
+        drawn_from = save_captures(self._conn, answers) if answers else {}
+        captures = [each.capture for each in kept if each.capture is not None]
+        ids = save_captures(
+            self._conn, [replace(capture, drawn_from=drawn_from.get(capture.page_id)) for capture in captures]
+        )
+        days = dt.timedelta(days=max(SCREENSHOT_DAYS, self._card.keep.days))
+        shots = [
+            BlobCapture(
+                page_id=capture.page_id, sha256=shot.sha256, captured_at=capture.captured_at,
+                shows=ids[capture.page_id], keep_until=capture.captured_at + days,
+            )
+            for capture, shot in ((each.capture, each.screenshot) for each in kept)
+            if capture is not None and shot is not None
+        ]  # fmt: skip
+        save_blob_captures(self._conn, shots)
+        write_entries(self._conn, Kind.CAPTURE, [fact for each in kept for fact in list_receipts(each)])
+        return ids
 
-    def _save_page(self, page: Page, capture: Capture, parsed: ParsedPage) -> None:
-        capture_id = self._save_capture(page, capture)
-        new = self._add_links(page, parsed.links)
-        self._barren.note(page.url, bool(new or parsed.listings))
-        for listing in parsed.listings:
-            listing_id = save_listing(self._conn, self._source.source_id, page.page_id, listing, capture_id)
+    def _save_pages(self, read: Sequence[Prepared]) -> list[Fetch]:
+        """Pages that were read: evidence, links, listings with what they offer."""
+        found = [
+            (each.fetched.page, each.capture, each.parsed, each)
+            for each in read
+            if each.capture is not None and each.parsed is not None
+        ]
+        if not found:
+            return []
+        captures = self._save_captures([each for _, _, _, each in found])
+        self._add_links([(page, parsed) for page, _, parsed, _ in found])
+        offered = [(page, listing) for page, _, parsed, _ in found for listing in parsed.listings]
+        shown = [
+            Shown(page_id=page.page_id, capture_id=captures[page.page_id], listing=listing) for page, listing in offered
+        ]
+        listing_ids = save_listings(self._conn, self._source.source_id, shown)
+        for (page, listing), listing_id in zip(offered, listing_ids, strict=True):
             self._save_offers(page, listing_id, listing)
+        return [
+            Fetch(
+                page_id=page.page_id,
+                status=each.fetched.status,
+                verdict=each.verdict.value,
+                sha256=capture.sha256,
+                etag=each.fetched.header("etag") or None,
+                modified=each.fetched.header("last-modified") or None,
+                sizes=(each.text_size, len(parsed.links), len(parsed.listings))
+                if each.verdict in (Verdict.CONTENT, Verdict.CUT)
+                else None,
+                changed=page.sha256 is not None,
+            )
+            for page, capture, parsed, each in found
+        ]
 
-    def _add_links(self, page: Page, urls: tuple[str, ...]) -> int:
-        """Links to other pages of the source, as far as depth, budget and traps allow. Returns how many were new and
-        of another pattern than the page itself: what a calendar links to next month is no find."""
-        if page.depth >= self._card.budget.depth:
-            return 0
-        links = [self._new_page(url, PageKind.PAGE, page.depth + 1) for url in urls]
-        links = [link for link in links if self._allows(link.url, PageKind.PAGE) and not self._barren.is_trap(link.url)]
-        own = make_pattern(page.url)
-        found = 0
-        for same in (False, True):
-            room = max(0, self._card.budget.pages - self._page_count)
-            part = [link for link in links if (make_pattern(link.url) == own) is same][:room]
-            _, added = add_pages(self._conn, self._source.source_id, part)
-            self._page_count += added
-            found += 0 if same else added
-        return found
+    def _add_links(self, read: Sequence[tuple[Page, ParsedPage]]) -> None:
+        """Links to other pages of the source, as far as depth, budget and traps allow. A page is fruitful that shows
+        listings, or leads to new pages of another pattern than itself: what a calendar links to next month is no
+        find."""
+        links: dict[str, tuple[NewPage, Page]] = {}
+        too_deep: set[str] = set()
+        for page, parsed in read:
+            for url in parsed.links:
+                if self._allows(url, PageKind.PAGE) and not self._barren.is_trap(url):
+                    new = self._new_page(url, PageKind.PAGE, page.depth + 1)
+                    if new.depth > self._card.budget.depth:
+                        too_deep.add(new.url_key)
+                    else:
+                        links.setdefault(new.url_key, (new, page))
+        room = max(0, self._card.budget.pages - self._page_count)
+        if too_deep or len(links) > room:
+            known = list_known_keys(self._conn, self._source.source_id, [*links, *too_deep])
+            links = {key: link for key, link in links.items() if key not in known}
+            self.counts.cut += len(too_deep - known - links.keys()) + max(0, len(links) - room)
+        # what is fetched first fills the frontier: the next page of a list; but it may not spend what is left to spend
+        wanted = sorted(
+            links.values(),
+            key=lambda link: (make_pattern(link[0].url) == make_pattern(link[1].url)) is (len(links) > room),
+        )
+        _, added = add_pages(self._conn, self._source.source_id, [new for new, _ in wanted[:room]])
+        self._page_count += len(added)
+        found = {
+            page.page_id
+            for new, page in wanted
+            if new.url_key in added and make_pattern(new.url) != make_pattern(page.url)
+        }
+        for page, parsed in read:
+            self._barren.note(page.url, bool(parsed.listings) or page.page_id in found)
 
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
-        offers = [(url, PageKind.IMAGE) for url in listing.images] + [(u, PageKind.ARCHIVE) for u in listing.archives]
+        images = listing.images
+        if listing.later:  # the budget is of the listing, however many pages it has
+            room = self._card.budget.images_per_listing - count_images(self._conn, listing_id)
+            images = images[: max(0, room)]
+        offers = [(url, PageKind.IMAGE) for url in images]
+        offers += [(url, PageKind.ARCHIVE) for url in listing.archives]
         wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
         if not wanted:
             return
@@ -434,25 +528,41 @@ class Keeper:
             else:
                 sample = NewSample(kind=PageKind(kind), sha256=sha256, size=size)
                 save_samples(self._conn, listing_id, page_id, [sample])
+                self._new_samples = True
 
-    def _save_samples(self, arrived: list[Prepared]) -> None:
+    def _save_samples(self, arrived: Sequence[Prepared]) -> list[Fetch]:
         """The rows that follow from pictures and archives, whose blobs are rows already: a few statements for all."""
         found = [(each.fetched, each.fetched.page, each.blob) for each in arrived if each.blob is not None]
         if not found:
-            return
-        write_entries(
-            self._conn,
-            Kind.CAPTURE,
-            [
-                {"about": blob.sha256, "url_sha256": hashlib.sha256(page.url.encode()).hexdigest()}
-                for _, page, blob in found
-            ],
-        )
+            return []
+        facts: list[dict[str, str | int]] = [
+            {"about": blob.sha256, "url_sha256": hash_url(page.url)} for _, page, blob in found
+        ]
+        write_entries(self._conn, Kind.CAPTURE, facts)
+        if not self._local:  # what no server has sent has no head
+            now = dt.datetime.now(dt.UTC)
+            heads = [
+                BlobCapture(
+                    page_id=page.page_id, sha256=blob.sha256, captured_at=now,
+                    head=make_head(fetched.status, list(fetched.headers)),
+                )
+                for fetched, page, blob in found
+            ]  # fmt: skip
+            save_blob_captures(self._conn, heads)
         save_page_samples(self._conn, [(page.page_id, page.kind, blob.sha256, blob.size) for _, page, blob in found])
-        fetches = [(page.page_id, blob.sha256, fetched.header("etag") or None) for fetched, page, blob in found]
-        save_sample_fetches(self._conn, fetches)
-        for token in {page.token for _, page, _ in found}:
-            finish_rows(self._conn, PAGES, [page.page_id for _, page, _ in found if page.token == token], token)
+        self._new_samples = True
+        for _, page, blob in found:
+            if page.kind is PageKind.ARCHIVE:
+                unlock_again(self._conn, page.page_id, blob.sha256)
+        return [
+            Fetch(
+                page_id=page.page_id,
+                status=fetched.status,
+                sha256=blob.sha256,
+                etag=fetched.header("etag") or None,
+            )
+            for fetched, page, blob in found
+        ]
 
     # -- small things -------------------------------------------------------------------------------------------------
 
@@ -480,9 +590,19 @@ class Keeper:
         elif each.fetched.page.kind is PageKind.PAGE:
             counts.pages += 1
             counts.unchanged += each.unchanged
-            counts.listings += len(each.parsed.listings) if each.parsed else 0
+            counts.listings += sum(not listing.later for listing in each.parsed.listings) if each.parsed else 0
         else:
             counts.samples += 1
+
+
+def hash_url(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def list_receipts(each: Prepared) -> list[dict[str, str | int]]:
+    """What the ledger is told of a page: the digest of everything that was received or drawn."""
+    digests = [part.sha256 for part in (each.drawn_from, each.capture, each.screenshot) if part is not None]
+    return [{"about": sha256, "url_sha256": hash_url(each.fetched.page.url)} for sha256 in digests]
 
 
 def needs_browser(card: Card, page: Page) -> bool:

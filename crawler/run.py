@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.approval import Approved, make_policy, open_card
@@ -15,6 +16,7 @@ from crawler.cards import LOCAL, Card, Rendering, hash_card
 from crawler.crawl import Crawl
 from crawler.health import CycleFacts, judge_source
 from crawler.pipeline import Keeper
+from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
 from vault.errors import CardError, ServerError
@@ -43,7 +45,13 @@ log = get_logger(__name__)
 
 
 def run_crawl(
-    settings: Settings, card_path: Path, lab: tuple[str, ...], show: Callable[[str], None], *, due_only: bool = False
+    settings: Settings,
+    card_path: Path,
+    lab: tuple[str, ...],
+    show: Callable[[str], None],
+    *,
+    due_only: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Crawl one source until nothing is left; with `due_only` only what is due. Raises CardError, ServerError,
     KeyFileError, SettingError."""
@@ -65,7 +73,11 @@ def run_crawl(
     if lab:
         log.warning("loopback is open for this crawl", pairs=list(lab))
         show(f"lab: loopback open for {', '.join(lab)}")
-    with GuardProcess(make_policy(approved, lab)) as guard, WarcFile(settings.home / "warc", card.name) as warc:
+    with (
+        GuardProcess(make_policy(approved, lab)) as guard,
+        WarcFile(settings.home / "warc", card.name) as warc,
+        Progress(Console(highlight=False, markup=False, emoji=False), quiet=quiet) as progress,
+    ):
         keeper = Keeper(
             conn,
             settings,
@@ -80,8 +92,9 @@ def run_crawl(
         )
         open_cycle(conn, source.source_id, due_only=due_only)
         keeper.add_start_pages()
-        crawl = Crawl(conn, card, source, keeper, guard)
-        run_scrapy(settings, card, crawl)
+        with connect(settings, durable=False) as claims:
+            crawl = Crawl(claims, card, source, keeper, guard, progress)
+            run_scrapy(settings, card, crawl)
     if crawl.broken is not None:
         raise crawl.broken
     if crawl.lost is not None:
@@ -121,6 +134,8 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
         f"pages {counts.pages} ({counts.unchanged} unchanged), listings {counts.listings}, samples {counts.samples}, "
         f"failed {counts.failures}, {counts.bytes / 1e6:.1f} MB, left {left}"
     )
+    if counts.cut:
+        show(f"left out: {counts.cut} links, for which the card's budget has no room (budget.pages, budget.depth)")
     if keeper.stopped:
         show(f"stopped: {keeper.stopped}")
     if not left:

@@ -1,9 +1,10 @@
 """The one spider, and the middleware through which everything leaves: Scrapy's side of a crawl."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 from scrapy import Request, Spider, signals
@@ -16,6 +17,7 @@ from twisted.internet.abstract import isIPAddress
 from twisted.python.failure import Failure
 
 from crawler.archives import fetch_archive
+from crawler.capture import Answer
 from crawler.cards import Card, Robots
 from crawler.crawl import Crawl
 from crawler.pipeline import FINAL_REFUSALS, Fetched
@@ -30,6 +32,8 @@ PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
 PAGE_SECONDS = 60
 TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
 
+T = TypeVar("T")
+
 log = get_logger(__name__)
 
 
@@ -43,6 +47,7 @@ class MarketSpider(Spider):
         self.crawl = crawl
         crawl.spider = self
         self._ticking: asyncio.Task[None] | None = None
+        self._ending = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
@@ -60,16 +65,20 @@ class MarketSpider(Spider):
     def begin(self) -> None:
         self._ticking = asyncio.ensure_future(self._tick())
 
-    def end(self) -> None:
+    async def end(self) -> None:
+        self._ending = True
+        self.crawl.due.set()
         if self._ticking:
-            self._ticking.cancel()
-        self.crawl.close()
+            await self._ticking
+        await self.crawl.close()
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
+        while not self._ending:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self.crawl.due.wait()
             try:
-                wake = self.crawl.tick()
+                wake = await self.crawl.tick()
             except Exception as exc:  # the edge of this task: without it the crawl would wait for ever
                 self.crawl.broken, wake = exc, True
             if wake:
@@ -88,7 +97,7 @@ class MarketSpider(Spider):
             for name, values in response.headers.items()
             for value in values
         )
-        self.crawl.keeper.add(
+        self.crawl.add(
             Fetched(
                 page=response.meta["page"],
                 status=response.status,
@@ -96,6 +105,8 @@ class MarketSpider(Spider):
                 body=response.body,
                 rendered=bool(response.meta.get("playwright")),
                 archive=response.meta.get("archive"),
+                answer=find_result(response.meta, Answer),
+                screenshot=find_result(response.meta, bytes) or b"",
             )
         )
 
@@ -105,7 +116,13 @@ class MarketSpider(Spider):
         if page.kind is PageKind.PAGE and failure.request.meta.get("playwright") and not final:  # type: ignore[attr-defined]
             code = "failed_browser"
         log.info("a fetch failed", code=code, detail=text)
-        self.crawl.keeper.add(Fetched(page=page, failure=(code, text, final)))
+        self.crawl.add(Fetched(page=page, failure=(code, text, final)))
+
+
+def find_result(meta: dict[str, Any], kind: type[T]) -> T | None:
+    """What a page method of a rendered page brought (see crawler/browser.py), by its type."""
+    results = (method.result for method in meta.get("playwright_page_methods") or ())
+    return next((result for result in results if isinstance(result, kind)), None)
 
 
 def name_failure(problem: BaseException) -> tuple[str, str, bool]:
@@ -175,6 +192,7 @@ def spider_settings(card: Card) -> dict[str, Any]:
         "DOWNLOAD_DELAY": card.pace.delay,
         "CONCURRENT_REQUESTS": card.pace.concurrency,
         "CONCURRENT_REQUESTS_PER_DOMAIN": card.pace.concurrency,
+        "CONCURRENT_ITEMS": 1,  # the spider yields none; Scrapy would start a hundred tasks an answer to look for some
         "CLOSESPIDER_TIMEOUT": card.budget.seconds,
         "ROBOTSTXT_OBEY": card.why.robots is Robots.OBEY,
         "USER_AGENT": USER_AGENT,

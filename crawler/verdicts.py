@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lxml.etree import XPath
 from parsel import Selector
 
 from crawler.pages import ParsedPage
@@ -48,6 +49,7 @@ NO_PAGE = (
 NO_PAGE_TYPE = re.compile(
     r"\s*(?:image/(?!svg)|video/|audio/|font/|application/(?:zip|x-7z|x-rar|pdf|octet-stream))", re.I
 )
+READ_TEXT = XPath("//body//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]", smart_strings=False)
 UNAUTHORISED_WORDS = re.compile(  # in answers for machines
     r"\bunauthori[sz]ed\b|not (?:authenticated|authori[sz]ed)|authentication required|"
     r"(?:token|session) (?:has )?expired|(?:invalid|missing) (?:access )?token|"
@@ -90,8 +92,7 @@ def is_page(body: bytes, content_type: str) -> bool:
 
 def measure_text(root: Selector) -> str:
     """The text of a page that a reader sees, spaces collapsed."""
-    parts = root.xpath("//body//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]").getall()
-    return " ".join(" ".join(parts).split())
+    return " ".join(" ".join(READ_TEXT(root.root)).split())
 
 
 def judge_page(root: Selector | None, text: str, parsed: ParsedPage, known: Known, said: str = "") -> Verdict:

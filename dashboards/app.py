@@ -19,6 +19,7 @@ from dashboards.access import Visitor, find_visitor
 from dashboards.access import router as access_router
 from dashboards.headers import HEADERS, Headers
 from dashboards.individual.views import router as individual_router
+from dashboards.metrics import router as metrics_router
 from dashboards.pages import Pages
 from dashboards.security.views import router as security_router
 from vault.box import Box
@@ -50,7 +51,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.pool, app.state.box = make_pool(settings), Box()
     app.state.asker, app.state.pages = Asker(settings), Pages(settings)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for router in (access_router, security_router, individual_router):
+    for router in (access_router, security_router, individual_router, metrics_router):
         app.include_router(router)
     app.add_api_route("/", show_start, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", show_health, methods=["GET"])

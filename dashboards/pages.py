@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dashboards.access import Visitor, find_visitor
+from vault.money import show_amount
 from vault.settings import Settings
 
 ROOM = Path(__file__).parent
@@ -30,7 +31,7 @@ class Pages:
         self._templates = Environment(
             loader=FileSystemLoader(FOLDERS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._templates.filters |= {"time": show_time, "day": show_day}
+        self._templates.filters |= {"time": show_time, "day": show_day, "amount": show_amount}
 
     def show(self, request: Request, name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """A page in the common layout. `visitor` is whoever is signed in, or None."""

@@ -18,7 +18,7 @@ from vault.store import Connection
 from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entry
 from vault.store.listings import save_listing
-from vault.store.pages import NewPage, add_pages, save_capture
+from vault.store.pages import NewPage, add_pages, save_captures
 from vault.store.samples import NewSample, save_samples
 from vault.store.sources import save_source
 from vault.store.subjects import confirm_consent, find_subject
@@ -52,11 +52,11 @@ def make_listing(
     ids, _ = add_pages(conn, source.source_id, [NewPage(url=url, url_key=key, kind=PageKind.PAGE, depth=0)])
     conn.execute("update page set state = 'done' where page_id = %s", [ids[key]])
     now = dt.datetime.now(dt.UTC)
-    capture_id = save_capture(
-        conn,
-        Capture(page_id=ids[key], warc_file="none.warc.gz", warc_offset=0, warc_length=0,
-                sha256=hashlib.sha256(url.encode()).hexdigest(), media_type="text/html", captured_at=now),
+    capture = Capture(
+        page_id=ids[key], warc_file="none.warc.gz", warc_offset=0, warc_length=0,
+        sha256=hashlib.sha256(url.encode()).hexdigest(), media_type="text/html", captured_at=now,
     )  # fmt: skip
+    capture_id = save_captures(conn, [capture])[ids[key]]
     listing = Listing(
         url=url, title="5000张人脸 10元", seller="seller", description="text", price_text="10元", price=None,
         currency="CNY", claimed_text="5000张", claimed_count=5000, invalid_fields=(), images=(), archives=(),

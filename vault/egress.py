@@ -7,6 +7,7 @@ that was checked is dialled. `vault/guard.py` is the proxy process that asks her
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import ipaddress
 import json
 import math
@@ -121,6 +122,7 @@ def parse_target(url: str) -> tuple[Target, str]:
     return parse_authority(authority, SCHEME_PORTS[scheme.lower()]), path if path.startswith("/") else "/" + path
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_rule(entry: str) -> HostRule:
     """A host as a card writes it. Raises EgressRefused: url_refused."""
     wild = entry.startswith("*.")
@@ -162,6 +164,9 @@ def check_address(address: Address, target: Target, policy: Policy) -> None:
 
 async def resolve(target: Target, policy: Policy) -> list[str]:
     """Every address of the host, all of them checked. Raises EgressRefused."""
+    if is_literal(target.host):
+        check_address(ipaddress.ip_address(target.host), target, policy)
+        return [target.host]
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
@@ -186,9 +191,8 @@ async def dial(target: Target, policy: Policy) -> tuple[asyncio.StreamReader, as
     last: Exception | None = None
     for address in await resolve(target, policy):
         try:
-            return await asyncio.wait_for(
-                asyncio.open_connection(address, target.port, limit=STREAM_BYTES), DIAL_SECONDS
-            )
+            async with asyncio.timeout(DIAL_SECONDS):
+                return await asyncio.open_connection(address, target.port, limit=STREAM_BYTES)
         except (OSError, TimeoutError) as exc:
             last = exc
     raise EgressRefused("unreachable", target.pair) from last

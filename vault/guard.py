@@ -5,8 +5,9 @@ the port it listens on (first line of standard output) and then one line per ref
 (`vault/egress.py`), so each hop of a redirect is too. It ends when its standard input ends: no parent, no way out. Its
 one argument is how much of its log is wanted.
 
-Wire: an HTTP proxy (RFC 9112, section 3.2.2 absolute-form and 3.2.3 CONNECT) on loopback, one request a connection for
-plain HTTP. A refusal is a 403 with the code as its reason phrase and in a header `X-Facewarden-Refused`, which no site
+Wire: an HTTP proxy (RFC 9112, section 3.2.2 absolute-form and 3.2.3 CONNECT) on loopback. A connection goes on after a
+plain answer whose length is beyond doubt, and each of its requests is read and checked anew; any other ends with it.
+A refusal is a 403 with the code as its reason phrase and in a header `X-Facewarden-Refused`, which no site
 can send: the head of every plain answer is read strictly and written anew. (What comes through a tunnel is the site's.)
 """
 
@@ -37,6 +38,8 @@ MOST_REQUEST_BODY = 1 << 20
 HOP_HEADERS = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
                b"trailer", b"upgrade"}  # fmt: skip
 OUR_HEADERS = b"x-facewarden-"
+LENGTH = re.compile(rb"[0-9]{1,15}")
+BODILESS = (b"204", b"304")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n\0]*)?")
 REWRITTEN_HEADERS = HOP_HEADERS | {b"host", b"transfer-encoding", b"content-length"}
 
@@ -56,21 +59,9 @@ class Guard:
         return await asyncio.start_server(self._handle, "127.0.0.1", 0, limit=STREAM_BYTES)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        place = "-"
         try:
-            request, body = await asyncio.wait_for(self._read_request(reader), HEAD_SECONDS)
-            headers = dict(request.headers)
-            if not hmac.compare_digest(headers.get(b"proxy-authorization", b""), self._authorization):
-                await self._reply(writer, 407, "password wanted", [b'Proxy-Authenticate: Basic realm="facewarden"'])
-                return
-            place = request.target.decode("ascii", "replace")[:200]
-            if request.method == b"CONNECT":
-                await self._tunnel(parse_authority(request.target.decode("ascii", "replace"), None), reader, writer)
-            else:
-                await self._forward(request, body, writer)
-        except EgressRefused as exc:
-            self._tell(exc, place)
-            await self._reply(writer, 403, exc.case, [])
+            while await self._serve_one(reader, writer):
+                pass
         except (h11.RemoteProtocolError, asyncio.IncompleteReadError, TimeoutError, OSError) as exc:
             log.info("a connection ended early", error=type(exc).__name__)
         except asyncio.CancelledError:  # the guard ends; asyncio of Python 3.11 would log it as an error of ours
@@ -80,32 +71,55 @@ class Guard:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _read_request(self, reader: asyncio.StreamReader) -> tuple[h11.Request, bytes]:
-        """One whole request, body included. After it nothing more is read from a plain connection, so no second
-        request can ride on the first one's check."""
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request, checked and answered. May the connection go on after it?"""
+        place = "-"
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                data = await reader.read(STREAM_BYTES)
+            if not data:
+                return False
+            async with asyncio.timeout(HEAD_SECONDS):
+                request, body, alone = await self._read_request(data, reader)
+            headers = dict(request.headers)
+            if not hmac.compare_digest(headers.get(b"proxy-authorization", b""), self._authorization):
+                await self._reply(writer, 407, "password wanted", [b'Proxy-Authenticate: Basic realm="facewarden"'])
+                return False
+            place = request.target.decode("ascii", "replace")[:200]
+            if request.method == b"CONNECT":
+                await self._tunnel(parse_authority(request.target.decode("ascii", "replace"), None), reader, writer)
+                return False
+            return await self._forward(request, body, writer) and alone
+        except EgressRefused as exc:
+            self._tell(exc, place)
+            await self._reply(writer, 403, exc.case, [])
+            return False
+
+    async def _read_request(self, data: bytes, reader: asyncio.StreamReader) -> tuple[h11.Request, bytes, bool]:
+        """One whole request that begins with `data`, its body, and whether nothing came behind it: what did is never
+        read as a request, so that no second one can ride on the first one's check."""
         wire = h11.Connection(h11.SERVER, max_incomplete_event_size=STREAM_BYTES)
+        wire.receive_data(data)
         request: h11.Request | None = None
         body = bytearray()
         while True:
             event = wire.next_event()
             if event is h11.NEED_DATA:
-                data = await reader.read(STREAM_BYTES)
-                if not data and request is None:
-                    raise asyncio.IncompleteReadError(b"", None)
-                wire.receive_data(data)
+                wire.receive_data(await reader.read(STREAM_BYTES))
             elif isinstance(event, h11.Request):
                 request = event
                 if event.method == b"CONNECT":
-                    return event, b""
+                    return event, b"", False
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > MOST_REQUEST_BODY:
                     raise EgressRefused("budget_spent", "a request body over 1 MiB")
             else:
                 assert request is not None
-                return request, bytes(body)
+                return request, bytes(body), not wire.trailing_data[0]
 
-    async def _forward(self, request: h11.Request, body: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, request: h11.Request, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Returns whether the answer was as long as its head says, so that another may follow it."""
         url = request.target.decode("ascii", "replace")
         if not url.lower().startswith("http:"):
             raise EgressRefused("scheme_refused", "https goes through CONNECT")
@@ -119,9 +133,12 @@ class Guard:
             if body:
                 lines.append(b"Content-Length: %d" % len(body))
             upstream.write(b"\r\n".join([*lines, b"Connection: close", b"", body]))
-            lines = await asyncio.wait_for(read_head(upstream_reader), IDLE_SECONDS)
-            writer.write(write_head(lines))
-            await asyncio.wait_for(self._copy(upstream_reader, writer), self.policy.most_seconds)
+            async with asyncio.timeout(IDLE_SECONDS):
+                lines = await read_head(upstream_reader)
+            length = None if request.method == b"HEAD" else find_length(lines)
+            writer.write(write_head(lines, goes_on=length is not None))
+            async with asyncio.timeout(self.policy.most_seconds):
+                return await self._copy(upstream_reader, writer, length)
         finally:
             upstream.close()
 
@@ -136,14 +153,24 @@ class Guard:
         finally:
             upstream.close()
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await asyncio.wait_for(reader.read(STREAM_BYTES), IDLE_SECONDS):
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int | None = None
+    ) -> bool:
+        """As many bytes as there are, or exactly `length`: what a site sends behind them is dropped, since it would be
+        read as the next answer. Returns whether there were `length`."""
+        while length != 0:
+            async with asyncio.timeout(IDLE_SECONDS):
+                data = await reader.read(STREAM_BYTES if length is None else min(STREAM_BYTES, length))
+            if not data:
+                return False
             self._bytes += len(data)
             if self._bytes > self.policy.most_bytes:
                 self._tell(EgressRefused("budget_spent"), "-")
-                return
+                return False
             writer.write(data)
             await writer.drain()
+            length = None if length is None else length - len(data)
+        return True
 
     async def _reply(self, writer: asyncio.StreamWriter, status: int, reason: str, headers: list[bytes]) -> None:
         text = REFUSAL_TEXT.get(reason, reason).encode()
@@ -159,7 +186,7 @@ class Guard:
         print(json.dumps({"refused": refusal.case, "place": place}), flush=True)  # noqa: T201  this is the protocol
 
 
-async def _first_done(*ways: Awaitable[None]) -> None:
+async def _first_done(*ways: Awaitable[object]) -> None:
     tasks = [asyncio.ensure_future(way) for way in ways]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -199,8 +226,23 @@ async def read_head(reader: asyncio.StreamReader) -> list[bytes]:
         lines = []
 
 
-def write_head(lines: list[bytes]) -> bytes:
-    """A response head without hop-by-hop headers and without ours, saying that the connection ends with it."""
+def find_length(lines: list[bytes]) -> int | None:
+    """How long the body behind this head is (RFC 9112, section 6.3), None where only the connection's end would tell or
+    two parsers could differ."""
+    if not lines[0].startswith(b"HTTP/1.1 "):
+        return None
+    fields = [line.partition(b":") for line in lines[1:]]
+    names = [name.strip().lower() for name, _, _ in fields]
+    if b"transfer-encoding" in names or any(line[:1] in b" \t" for line in lines[1:]):
+        return None
+    lengths = [value.strip() for name, (_, _, value) in zip(names, fields, strict=True) if name == b"content-length"]
+    if lines[0].split(b" ")[1] in BODILESS:
+        return 0
+    return int(lengths[0]) if len(lengths) == 1 and LENGTH.fullmatch(lengths[0]) else None
+
+
+def write_head(lines: list[bytes], *, goes_on: bool = False) -> bytes:
+    """A response head without hop-by-hop headers and without ours, saying whether the connection ends with it."""
     kept: list[bytes] = []
     keep = False
     for line in lines[1:]:
@@ -209,7 +251,7 @@ def write_head(lines: list[bytes]) -> bytes:
             keep = name not in HOP_HEADERS and not name.startswith(OUR_HEADERS)
         if keep:
             kept.append(line)
-    return b"\r\n".join([lines[0], *kept, b"Connection: close", b"", b""])
+    return b"\r\n".join([lines[0], *kept, b"Connection: keep-alive" if goes_on else b"Connection: close", b"", b""])
 
 
 async def run_guard(policy: Policy) -> None:

@@ -90,6 +90,29 @@ class Capture:
     sha256: str
     media_type: str
     captured_at: dt.datetime
+    drawn_from: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlobCapture:
+    """Proof of what was received into a blob: with the head of the answer, or as the screenshot of the capture that it
+    `shows`, which is kept until its day and longer only with a match."""
+
+    page_id: int
+    sha256: str
+    captured_at: dt.datetime
+    head: str | None = None
+    shows: int | None = None
+    keep_until: dt.datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """One thing that a listing says: (photo, 5000+, "over 5000 photos"), (telegram, olga_k, "tg: @olga_k")."""
+
+    what: str
+    value: str
+    text: str  # as it stood there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +132,15 @@ class Listing:
     images: tuple[str, ...]
     archives: tuple[str, ...]
     sold: bool = False
+    unit_price: Decimal | None = None  # of one face, in `currency`
+    claimed_people: int | None = None
+    language: str | None = None  # a guess
+    counts: tuple[Said, ...] = ()
+    kinds: tuple[Said, ...] = ()
+    contacts: tuple[Said, ...] = ()
+    dates: tuple[Said, ...] = ()
+    passwords: tuple[str, ...] = ()  # to be tried on its archives
+    later: bool = False  # from a further page of the listing: only its pictures and archives count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vault.errors import SettingError
+from vault.money import CURRENCY, Rate, parse_rate
 from vault.toml import Misfit, build_record, misfit_type, parse_toml
 
 PREFIX = "FACEWARDEN_"
@@ -61,8 +62,11 @@ class Web:
     host: str = "127.0.0.1"
     port: int = 8600
     public_url: str = ""  # how people outside reach the site; default http://host:port
+    metrics_token: str = ""  # whoever carries it may read /metrics from elsewhere; this machine always may
 
     def __post_init__(self) -> None:
+        if self.metrics_token and not (self.metrics_token.isascii() and len(self.metrics_token) >= 16):
+            raise ValueError("metrics_token: 16 letters or more, ASCII")
         if not 1 <= self.port <= 65_535:
             raise ValueError("port: must be between 1 and 65535")
 
@@ -86,6 +90,27 @@ class Crawl:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Money:
+    """What a face costs is shown in the listing's own currency, and in this one where the operator's table has it."""
+
+    currency: str = ""  # such as EUR
+    rates: tuple[str, ...] = ()  # "2026-11-02 USD 0.92": what one USD is worth in `currency` from that day on
+
+    def __post_init__(self) -> None:
+        if self.currency and not CURRENCY.fullmatch(self.currency):
+            raise ValueError("currency: a code in capital letters, such as EUR")
+        if self.rates and not self.currency:
+            raise ValueError("rates: without a currency nothing is converted")
+        try:
+            self.list_rates()
+        except ValueError as exc:
+            raise ValueError(f"rates: {exc}") from exc
+
+    def list_rates(self) -> list[Rate]:
+        return [parse_rate(each) for each in self.rates]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     home: Path
     key_file: Path
@@ -96,6 +121,7 @@ class Settings:
     web: Web = field(default_factory=Web)
     delivery: Delivery = field(default_factory=Delivery)
     crawl: Crawl = field(default_factory=Crawl)
+    money: Money = field(default_factory=Money)
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -268,7 +294,7 @@ def read_environment(env: Mapping[str, str]) -> dict[tuple[str, ...], Any]:
 
 
 def list_paths(cls: type, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], type]]:
-    """Every leaf of the settings: its path and its plain type (tuple for a list of paths)."""
+    """Every leaf of the settings: its path and its plain type (tuple for a list)."""
     leaves: list[tuple[tuple[str, ...], type]] = []
     for item in dataclasses.fields(cls):
         if dataclasses.is_dataclass(item.type):
@@ -324,5 +350,6 @@ def make_absolute(settings: Settings) -> Settings:
         if isinstance(value, Path):
             settings = settings.replace(section, **{name: value.absolute()})
         elif isinstance(value, tuple):
-            settings = settings.replace(section, **{name: tuple(each.absolute() for each in value)})
+            absolute = tuple(each.absolute() if isinstance(each, Path) else each for each in value)
+            settings = settings.replace(section, **{name: absolute})
     return settings

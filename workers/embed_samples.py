@@ -7,17 +7,19 @@ written in one transaction, which also erases pictures that nobody needs any mor
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 import numpy as np
 
 from vault.box import Child
 from vault.errors import BlobError, InputRefused, KeyFileError
+from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
 from vault.log import get_logger
 from vault.records import Face, Outcome, Sample
 from vault.steps import Step
-from vault.store.blobs import drop_files, read_blob, release_blobs
+from vault.store.blobs import drop_files, erase_blob, read_blob, release_blobs
 from vault.store.faces import save_faces
-from vault.store.samples import list_samples, set_size
+from vault.store.samples import find_place, list_samples, refuse_content, set_size
 from vault.store.work import IMAGES, Claim, extend_lease, fail_row, finish_rows
 from workers.context import Context
 from workers.faces.align import Pixels
@@ -39,6 +41,7 @@ class Opened:
     scale: float = 1.0
     faces: tuple[FoundFace, ...] = ()
     refused: InputRefused | BlobError | KeyFileError | None = None
+    listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
 
 
 def embed_samples(context: Context) -> int:
@@ -69,7 +72,10 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
 
 def open_sample(context: Context, child: Child, sample: Sample) -> Opened:
     try:
-        picture = child.open_picture(read_blob(context.conn, context.keys, context.blobs, sample.sha256))
+        data = read_blob(context.conn, context.keys, context.blobs, sample.sha256)
+        if context.gate.looks_at_pixels and context.gate.is_similar(child.open_picture(data, PDQ_LONG_SIDE).pixels):
+            return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
+        picture = child.open_picture(data)
     except (InputRefused, BlobError, KeyFileError) as exc:
         return Opened(sample=sample, refused=exc)
     return Opened(
@@ -111,7 +117,19 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened], templates: 
                 log.info("a sample was refused", sample_id=each.sample.sample_id, code=code)
         finished = [each.sample.sha256 for each in opened if each.refused is None or not is_transient(each)]
         litter = release_blobs(conn, finished)
+        for each in opened:
+            if each.listed is not None:
+                litter += erase_listed(context, each.sample, each.listed)
     drop_files(conn, context.blobs, litter)
+
+
+def erase_listed(context: Context, sample: Sample, digests: tuple[str, str]) -> list[UUID]:
+    """Nothing but digest, place and time remains of a picture that may not be kept, whoever else shows it, and its
+    source stops. Returns the keys whose files are to be unlinked."""
+    conn = context.conn
+    record_hit(conn, context.settings, *digests, find_place(conn, sample.sample_id), sample.source_id, how="PDQ")
+    refuse_content(conn, sample.sha256, "hash_listed")
+    return erase_blob(conn, sample.sha256)
 
 
 def is_transient(each: Opened) -> bool:

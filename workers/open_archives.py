@@ -19,6 +19,7 @@ from vault.steps import Step
 from vault.store.blobs import drop_files, get_blob, keep_blob, release_blobs
 from vault.store.keys import get_data_key
 from vault.store.ledger import write_entries
+from vault.store.listings import list_passwords
 from vault.store.samples import NewSample, list_samples, save_samples
 from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
@@ -56,6 +57,7 @@ def open_archive(context: Context, archive: Sample) -> None:
     conn = context.conn
     key_id, size = get_blob(conn, archive.sha256)
     data_key = get_data_key(conn, context.keys, key_id)
+    passwords = list_passwords(conn, archive.listing_id)  # the card's and those printed; nothing else is tried
     portion: list[Member] = []
     renewed = time.monotonic()
 
@@ -69,7 +71,7 @@ def open_archive(context: Context, archive: Sample) -> None:
 
     with BlobReader(context.blobs, key_id, data_key, size) as blob, context.box.batch(ARCHIVE_CPU_SECONDS) as child:
         try:
-            for member in child.open_archive(read_at, size, ArchiveLimits(), passwords_for(archive)):
+            for member in child.open_archive(read_at, size, ArchiveLimits(), passwords):
                 portion.append(member)
                 if len(portion) == PORTION or sum(len(each.content) for each in portion) > PORTION_BYTES:
                     save_members(context, archive, portion)
@@ -79,14 +81,6 @@ def open_archive(context: Context, archive: Sample) -> None:
             raise
     save_members(context, archive, portion)
     finish_rows(conn, ARCHIVES, [archive.sample_id], archive.token)
-
-
-def passwords_for(archive: Sample) -> list[str]:
-    """What is tried on a locked archive, in this order: the card's passwords, those printed beside the link.
-
-    TO BE FILLED from rows; this is the only place that decides. The box tries ten at most, and nothing else.
-    """
-    return []
 
 
 def save_members(context: Context, archive: Sample, members: list[Member]) -> None:

@@ -10,6 +10,7 @@ import hashlib
 from typing import Any
 
 from evidence.seal import BundleFile, seal_bundle, write_json, write_proofs
+from evidence.warc import make_record_id, name_type, write_date, write_resource, write_response
 from vault.errors import BlobError, EvidenceError, KeyFileError
 from vault.files import write_whole
 from vault.ledger import Kind
@@ -22,6 +23,9 @@ from vault.store.bundles import (
     describe_listings,
     describe_matches,
     list_bundles,
+    list_captures,
+    list_matched_samples,
+    list_screenshots,
     save_bundle,
 )
 from vault.store.ledger import chain_entries, count_unplaced, find_entries, list_heads, list_leaves, write_entry
@@ -37,8 +41,9 @@ who had asked to be told was found. It can be checked without us and offline:
 
 verify.py is one file of our source (evidence/verify.py) and needs nothing but Python 3.11. It says of every byte
 whether it is what was sealed. alert.json, matches.json and listings.json are the conclusions; captures/ holds the
-pages as they were received (WARC); samples/ the pictures as they were received; ledger.json proves by RFC 6962
-inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not an identity.
+pages as they were received (WARC) and, where a browser drew them, as it drew them and what they looked like; the
+pictures as they were received are in samples/ and once more as WARC records in captures/; ledger.json proves by RFC
+6962 inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not an identity.
 """
 
 log = get_logger(__name__)
@@ -101,20 +106,51 @@ def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], l
         make_json("models.json", describe_pack(get_pack(context.settings)), "the models and their digests"),
     ]
     digests = []
-    for row in {row["capture_id"]: row for row in listings}.values():
+    captures = sorted({row["capture_id"] for row in listings})
+    for row in list_captures(conn, captures):
         with (context.settings.home / "warc" / row["warc_file"]).open("rb") as warc:
             warc.seek(row["warc_offset"])
             content = warc.read(row["warc_length"])
         name = f"captures/{row['capture_id']:06d}.warc.gz"
         what = f"the page at {row['url']} as it was received"
-        files.append(BundleFile(name=name, content=content, what=what, captured_sha256=row["capture_sha256"]))
-        digests.append(row["capture_sha256"])
-    for digest in sorted({match["sha256"] for match in matches}):
-        content = read_blob(conn, context.keys, context.blobs, digest)
+        files.append(BundleFile(name=name, content=content, what=what, captured_sha256=row["sha256"]))
+        digests.append(row["sha256"])
+    for row in list_screenshots(conn, captures):
+        files.append(write_screenshot(row, read_blob(conn, context.keys, context.blobs, row["sha256"])))
+        digests.append(row["sha256"])
+    for row in list_matched_samples(conn, bundle.alert_id):
+        content, digest = read_blob(conn, context.keys, context.blobs, row["sha256"]), row["sha256"]
         what = "a sample as it was received"
         files.append(BundleFile(name=f"samples/{digest}", content=content, what=what, captured_sha256=digest))
+        files.append(write_sample(row, content))
         digests.append(digest)
     return files, digests
+
+
+def write_screenshot(row: dict[str, Any], content: bytes) -> BundleFile:
+    """As a WARC record; its address is spelled as other archivers spell those of screenshots."""
+    url = f"urn:fullPage:{row['url']}"
+    record_id = make_record_id(url, row["sha256"], write_date(row["captured_at"]))
+    return BundleFile(
+        name=f"captures/{row['shows']:06d}-screenshot.warc.gz",
+        content=write_resource(url, name_type(content), content, at=row["captured_at"], record_id=record_id),
+        what=f"what the page at {row['url']} looked like, its pictures left out",
+        captured_sha256=row["sha256"],
+    )
+
+
+def write_sample(row: dict[str, Any], content: bytes) -> BundleFile:
+    """As the WARC record of the answer that brought it; as a `resource` where none is known. What came out of an
+    archive has no address of its own."""
+    digest, at = row["sha256"], row["received_at"]
+    url = f"urn:sha256:{digest}" if row["in_archive"] else row["url"]
+    record_id = make_record_id(url, digest, write_date(at))
+    if row["head"] is not None:
+        record = write_response(url, row["head"], content, at=at, record_id=record_id)
+    else:
+        record = write_resource(url, name_type(content), content, at=at, record_id=record_id)
+    what = "a sample as a WARC record"
+    return BundleFile(name=f"captures/{digest}.warc.gz", content=record, what=what, captured_sha256=digest)
 
 
 def prove_captures(context: Context, digests: list[str]) -> BundleFile:

@@ -1,7 +1,7 @@
 """crawl one source once, by its card
 
 example:
-  ./facewarden crawl cards/shop.toml
+  ./facewarden crawl --once cards/shop.toml            (--once may be left out: `up` is what crawls again and again)
   ./facewarden crawl lab.toml --lab 127.0.0.1:8601     (a server of your own, for trying a card)
 """
 
@@ -19,6 +19,8 @@ LOOPBACK_V4, LOOPBACK_V6 = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_net
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("card", type=Path, help="the card's TOML file")
     parser.add_argument("--due", action="store_true", help="only pages whose time has come, as `up` does")
+    parser.add_argument("--once", action="store_true", help="crawl until nothing is left, then stop: the default")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only how it ended")
     add_lab(parser)
 
 
@@ -54,4 +56,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from crawler.run import run_crawl
 
     lab = check_lab(args.lab)
-    return run_crawl(find_running(settings), args.card, lab, lambda line: print(line, flush=True), due_only=args.due)  # noqa: T201
+    return run_crawl(
+        find_running(settings), args.card, lab, lambda line: print(line, flush=True),  # noqa: T201
+        due_only=args.due, quiet=args.quiet,
+    )  # fmt: skip

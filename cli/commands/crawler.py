@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             for path in list_due(settings, told)[: max(0, AT_ONCE - len(running))]:
                 if path not in running:
                     running[path] = subprocess.Popen(
-                        [sys.executable, "-P", "-m", "cli", "crawl", "--due", str(path)],
+                        [sys.executable, "-P", "-m", "cli", "crawl", "--due", "--quiet", str(path)],
                         preexec_fn=lambda: die_with_parent(signal.SIGTERM),
                     )
         except (DatabaseError, ServerError) as exc:

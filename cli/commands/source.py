@@ -17,6 +17,7 @@ import datetime as dt
 import getpass
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +42,17 @@ from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
 from vault.files import write_whole
 from vault.ledger import Kind
-from vault.settings import Settings, config_folder
+from vault.money import convert, show_amount
+from vault.records import Listing, Said
+from vault.settings import Money, Settings, config_folder
 from vault.store.ledger import write_entry
 from vault.store.status import list_sources
 
 if TYPE_CHECKING:
     from crawler.propose import Proposal
 
-FIELDS = ("title", "price_text", "currency", "claimed_count", "seller", "images", "archives")
+FIELDS = ("title", "price_text", "currency", "claimed_count", "seller", "images", "archives")  # missed where missing
+SAID = ("unit_price", "claimed_people", "language", "kinds", "contacts", "dates", "invalid_fields")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -216,13 +220,22 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
             print(f"{look.url}: {state}", file=sys.stderr, flush=True)  # noqa: T201
             rows += [(look.url, listing) for listing in (parsed.listings if parsed else ())]
     if args.json:
-        told = [{name: show_field(getattr(listing, name)) for name in FIELDS} | {"page": url} for url, listing in rows]
+        names = (*FIELDS, *SAID, "counts", "later")
+        told = [
+            {name: show_field(getattr(listing, name)) for name in names}
+            | {"worth": show_worth(listing, settings.money), "page": url}
+            for url, listing in rows
+        ]
         print(json.dumps(told, ensure_ascii=False, indent=1, default=str))  # noqa: T201
         return int(not rows)
-    table = Table("page", *FIELDS, title=f"{len(rows)} listings")
+    table = Table("page", *FIELDS, "one face", *SAID[1:], title=f"{len(rows)} listings")
     for url, listing in rows:
-        cells = [getattr(listing, name) for name in FIELDS]
-        table.add_row(url, *(str(len(cell)) if isinstance(cell, tuple) else str(cell or "-") for cell in cells))
+        table.add_row(
+            url,
+            *(show_cell(getattr(listing, name)) for name in FIELDS),
+            show_worth(listing, settings.money) or "-",
+            *(show_cell(getattr(listing, name)) for name in SAID[1:]),
+        )
     console = Console(highlight=False, markup=False, emoji=False)
     if rows:
         console.print(table)
@@ -244,7 +257,27 @@ def explain_nothing(pages: int, problems: list[str]) -> str:
 
 
 def show_field(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [asdict(each) if isinstance(each, Said) else each for each in value]
+    return value
+
+
+def show_cell(value: Any) -> str:
+    """What was said, in short; of pictures and archives how many."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Said):
+        return ", ".join(each.value if each.what in ("posted", "named") else f"{each.what} {each.value}".strip()
+                         for each in value)  # fmt: skip
+    return str(len(value)) if isinstance(value, tuple) else str(value or "-")
+
+
+def show_worth(listing: Listing, money: Money) -> str:
+    """What one face costs: as the listing says it, and in the currency of the settings where the rates have it."""
+    if listing.unit_price is None:
+        return ""
+    own = f"{show_amount(listing.unit_price)} {listing.currency or ''}".strip()
+    today = dt.datetime.now(dt.UTC).date()
+    worth = convert(listing.unit_price, listing.currency, money.currency, money.list_rates(), today)
+    return f"{own} ({show_amount(worth.amount)} {worth.currency}, {worth.day})" if worth and worth.day else own
 
 
 # -- health -----------------------------------------------------------------------------------------------------------

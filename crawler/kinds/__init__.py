@@ -1,6 +1,7 @@
 """How each kind of source is read, as pure functions: in come bytes, address, content type and card, out comes a
 `Reading`. One file a kind; a new kind is a file here and its line in READERS."""
 
+import datetime as dt
 from collections.abc import Callable
 
 from crawler.cards import Card, CardKind
@@ -13,7 +14,7 @@ from crawler.kinds.reading import Reading
 
 __all__ = ["Reading", "parse_answer"]
 
-Reader = Callable[[bytes, str, str, Card], Reading]
+Reader = Callable[[bytes, str, str, Card, dt.date | None], Reading]
 
 READERS: dict[CardKind, Reader] = {
     CardKind.SHOP: parse_markup,
@@ -27,6 +28,7 @@ READERS: dict[CardKind, Reader] = {
 }
 
 
-def parse_answer(body: bytes, url: str, content_type: str, card: Card) -> Reading:
-    """What a page of a source says, read as its card's kind is. Never raises for what the page contains."""
-    return READERS[card.kind](body, url, content_type, card)
+def parse_answer(body: bytes, url: str, content_type: str, card: Card, *, seen: dt.date | None = None) -> Reading:
+    """What a page of a source says, read as its card's kind is. `seen`: the day of the page, from which "3 days ago" is
+    counted. Never raises for what the page contains."""
+    return READERS[card.kind](body, url, content_type, card, seen)

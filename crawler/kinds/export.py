@@ -4,22 +4,15 @@ A message that shows a picture or an archive, or that claims a number of faces, 
 are one. Messages that follow each other within seconds, from one author, were sent together.
 """
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 from crawler.cards import Card
 from crawler.kinds import mail, telegram
-from crawler.kinds.reading import (
-    LONGEST_PLACE,
-    NOTHING,
-    Message,
-    Reading,
-    is_archive,
-    is_handed_in,
-    is_picture,
-    make_listing,
-)
+from crawler.kinds.reading import LONGEST_PLACE, NOTHING, Message, Reading, is_archive, is_handed_in, is_picture
+from crawler.listing import make_listing
 from crawler.numbers import find_price, parse_count
 from crawler.pages import ParsedPage
 from vault.records import Listing
@@ -39,7 +32,7 @@ class Post:
     last_at: int | None
 
 
-def parse_export(body: bytes, url: str, content_type: str, card: Card) -> Reading:
+def parse_export(body: bytes, url: str, content_type: str, card: Card, seen: dt.date | None) -> Reading:
     kind = content_type.split(";")[0].strip().lower()
     if kind == "message/rfc822":
         messages, problem = mail.list_messages(body), ""
@@ -52,7 +45,7 @@ def parse_export(body: bytes, url: str, content_type: str, card: Card) -> Readin
     some = cut = False
     for post in join_messages(messages):
         some = True
-        listing = read_post(post, url)
+        listing = read_post(post, url, card.read.passwords)
         if listing is not None:
             if len(listings) == MOST_LISTINGS:
                 cut = True
@@ -85,7 +78,7 @@ def belongs(message: Message, post: Post) -> bool:
     return close and same and bool(message.files and post.files) and not (message.text and post.text)
 
 
-def read_post(post: Post, url: str) -> Listing | None:
+def read_post(post: Post, url: str, passwords: tuple[str, ...]) -> Listing | None:
     """A listing, if there is anything in it: a picture, an archive, a claim."""
     message = post.first
     images = tuple(join_handed_in(url, name) for name in post.files if is_picture(name))
@@ -101,9 +94,11 @@ def read_post(post: Post, url: str) -> Listing | None:
         seller=message.forwarded or message.author,
         description=post.text,
         price_text=next(filter(None, map(find_price, lines)), ""),
-        claimed_text=claimed,
+        count_text=claimed,
+        date_text=dt.datetime.fromtimestamp(message.at, dt.UTC).date().isoformat() if message.at is not None else "",
         images=images,
         archives=archives,
+        passwords=passwords,
     )
 
 

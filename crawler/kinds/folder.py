@@ -4,13 +4,15 @@ The list is JSON: the listing's address and title, and of each file its path as 
 change. Long folders come in several lists; they are one listing all the same.
 """
 
+import datetime as dt
 import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
 from crawler.cards import Card
-from crawler.kinds.reading import NOTHING, Reading, is_handed_in, make_listing
+from crawler.kinds.reading import NOTHING, Reading, is_handed_in
+from crawler.listing import make_listing
 from crawler.pages import ParsedPage
 
 MEDIA_TYPE = "application/json; charset=utf-8"
@@ -22,7 +24,7 @@ def write_list(listing: str, files: Iterable[dict[str, Any]]) -> bytes:
     return f'{{"listing": {json.dumps(listing)}, "files": [\n{lines}\n]}}\n'.encode("ascii")
 
 
-def parse_folder(body: bytes, url: str, content_type: str, card: Card) -> Reading:
+def parse_folder(body: bytes, url: str, content_type: str, card: Card, seen: dt.date | None) -> Reading:
     try:
         found = json.loads(body)
         listing, files = str(found["listing"]), [file for file in found["files"] if file.get("kind")]
@@ -33,5 +35,12 @@ def parse_folder(body: bytes, url: str, content_type: str, card: Card) -> Readin
     if not is_handed_in(listing) or not (offers["image"] or offers["archive"]):
         return Reading(parsed=NOTHING, text=f"{len(files)} files")
     title = unquote(listing.rstrip("/").rpartition("/")[2], errors="replace") or "/"
-    made = make_listing(url=listing, title=title, images=offers["image"], archives=offers["archive"], sold=False)
+    made = make_listing(
+        url=listing,
+        title=title,
+        images=offers["image"],
+        archives=offers["archive"],
+        passwords=card.read.passwords,
+        sold=False,
+    )
     return Reading(parsed=ParsedPage(listings=(made,), links=()), text=f"{len(files)} files")

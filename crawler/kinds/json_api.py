@@ -3,6 +3,7 @@
 Relative addresses are relative to the answer's own. What is no JSON is read as HTML, only to see whether it is a wall.
 """
 
+import datetime as dt
 import json
 import math
 import re
@@ -11,7 +12,8 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 from crawler.cards import Card, Read
-from crawler.kinds.reading import NOTHING, Reading, make_listing
+from crawler.kinds.reading import NOTHING, Reading
+from crawler.listing import make_listing
 from crawler.pages import LONGEST_URL, MOST_LINKS, MOST_LISTINGS, ParsedPage, decode_body, join_urls, open_page
 from crawler.query import find_value
 from crawler.verdicts import measure_text
@@ -27,7 +29,7 @@ SAYS = ("error", "errors", "error_description", "message", "msg", "detail", "det
 COUNTED = re.compile(r"\{\+(\d+)\}")
 
 
-def parse_items(body: bytes, url: str, content_type: str, card: Card) -> Reading:
+def parse_items(body: bytes, url: str, content_type: str, card: Card, seen: dt.date | None) -> Reading:
     if len(body) > MOST_BYTES:
         return Reading(parsed=replace(NOTHING, cut=True), text="")
     text = decode_body(body, content_type or "application/json; charset=utf-8").removeprefix("\ufeff")
@@ -37,16 +39,16 @@ def parse_items(body: bytes, url: str, content_type: str, card: Card) -> Reading
         root, _base = open_page(body, url, content_type)
         problem = f"no JSON: {type(exc).__name__}: {exc}"
         return Reading(parsed=NOTHING, text=measure_text(root), root=root, problem=problem[:200])
-    return Reading(parsed=read_items(answer, url, card), text=text[:MOST_SHOWN], said=find_said(answer))
+    return Reading(parsed=read_items(answer, url, card, seen), text=text[:MOST_SHOWN], said=find_said(answer))
 
 
-def read_items(answer: Any, url: str, card: Card) -> ParsedPage:
+def read_items(answer: Any, url: str, card: Card, seen: dt.date | None) -> ParsedPage:
     read = card.read
     found = find_value(read.listing, answer)
     items = found if isinstance(found, list) else [found] if found else []
     listings: dict[str, Listing] = {}
     for item in items[:MOST_LISTINGS]:
-        listing = read_item(item, url, read, card.budget.images_per_listing)
+        listing = read_item(item, url, read, card.budget.images_per_listing, seen)
         if listing.title:
             address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
             listings[address] = replace(listing, url=address)
@@ -55,7 +57,7 @@ def read_items(answer: Any, url: str, card: Card) -> ParsedPage:
     return ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(items) > MOST_LISTINGS)
 
 
-def read_item(item: Any, url: str, read: Read, most_images: int) -> Listing:
+def read_item(item: Any, url: str, read: Read, most_images: int, seen: dt.date | None) -> Listing:
     def find(expression: str) -> Any:
         return find_value(expression, item) if expression else None
 
@@ -69,10 +71,13 @@ def read_item(item: Any, url: str, read: Read, most_images: int) -> Listing:
         seller=show(find(read.seller)),
         description=show(find(read.description)),
         price_text=show(find(read.price)),
-        claimed_text=show(find(read.count)),
+        count_text=show(find(read.count)),
         images=tuple(join_urls(images, url)[:most_images]),
         archives=tuple(join_urls(list_texts(find(read.archive))[:MOST_LINKS], url)),
+        date_text=show(find(read.date)),
+        passwords=(*read.passwords, *list_texts(find(read.password))) if read.archive else None,
         sold=bool(find(read.sold)) if read.sold else None,
+        seen=seen,
     )
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from parsel import Selector
 
 from crawler.kinds.reading import Message, is_archive, is_picture, read_lines
-from crawler.pages import LONGEST_TEXT
+from crawler.listing import LONGEST_TEXT
 from vault.log import clean_text
 
 MOST_PARTS = 500

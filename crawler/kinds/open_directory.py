@@ -16,8 +16,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from parsel import Selector
 
 from crawler.cards import Card
-from crawler.kinds.reading import Reading, is_archive, is_picture, make_listing
-from crawler.pages import HIDDEN_LINKS, MOST_LINKS, ParsedPage, join_urls, list_urls, open_page
+from crawler.kinds.reading import Reading, is_archive, is_picture
+from crawler.listing import make_listing
+from crawler.pages import HIDDEN_LINKS, MOST_LINKS, ParsedPage, join_urls, open_page
 from crawler.verdicts import measure_text
 
 MOST_FILES = 20_000
@@ -48,7 +49,7 @@ class Entry:
     date: dt.date | None = None
 
 
-def parse_index(body: bytes, url: str, content_type: str, card: Card) -> Reading:
+def parse_index(body: bytes, url: str, content_type: str, card: Card, seen: dt.date | None) -> Reading:
     root, base = open_page(body, url, content_type)
     cut = sum(1 for _ in islice(root.root.iter("a"), MOST_FILES + 1)) > MOST_FILES
     parsed = read_folder(list_entries(root, base, url), url, card, cut=cut)
@@ -67,9 +68,10 @@ def read_folder(entries: list[Entry], url: str, card: Card, *, cut: bool) -> Par
         url=url,
         title=unquote(urlsplit(url).path, errors="replace") or "/",
         description=describe_files([entry for entry in files if is_picture(entry.name) or is_archive(entry.name)]),
-        claimed_text=count_words(len(images), len(archives)),
+        count_text=count_words(len(images), len(archives)),
         images=images[: card.budget.images_per_listing],
         archives=archives,
+        passwords=card.read.passwords,
         sold=False,
     )
     return ParsedPage(listings=(replace(listing, claimed_count=len(images) or None),), links=links, cut=cut)
@@ -77,7 +79,7 @@ def read_folder(entries: list[Entry], url: str, card: Card, *, cut: bool) -> Par
 
 def list_entries(root: Selector, base: str, url: str) -> list[Entry]:
     """What lies in the folder itself, each once: no parents, no other hosts, nothing with a query, as sorting has."""
-    hidden = set(list_urls(root.xpath(HIDDEN_LINKS), base))
+    hidden = set(join_urls(HIDDEN_LINKS(root.root), base))
     here = urlsplit(url)
     found: dict[str, Entry] = {}
     for link in islice(root.root.iter("a"), MOST_FILES + 1):

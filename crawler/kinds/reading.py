@@ -1,21 +1,11 @@
-"""What the readers of all kinds share: the record they return, and how a listing is made of texts."""
+"""What the readers of all kinds share: the record they return."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from parsel import Selector
 
-from crawler.numbers import find_price, parse_count, parse_price
-from crawler.pages import (
-    LONGEST_TEXT,
-    LONGEST_TITLE,
-    MOST_ARCHIVES,
-    SHORT_LISTING,
-    SOLD,
-    ParsedPage,
-)
-from vault.log import clean_text
-from vault.records import Listing
+from crawler.pages import ParsedPage
 
 INGEST = "ingest:///"  # addresses of what a person handed in
 LONGEST_PLACE = 3 * 4096  # letters: the longest path of Linux with every byte escaped
@@ -53,11 +43,6 @@ class Message:
     subject: str = ""
 
 
-def tidy(text: str, limit: int) -> str:
-    """Spaces collapsed, control characters gone, cut and marked."""
-    return clean_text(" ".join(text[: 20 * limit].split()), limit)
-
-
 def read_lines(element: Any) -> str:
     """The text of an element of lxml, blocks on lines of their own."""
     parts = []
@@ -66,44 +51,6 @@ def read_lines(element: Any) -> str:
         if piece.is_tail or around.tag not in ("script", "style"):
             parts.append(("\n" if around.tag in BLOCKS else " ") + piece.strip())
     return "".join(parts).strip()
-
-
-def make_listing(
-    *,
-    url: str,
-    title: str,
-    seller: str = "",
-    description: str = "",
-    price_text: str = "",
-    claimed_text: str = "",
-    images: tuple[str, ...] = (),
-    archives: tuple[str, ...] = (),
-    sold: bool | None = None,
-) -> Listing:
-    """A listing of texts as they stood there; prices, counts and words for "sold" are read from them as on a page of
-    HTML (`crawler.pages.parse_listing`)."""
-    title = tidy(title, LONGEST_TITLE)
-    price_text = tidy(price_text, 100) or find_price(title)
-    amount, currency = parse_price(price_text) if price_text else (None, None)
-    claimed_text = tidy(claimed_text, 200) or title
-    description = tidy(description, LONGEST_TEXT)
-    if sold is None:
-        sold = bool(SOLD.search(title) or (len(description) < SHORT_LISTING and SOLD.search(description)))
-    return Listing(
-        url=url,
-        title=title,
-        seller=tidy(seller, LONGEST_TITLE),
-        description=description,
-        price_text=price_text,
-        price=amount,
-        currency=currency,
-        claimed_text=claimed_text,
-        claimed_count=parse_count(claimed_text),
-        invalid_fields=("price",) if price_text and amount is None else (),
-        images=images,
-        archives=archives[:MOST_ARCHIVES],
-        sold=sold,
-    )
 
 
 def is_handed_in(url: object) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from crawler.kinds.reading import Message, read_lines
-from crawler.pages import LONGEST_TEXT, open_page
+from crawler.listing import LONGEST_TEXT
+from crawler.pages import open_page
 
 LISTS = re.compile(rb'(?<!\\)"messages"\s*:\s*\[')
 NAME = re.compile(rb'"name"\s*:\s*("(?:[^"\\]|\\.){0,400}")')
@@ -124,7 +125,7 @@ def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Me
         if outer is not None and any(above is outer for above in shown.root.iterancestors("div")):
             continue  # Telegram writes no message into another; reading each with all that it holds takes for ever
         outer = shown.root
-        joined = "joined" in shown.attrib.get("class", "").split()
+        joined = "joined" in shown.root.get("class", "").split()
         name = show(shown.xpath("./div[contains(@class, 'body')]/div[@class='from_name']"))
         author = name or (author if joined else "")
         inner = shown.css("div.forwarded.body")
@@ -135,7 +136,7 @@ def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Me
             forwarded = ""
         links = shown.css("a.photo_wrap::attr(href), a.media_file::attr(href), a.media_photo::attr(href)").getall()
         yield Message(
-            name=shown.attrib.get("id", "")[:40],
+            name=shown.root.get("id", "")[:40],
             author=author,
             forwarded=forwarded,
             place=place,

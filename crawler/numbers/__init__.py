@@ -3,21 +3,24 @@
 Nothing here raises for what a text contains, and every value keeps the piece of the text it came from.
 """
 
-from crawler.numbers.counts import Counted, parse_count, read_claims
+from crawler.numbers.counts import Claim, Counted, Totals, parse_count, read_claims, sum_up
 from crawler.numbers.numerals import Bound
-from crawler.numbers.prices import Rates, find_price, parse_price, read_prices, unit_price
+from crawler.numbers.prices import find_money, find_price, parse_price, price_of_one, read_prices
 from crawler.numbers.text import LETTER, flatten
 
 __all__ = [
     "LETTER",
     "Bound",
+    "Claim",
     "Counted",
-    "Rates",
+    "Totals",
+    "find_money",
     "find_price",
     "flatten",
     "parse_count",
     "parse_price",
+    "price_of_one",
     "read_claims",
     "read_prices",
-    "unit_price",
+    "sum_up",
 ]

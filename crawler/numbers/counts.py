@@ -4,13 +4,13 @@ A number is a claim only beside a word for photos, people or sets.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from crawler.numbers.numerals import ALONE, HAN, HAN_UNITS, SCALE, WORD, Bound, Numeral, scan_numerals
+from crawler.numbers.numerals import ALONE, HAN, HAN_UNITS, SCALE, SHIFT, WORD, Bound, Numeral, scan_numerals
 from crawler.numbers.text import LETTER, MARK_AFTER, MARK_BEFORE, NOT_LETTER, WINDOW, alternate, flatten
 
 LARGEST_COUNT = 10**10  # more than there are people
@@ -104,23 +104,26 @@ MORE = alternate(
 )
 UNIT = re.compile(
     rf"""(?P<more>\+|[ ]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
-         (?:(?:{ADJECTIVES})(?:[ /-]{{1,2}}|(?<=[\u4e00-\u9fff]))){{0,4}}
+         (?:(?:{ADJECTIVES})(?:[ /-]{{1,2}}|[ ][+&][ ]|(?<=[\u4e00-\u9fff]))){{0,4}}
          (?P<noun>(?:{alternate_nouns(PLURALS)})
                  |(?<!\+)(?:{alternate_nouns(SINGULARS)})
                   (?![ -](?!and|or|with|for|from|only|in|y|con|dump|data)[a-z]))""",
     re.VERBOSE,
 )
 BOUNDS = {
-    Bound.AT_LEAST: """more_than over above at_least > >= ≥ 超过 超 多于 大于 不少于 至少 逾 过 上 более больше
+    Bound.AT_LEAST: """more_than over above at_least > >= ≥ 超过 超 多于 大于 不少于 不止 至少 逾 过 上 более больше
         свыше не_менее más_de mas_de al_menos por_lo_menos kam_se_kam कम_से_कम""",
-    Bound.AT_MOST: "up_to less_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше не_более hasta menos_de",
-    Bound.ABOUT: """about around approx approx. approximately nearly almost roughly circa ca. ~ ≈ 约 大约 近 将近
-        接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
+    Bound.AT_MOST: """up_to less_than fewer_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше не_более hasta
+        menos_de""",
+    Bound.ABOUT: """about around close_to approx approx. approximately nearly almost roughly circa ca. ~ ≈ 约 大约 近
+        将近 接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
         kareeb लगभग करीब""",
 }
 QUALIFIER = re.compile(
     rf"(?<![{LETTER}])(?:{'|'.join(f'(?P<{bound.value}>{alternate(words)})' for bound, words in BOUNDS.items())}) ?\Z"
 )
+NEGATED = re.compile(rf"(?<![{LETTER}])(?:no|not|не) \Z|[不没] ?\Z")
+OPPOSITE = {Bound.AT_LEAST: Bound.AT_MOST, Bound.AT_MOST: Bound.AT_LEAST}
 AFTER = re.compile(
     r"(?: ?(?P<at_least>及?以上|or more|и более|или больше|y más|o más|\+(?! ?[^\W\d_]))| ?(?P<about>左右|上下))"
 )
@@ -151,13 +154,15 @@ ORDINAL = re.compile(
 )
 JOINS = "to|or|и|или|或|and|y|o|a|e|aur|ya|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
 LONGER = re.compile(
-    rf"(?<![{LETTER}])(?:{WORD}|{SCALE})[ -]\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]\Z"
+    rf"(?<![{LETTER}])(?:{SHIFT}|{WORD}|{SCALE})[ -](?:(?:and|y|с) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
+    rf"|(?:half|third|quarters?|fourth|fifth|tenth|part|fraction) of \Z"
 )  # the end of a longer number
 NOT_BEFORE = re.compile(
     rf"""(?:[{LETTER}]|[-/\\#@_%^&=.№])(?<![^{LETTER}][x×])\Z   # part of a word, a name, a path; a negative number
        | [$€£¥₹₽₿]\ ?\Z                                        # a price
        | \d\ ?(?:{SCALE})?(?::|\ ?(?:[ x×*~/-]|{JOINS})\ ?)\Z   # half of a number, a time, a size, a choice
-       | (?<![$€£¥₹₽\d.,])(?<![$€£¥₹₽]\ )\d[\d.,]*(?:{SCALE})?\ ?[,、]\ ?\Z  # a list of numbers""",
+       | (?<![$€£¥₹₽\d.,x×*])(?<![$€£¥₹₽]\ )(?<!\d-\d\d-)\d[\d.,]*(?:{SCALE})?\ ?[,、]\ ?\Z
+         # a list of numbers, which neither a size nor the end of a date or a telephone number begins""",
     re.VERBOSE,
 )
 NOT_AFTER = re.compile(
@@ -170,8 +175,9 @@ NOT_AFTER = re.compile(
 EACH_AFTER = re.compile(
     rf" ?(?:(?:per|for each|each|for every|/) ?(?:unique )?(?:{HUMANS}|people|face|id|identity|head|model"
     rf"|subject){NOT_LETTER}"
-    rf"|(?:for )?each{NOT_LETTER}|(?:на|с) (?:одного |каждого )?(?:человека|каждого|одного|лицо|персону)"
-    rf"|(?:por|de) (?:cada )?(?:persona|cabeza|individuo)|cada (?:persona|una?){NOT_LETTER}|har ek|/ ?чел"
+    rf"|(?:for |from |of )?each{NOT_LETTER}|(?:на|с) (?:одного |каждого )?(?:человека|каждого|одного|лицо|персону)"
+    rf"|(?:por|de) (?:cada )?(?:persona|cabeza|individuo)|(?:de |por |para )?cada (?:persona|un[oa]?){NOT_LETTER}"
+    rf"|har ek|/ ?чел"
     rf"|[x×] (?:{HUMANS}){NOT_LETTER}|[x×*] ?[\d.,]{{1,12}} ?(?:{SCALE})? ?(?:{HUMANS}){NOT_LETTER})"
 )
 EACH_BEFORE = re.compile(
@@ -180,6 +186,7 @@ EACH_BEFORE = re.compile(
     rf"|(?:на|с|у) (?:каждого|человека)|(?:cada|por) persona(?: tiene)?|cada un[oa] con|har ek ke|प्रति व्यक्ति"
     rf"|(?:{HUMANS})[ )]?[x×*])(?: по)?[ :-]{{0,2}}\Z"
 )
+SHARED_OUT = re.compile(rf"(?<![{LETTER}])по \Z")  # "по 20 фото на 3000 человек"
 SET_BEFORE = re.compile(
     rf"(?:(?<![{LETTER}])(?:{SETS})(?: of| по| de|[ )]?[x×*]|: )|每[套份]|[一1全整][套份]|(?:each|per"
     rf"|every) (?:{SETS})(?: has)?)[ :]?\Z"
@@ -218,10 +225,43 @@ def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
 
 def parse_count(text: str, *, labelled: bool = False) -> int | None:
     """How many faces, photos, people or sets a text claims; None if it says none, a range, or different numbers."""
-    claims = [claim for claim in read_claims(text, labelled=labelled) if claim.of != Counted.PHOTO_PER_PERSON]
+    return choose_count(read_claims(text, labelled=labelled))
+
+
+def choose_count(claims: Sequence[Claim]) -> int | None:
+    claims = [claim for claim in claims if claim.of != Counted.PHOTO_PER_PERSON]
     found = {claim.number for claim in claims}
     shared = any(claim.of == Counted.PHOTO_PER_SET for claim in claims)  # how many sets are meant is not said here
     return None if shared or len(found) != 1 else found.pop()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """What claims come to. `count`: of faces, photos, people or sets; `faces`: those that a price is shared among,
+    each a photo, a person or a document. `doubtful`: two numbers for one thing."""
+
+    count: int | None
+    people: int | None
+    faces: int | None
+    doubtful: bool
+
+
+def sum_up(claims: Sequence[Claim]) -> Totals:
+    """ "5000 photos of 500 people" has both; "500 or 600 photos" neither."""
+    ranges = {of: {(claim.low, claim.high) for claim in claims if claim.of == of} for of in Counted}
+
+    def only(of: Counted) -> int | None:
+        low, high = next(iter(ranges[of])) if len(ranges[of]) == 1 else (0, 1)
+        return low if low == high else None
+
+    count = choose_count(claims)
+    if count is None and len(ranges[Counted.PHOTO]) == 1:
+        count = only(Counted.PHOTO)
+    counted = (Counted.PHOTO, Counted.PERSON, Counted.DOCUMENT, Counted.ITEM)
+    what = next((of for of in counted if ranges[of]), None)
+    faces = only(what) if what and not ranges[Counted.PHOTO_PER_PERSON] and not ranges[Counted.SET] else None
+    doubtful = any(len(found) > 1 for found in ranges.values())
+    return Totals(count=count, people=only(Counted.PERSON), faces=faces, doubtful=doubtful)
 
 
 def is_range(flat: str, low: Numeral, high: Numeral) -> bool:
@@ -288,7 +328,8 @@ def is_large(numeral: Numeral) -> bool:
 def read_count(numeral: Numeral) -> Decimal | None:
     """A count has no fractions, so one separator before three digits groups them, unless a scale follows."""
     if not numeral.scale_word:
-        return numeral.read("group")
+        value = numeral.read("group")
+        return value if value is None or not numeral.digits or "." not in str(value) else None
     if numeral.scale_word[-1] in HAN_UNITS:
         return numeral.read("group" if "," in numeral.digits else "point")
     return numeral.read("doubt")
@@ -343,12 +384,22 @@ def is_part(flat: str, low: Numeral, high: Numeral) -> bool:
 def find_bound(flat: str, low: Numeral, high: Numeral, place: Place) -> tuple[int, Bound]:
     """Where the words that qualify a number start, and what they say."""
     window = max(0, low.start - WINDOW)
-    if qualifier := QUALIFIER.search(flat, window, low.start):
-        bound = Bound(str(qualifier.lastgroup))
-        return qualifier.start(), Bound.AT_LEAST if place.more and bound == Bound.ABOUT else bound
+    if qualified := find_qualifier(flat, low.start):
+        start, bound = qualified
+        return start, Bound.AT_LEAST if place.more and bound == Bound.ABOUT else bound
     if PLUS.search(flat, window, low.start) or place.more:
         return low.start, Bound.AT_LEAST
     return low.start, low.bound if low is high else Bound.EXACT
+
+
+def find_qualifier(flat: str, end: int) -> tuple[int, Bound] | None:
+    """Where the words that qualify the number at `end` start, and what they say: "no less than" is at least."""
+    qualifier = QUALIFIER.search(flat, max(0, end - WINDOW), end)
+    if qualifier is None:
+        return None
+    start, bound = qualifier.start(), Bound(str(qualifier.lastgroup))
+    negated = NEGATED.search(flat, max(0, start - WINDOW), start)
+    return (negated.start(), OPPOSITE[bound]) if negated and bound in OPPOSITE else (start, bound)
 
 
 def find_owner(flat: str, start: int, place: Place) -> Counted:
@@ -360,4 +411,4 @@ def find_owner(flat: str, start: int, place: Place) -> Counted:
         return Counted.PHOTO_PER_PERSON
     if SET_AFTER.match(flat, place.end) or SET_BEFORE.search(flat, window, start):
         return Counted.PHOTO_PER_SET
-    return Counted.PHOTO
+    return Counted.PHOTO_PER_PERSON if SHARED_OUT.search(flat, window, start) else Counted.PHOTO

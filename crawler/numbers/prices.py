@@ -1,8 +1,6 @@
 """In comes a text, out come its prices, and what one face costs; a number is a price only beside a currency."""
 
-import datetime as dt
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import NamedTuple
@@ -13,11 +11,11 @@ from crawler.numbers.counts import (
     LONGER,
     NOUN,
     ORDINAL,
-    QUALIFIER,
     RANGE_START,
     UNIT,
     Counted,
     count_by,
+    find_qualifier,
 )
 from crawler.numbers.numerals import HAN, HAN_UNITS, NUMERAL, SCALE, Bound, Numeral, read_han, scan_numerals
 from crawler.numbers.text import (
@@ -45,15 +43,6 @@ class Money:
     per: Counted | None
     per_count: int  # "$10 per 1000 photos": 1000
     bound: Bound
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rates:
-    """What one unit of each currency is worth in the reference currency, on a day. What is not listed is not known."""
-
-    date: dt.date
-    reference: str = "USD"
-    rates: Mapping[str, Decimal]
 
 
 WORTH = {mark: Decimal(worth) for each in FRACTIONS.values() for worth, marks in each.items() for mark in marks.split()}
@@ -290,7 +279,8 @@ def find_per(flat: str, start: int, end: int) -> Per | None:
         and not (word.startswith(("за", "por")) and (number or after["scale"]))
     ):
         return Per(count_by(noun), int(number or 1) * scale, start, after.end())
-    if word == "/" and (scale > 1 or number in ("100", "1000", "10000")):
+    open_end = word == "/" or (word == "per" and not LETTERS.match(flat[after.end() :].strip()[:1]))
+    if open_end and (scale > 1 or number in ("100", "1000", "10000")):
         return Per(
             Counted.ITEM, int(number or 1) * scale, start, after.end("scale") if after["scale"] else after.end("n")
         )
@@ -301,8 +291,8 @@ def find_per(flat: str, start: int, end: int) -> Per | None:
 
 def find_price_bound(flat: str, start: int, end: int) -> Bound:
     window = max(0, start - WINDOW)
-    if qualifier := QUALIFIER.search(flat, window, start):
-        return Bound(str(qualifier.lastgroup))
+    if qualified := find_qualifier(flat, start):
+        return qualified[1]
     if re.compile(r" ?(?:起|及?以上|\+)").match(flat, end) or RANGE_START.search(flat, window, start):
         return Bound.AT_LEAST
     return Bound.EXACT
@@ -335,16 +325,18 @@ def parse_price(text: str) -> tuple[Decimal | None, str | None]:
     return (amount if amount and amount <= HIGHEST_PRICE else None), None
 
 
-def unit_price(price: Decimal | None, currency: str | None, count: int | None, rates: Rates) -> Decimal | None:
-    """What one face costs in the reference currency, to a millionth; None where anything of it is not known.
+FACES = (Counted.PHOTO, Counted.PERSON, Counted.DOCUMENT)  # each shows one; a set may hold any number
 
-    For money quoted per face or person pass its `per_count` as the count.
-    """
-    rate = Decimal(1) if currency == rates.reference else rates.rates.get(currency or "")
-    if price is None or rate is None or count is None or count <= 0:
+
+def price_of_one(money: Money | None, amount: Decimal | None, faces: int | None) -> Decimal | None:
+    """What one face costs in the listing's own currency, to a millionth: as the seller says it ("0.2元/张"), else
+    `amount`, the price of all, shared among the faces claimed. None where anything of it is not known or not fixed."""
+    if money is not None and money.per is not None:
+        faces = money.per_count if money.per in FACES else None
+    if amount is None or not faces or faces < 0 or (money is not None and money.bound is not Bound.EXACT):
         return None
-    if not (price.is_finite() and rate.is_finite() and 0 < price <= HIGHEST_PRICE and 0 < rate <= HIGHEST_PRICE):
+    if not (amount.is_finite() and 0 < amount <= HIGHEST_PRICE):
         return None
     with localcontext() as context:
         context.prec = 50
-        return (price * rate / count).quantize(Decimal("0.000001"), ROUND_HALF_EVEN)
+        return (amount / faces).quantize(Decimal("0.000001"), ROUND_HALF_EVEN)

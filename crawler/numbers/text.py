@@ -3,6 +3,7 @@
 Also what counts and prices both look for in it: the marks of currencies.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Collection
@@ -35,6 +36,7 @@ class _Plain(dict[int, str]):
 _PLAIN = _Plain()
 
 
+@functools.lru_cache(maxsize=16)  # counts, prices and kinds all look at the same texts
 def flatten(text: str) -> str:
     """`text`, character for character, in lower case with ASCII digits and plain spaces, dashes and quotes."""
     return "" if OVERRIDES.intersection(text) else text.translate(SAME).translate(_PLAIN)

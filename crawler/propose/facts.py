@@ -41,6 +41,10 @@ class Facts:
     images: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()  # json-ld, microdata, opengraph
 
+    @property
+    def price_text(self) -> str:
+        return f"{self.price} {self.currency}".strip() if self.price else ""
+
 
 def find_facts(tree: Tree) -> Facts:
     items: list[dict[str, Any]] = []

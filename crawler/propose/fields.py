@@ -26,6 +26,7 @@ from crawler.propose.words import (
     SELLER,
     SELLER_LABEL,
     SMALL,
+    STRIP,
     TITLE,
     pick,
     split_words,
@@ -33,7 +34,6 @@ from crawler.propose.words import (
 
 HEADINGS = {"h1": 1.5, "h2": 0.8, "h3": 0.4, "h4": 0.2}
 BLOCKS = pick("div p section article td dd li blockquote pre span main")
-SHORTEST = 12  # letters of a description
 SMALLEST = 65  # pixels; below it a picture is an icon
 MOST_ELEMENTS = 12_000  # looked at for one field
 
@@ -51,6 +51,7 @@ class Shown:
     seller: int = -1
     price: int = -1
     description: int = -1
+    label: int = -1  # what says "Description" just before its paragraphs
     images: list[int] = field(default_factory=list)  # img elements, or links to pictures
     archives: list[int] = field(default_factory=list)
 
@@ -268,45 +269,6 @@ def find_price_element(page: Shown) -> int:
     return best[1]
 
 
-def find_description(page: Shown) -> int:
-    """The element with most text of its own: deep, but still with nearly all of it."""
-    tree = page.tree
-    told = plain(page.facts.description)[:80]
-    own = own_texts(tree)
-    best: tuple[float, int] = (4.0, -1)
-    for i in range(min(len(tree.nodes), MOST_ELEMENTS)):
-        if tree.tags[i] not in BLOCKS or tree.aside[i] or tree.beside[i] or own[i] < SHORTEST:
-            continue
-        if (page.title >= 0 and tree.contains(i, page.title)) or i == page.price or i == page.seller:
-            continue
-        score = min(own[i], 1500) ** 0.5
-        if tree.words[i] & BODY or tree.nodes[i].get("itemprop") == "description":
-            score *= 1.7
-        if tree.words[i] & NO_BODY or tree.words[i] & {"review", "reviews", "comment", "legal", "notice"}:
-            score *= 0.3
-        if told and len(told) > 15 and told[:40] in plain(tree.text(i, 1000)):
-            score *= 2.0
-        if page.price >= 0 and tree.contains(i, page.price):
-            score *= 0.3
-        if score > best[0]:
-            best = score, i
-    return best[1]
-
-
-def own_texts(tree: Tree) -> list[int]:
-    """Characters in each element's paragraphs: its own text, and that of inner elements that are no blocks."""
-    own = [0] * len(tree.nodes)
-    inline = pick("p br b i em strong span a u font li ul ol h3 h4 h5 small code blockquote tr td tbody")
-    for i in range(len(tree.nodes) - 1, -1, -1):
-        node, parent = tree.nodes[i], tree.parents[i]
-        own[i] += len((node.text or "").strip()) if tree.tags[i] not in ("script", "style", "noscript") else 0
-        if parent >= 0:
-            own[parent] += len((node.tail or "").strip())
-            if tree.tags[i] in inline and tree.tags[i] != "a":
-                own[parent] += own[i]
-    return own
-
-
 # -- pictures and archives --------------------------------------------------------------------------------------------
 
 
@@ -326,7 +288,15 @@ def find_images(page: Shown, shape: Shape | None, icons: frozenset[str]) -> list
                 found[link] = None
             elif page.posts or not leads_away(url, tree, shape):
                 found[i] = None
-    return list(found)
+    return list(found) if page.posts else leave_strip(tree, list(found))
+
+
+def leave_strip(tree: Tree, images: list[int]) -> list[int]:
+    """Without the row of small copies that a gallery shows below its pictures."""
+    large = [
+        i for i in images if tree.tags[i] == "a" or not any(tree.words[each] & STRIP for each in tree.ancestors(i, 3))
+    ]
+    return large if 2 * len(large) >= len(images) else images
 
 
 def leads_to_picture(tree: Tree, link: int, url: str) -> bool:

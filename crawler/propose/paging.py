@@ -1,13 +1,29 @@
 """Pagination: in comes a list page, out come the links to its next page, and the selector that finds them."""
 
+import re
 from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
 
+from crawler.addresses import NAME
 from crawler.propose.aim import Case, aim, escape, quote
 from crawler.propose.links import is_page_of, page_number
 from crawler.propose.tree import Tree
-from crawler.propose.words import BEFORE_WORDS, NEXT, NEXT_MARKS, NEXT_WORDS, PAGER, RIGHT_WORDS, split_words
+from crawler.propose.words import (
+    BEFORE_WORDS,
+    NEXT,
+    NEXT_MARKS,
+    NEXT_WORDS,
+    PAGE_WORDS,
+    PAGER,
+    RIGHT_WORDS,
+    split_words,
+)
 
 MOST_LINKS = 4000
+ADDED = re.compile(r"(?P<before>/?[a-z]{1,12}[/_-]?)[0-9]{1,7}(?P<after>/?)", re.IGNORECASE)
+CHANGED = re.compile(  # /thread-5-1-1.html and /thread-5-2-1.html; /item-5-1.html and /item-5-2.html may be two items
+    r"(?P<head>\S*[0-9])(?P<mark>[_.-])1(?P<tail>[_.-][0-9]\S*)\n(?P=head)(?P=mark)[0-9]{1,7}(?P=tail)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +57,24 @@ def find_paging(tree: Tree, strict: bool = False) -> Paging:
         if selector:
             return Paging(selector=selector, url=tree.link(numbers[0]), how="numbered pages")
     return Paging()
+
+
+def name_parameter(url: str, current: str) -> str:
+    """What numbers the pages of a listing, as `read.page_parameter` has it: `current` is one of them, `url` another;
+    nothing where the addresses do not tell."""
+    one, other = urlsplit(url), urlsplit(current)
+    mine, theirs = dict(parse_qsl(one.query)), dict(parse_qsl(other.query))
+    odd = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+    if one.path == other.path:
+        name = odd[0] if len(odd) == 1 and mine.get(odd[0], "").isdigit() else ""
+        new = name not in theirs or (theirs[name] in ("0", "1") and name.lower() in PAGE_WORDS)
+        return name if new and NAME.fullmatch(name) else ""
+    if odd:
+        return ""
+    if one.path.startswith(other.path) and (added := ADDED.fullmatch(one.path.removeprefix(other.path))):
+        return f"{added['before']}{{n}}{added['after']}"
+    changed = CHANGED.fullmatch(f"{other.path}\n{one.path}")
+    return f"{changed['mark']}{{n=1}}{changed['tail']}" if changed else ""
 
 
 def fits(tree: Tree, i: int, strict: bool) -> bool:

@@ -14,7 +14,7 @@ from crawler.cards import Budget, Card, CardKind, Read, Rendering, Where, Why
 from crawler.kinds import parse_answer
 from crawler.propose.aim import Case, aim
 from crawler.propose.fields import Shown
-from crawler.propose.paging import Paging, find_paging
+from crawler.propose.paging import Paging, find_paging, name_parameter
 from crawler.propose.reading import read_details, read_tiles
 from crawler.propose.site import Page, Site, guess_kind, is_empty, is_opendir, look_at, sort_pages
 from crawler.propose.tree import SavedPage
@@ -119,10 +119,13 @@ def make_read(site: Site, kind: str, notes: list[str]) -> tuple[Read | None, Pag
         if kind == "forum":
             spread_posts(pages)
         read = read_details(pages, lists, site.details[0].shape, kind == "forum")
-        own = next((p for page in pages if (p := find_paging(page.tree, strict=True)).selector), Paging())
+        found = [(find_paging(page.tree, strict=True), page.tree.url) for page in pages]
+        own = next((paging for paging, _url in found if paging.selector), Paging())
+        parameter = next((name for paging, url in found if (name := name_parameter(paging.url, url))), "")
         if read is not None:
             selectors = [*follow, paging.selector or (ANY_NEXT if site.lists else ""), own.selector]
-            return replace(read, follow=list_follow(selectors)), paging if paging.selector else own
+            read = replace(read, follow=list_follow(selectors), page_parameter=parameter)
+            return read, paging if paging.selector else own
         notes.append("the pages of single listings could not be read; the list itself is")
     if site.lists and site.lists[-1][0].groups:
         page = site.lists[-1][0]

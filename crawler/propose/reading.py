@@ -7,12 +7,12 @@ from dataclasses import replace
 from crawler.cards import Read
 from crawler.numbers import find_price
 from crawler.propose.aim import Case, Chain, Simple, aim, aim_each, escape, list_named, quote
+from crawler.propose.description import aim_label, find_description
 from crawler.propose.facts import Facts
 from crawler.propose.fields import (
     Shown,
     find_archives,
     find_bodies,
-    find_description,
     find_icons,
     find_images,
     find_poster,
@@ -64,7 +64,7 @@ def read_details(pages: list[Shown], lists: Sequence[Tree], shape: Shape | None,
         title=title,
         seller=aim_text(shown, scopes, "seller"),
         price=aim_text(shown, scopes, "price"),
-        description=body or aim_text(shown, scopes, "description"),
+        description=body or aim_label(shown) or aim_text(shown, scopes, "description"),
         image=aim_images(shown, scopes, body, icons),
         archive=aim_archives(shown, scopes),
     )
@@ -97,7 +97,7 @@ def keep_off_lists(read: Read, lists: Sequence[Tree], posts: str) -> Read:
     if not any(shows_listing(tree, read.listing, read.title) for tree in lists):
         return read
     for inner in (posts, read.price, read.description, read.image.split("::")[0], read.seller):
-        if inner and "," not in inner and not any(tree.root.css(inner) for tree in lists):
+        if inner and "," not in inner and "~" not in inner and not any(tree.root.css(inner) for tree in lists):
             return replace(read, listing=f"{read.listing}:has({inner})")
     return read
 

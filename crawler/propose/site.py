@@ -10,6 +10,7 @@ from crawler.propose.fields import Shown, find_price_element, find_title
 from crawler.propose.groups import Group, alt_text, find_groups, find_posts
 from crawler.propose.links import Shape
 from crawler.propose.tree import SavedPage, Tree, read_tree
+from crawler.propose.words import OPINION
 
 LOOKED_AT = 2  # pages of each level
 INDEX_SCORE = 1.0
@@ -137,9 +138,9 @@ def is_list(page: Page) -> bool:
 
 
 def leads_on(page: Page, group: Group) -> bool:
-    """Its links are of another shape than the one that led here, and more than neighbours of this page."""
+    """Its links are of another shape than the one that led here, more than neighbours of this page, and no reviews."""
     shape = group.column.shape
-    if shape is None or page.shape is None:
+    if shape is None or page.shape is None or OPINION.intersection(shape.segments):
         return False
     urls = [page.tree.link(i) for i in group.column.links.values()]
     alike = sum(page.shape.is_telling and page.shape.fits(url) for url in urls)

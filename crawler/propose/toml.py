@@ -55,6 +55,8 @@ def write_card(proposal: Proposal) -> str:
         f"# pages: {proposal.paging or 'no link to a next page was found'}",
         f"follow = {quote_list(card.read.follow)}",
     ]
+    if card.read.page_parameter:
+        lines.append(f"page_parameter = {quote(card.read.page_parameter)}  # the pages of one listing are one")
     names = {"images": "image", "archives": "archive"}
     lines.append(f"listing = {quote(card.read.listing)}  # {proposal.listings} read from the pages looked at")
     if card.read.link:

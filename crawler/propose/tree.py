@@ -124,6 +124,13 @@ def read_tree(page: SavedPage) -> Tree:
     return tree
 
 
+def list_elements(root: Selector, base: str, url: str) -> Tree:
+    """A page that is parsed already, its elements listed and nothing summed over them."""
+    tree = Tree(url=url, base=base, root=root, cut=False)
+    add_elements(tree)
+    return tree
+
+
 def find_base(text: str, url: str) -> str:
     try:
         return str(get_base_url(text, url))

@@ -16,6 +16,7 @@ PERSON = pick(
 )
 SELLER = pick("""seller vendor merchant author username poster nick nickname shopname storename uploader""")
 POST = pick("""post posts comment comments message messages reply replies answer postcontainer msg""")
+OPINION = pick("""review reviews rating ratings feedback feedbacks testimonial testimonials""")
 BODY = pick("""content body text message bbcode cooked postbody said description desc entry msg detail""")
 NO_BODY = pick(
     """signature sig quote blockquote footer meta date time actions attachments attachment copyright powered credits"""
@@ -25,6 +26,7 @@ SMALL = pick(
     payment captcha spacer pixel button btn gravatar userpic cart star stars rating banner ad ads tracking"""
 )
 PICTURE = pick("""gallery image images photo picture img main large zoom slider swiper attach attachment""")
+STRIP = pick("""indicators thumbs thumbnails thumbnav thumblist""")  # the same pictures once more, smaller
 SIDE = pick(
     """nav navbar navigation menu sidebar footer breadcrumb breadcrumbs crumb pagination pager paginator paging toolbar
     cookie cookies social share login dropdown offcanvas modal minicart topbar pagenav widget navbits stats"""
@@ -60,6 +62,12 @@ PAGE_WORDS = pick(
 SELLER_LABEL = re.compile(
     r"(?:^|(?<=[\s(|>·•,;]))(seller|sold by|vendor|posted by|uploaded by|author|shop|store|卖家|賣家|店铺|店家|"
     r"掌柜|商家|发布者|продавец|автор|магазин|vendedor|vendido por|verkäufer|anbieter|vendeur|विक्रेता)\s*[:：]?\s*$",
+    re.IGNORECASE,
+)
+DESCRIPTION_LABEL = re.compile(
+    r"((product|item|full|short) )?(descriptions?|details)|about this (item|product)|"
+    r"(商品|产品|詳細)?(描述|详情|介绍|說明|说明)|(полное )?описание( товара)?|"
+    r"descripci[óo]n( del (producto|artículo))?|descrição|(produkt)?beschreibung|विवरण",
     re.IGNORECASE,
 )
 IMAGE_ENDS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")

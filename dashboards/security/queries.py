@@ -69,8 +69,9 @@ def list_listings(conn: Connection, dataset_id: int) -> list[Row]:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """select distinct on (listing_id) listing.url, source.name as source, version, title, seller, description,
-                      price_text, price, currency, claimed_count, first_seen, last_seen, capture.sha256 as capture,
-                      captured_at, warc_file
+                      price_text, price, currency, unit_price, claimed_text, claimed_count, claimed_people, language,
+                      counts, kinds, contacts, dates, invalid_fields, first_seen, last_seen, seen_at,
+                      capture.sha256 as capture, captured_at, warc_file
                from listing join listing_version using (listing_id) join capture using (capture_id)
                join source using (source_id)
                where dataset_id = %(id)s order by listing_id, version desc""",

@@ -19,6 +19,7 @@ from dashboards.security.queries import (
 )
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.ledger import Kind
+from vault.money import convert
 from vault.store.blobs import read_blob
 from vault.store.ledger import write_entry
 
@@ -48,6 +49,11 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
             raise HTTPException(404)
         faces, listings = list_faces(conn, alert_id), list_listings(conn, alert["dataset_id"])
         write_entry(conn, Kind.VIEW, about=str(alert_id), operator=str(visitor.operator), what="alert")
+    money = state.settings.money
+    rates = money.list_rates()
+    for each in listings:
+        day = each["seen_at"].date()
+        each["worth"] = convert(each["unit_price"], each["currency"], money.currency, rates, day)
     person = name_person(request, alert["subject_id"])
     shown: Response = state.pages.show(
         request, "alert.html", alert=alert, faces=faces, listings=listings, person=person

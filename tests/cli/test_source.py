@@ -29,7 +29,9 @@ def answer(path: str) -> Answer:
             '<a class="item" href="/1">1</a><a class="item" href="/private">p</a><a class="item" href="/9">9</a>'
         )
     if path == "/1":
-        return html('<article><h1>5000张人脸</h1><b>10元</b><img src="/a.png"><img src="/b.png"></article>')
+        return html(
+            '<article><h1>5000张人脸</h1><b>10元</b><img src="/a.png"><img src="/b.png"><p>tg: @olga_k</p></article>'
+        )
     return NOT_FOUND
 
 
@@ -43,7 +45,8 @@ def test_a_card_is_approved_tried_and_shown_and_nothing_is_kept(
     settings: Settings, keys: Keys, conn: Connection, tmp_path: Path, make_site: MakeSite
 ) -> None:
     site = make_site(answer)
-    card, key = write_card(tmp_path, site), tmp_path / "keys/approver-olga.pem"
+    settings = settings.replace("money", currency="EUR", rates=("2026-01-01 CNY 0.13",))
+    card, key = write_card(tmp_path, site, read='description = "p"'), tmp_path / "keys/approver-olga.pem"
     lab = ("--lab", f"127.0.0.1:{site.server_port}")
     refused = facewarden(settings, "source", "test", str(card), *lab)
     assert (refused.returncode, "card_unsigned" in refused.stderr) == (2, True)
@@ -61,6 +64,9 @@ def test_a_card_is_approved_tried_and_shown_and_nothing_is_kept(
     assert done.returncode == 0, done.stderr
     (listing,) = json.loads(done.stdout)
     assert (listing["title"], listing["price_text"], listing["claimed_count"]) == ("5000张人脸", "10元", 5000)
+    assert (listing["unit_price"], listing["worth"]) == ("0.002000", "0.002 CNY (0.00026 EUR, 2026-01-01)")
+    assert listing["counts"] == [{"what": "photo", "value": "5000", "text": "5000张"}]
+    assert listing["contacts"] == [{"what": "telegram", "value": "olga_k", "text": "tg: @olga_k"}]
     assert [url.rpartition("/")[2] for url in listing["images"]] == ["a.png", "b.png"]
     assert "/private: robots_refused" in done.stderr
     assert "/9: http_404" in done.stderr

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from parsel import Selector
 
 from crawler.cards import LOCAL, Card, parse_card
 from crawler.kinds import READERS, parse_answer
-from crawler.pages import canonical_url, parse_page
+from crawler.pages import canonical_url, find_paragraphs, parse_page
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).with_name("sources")
@@ -107,6 +108,22 @@ def test_hostile_text_is_cleaned_cut_and_marked() -> None:
     assert len(listing.title) == 300
     assert listing.title.endswith("…")
     assert not set("\x1b\r\n\u202e\0") & set(listing.title)
+
+
+@pytest.mark.parametrize(
+    ("html", "selector", "text"),
+    [
+        ("<h2>Text</h2><p></p><ul><li>JPEG</ul><p>Soon</p><div>x</div><p>More</p>", "h2 ~ *", "JPEG Soon"),
+        ("<h2>Text</h2><p>One</p><p> </p><p>Two</p>", "h2 ~ p", "One Two"),
+        ("<p>One</p><h3>and</h3><p>Two</p>", "p", "One"),
+        ("<div class=post>First</div><div class=post>Answer</div>", "div.post", "First"),
+        ("<div><p>First</p></div><div><p>Answer</p></div>", "p", "First"),
+        ("<i title=One></i><i title=Two></i>", "i::attr(title)", "One"),
+        ("<p> </p>", "p", ""),
+    ],
+)
+def test_paragraphs_that_follow_each_other_are_one_text(html: str, selector: str, text: str) -> None:
+    assert find_paragraphs(Selector(text=html, type="html"), selector, 100) == text
 
 
 def test_a_listing_without_a_title_is_none() -> None:

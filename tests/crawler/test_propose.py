@@ -171,9 +171,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_page_makes_a_proposal_fail_or_last(name: str) -> None:
     pages = [page(HOSTILE[name])]
-    started = time.perf_counter()
+    started = time.process_time()
     proposal = propose_card(pages)
-    assert time.perf_counter() - started < 3 * SECONDS  # twice the promise and more, for a busy machine
+    assert time.process_time() - started < 3 * SECONDS  # of our own time: a busy machine is not the page's doing
     parse_card(decide(write_card(proposal)), "card", dt.date(2026, 11, 1))
     propose_card([page(HOSTILE["many tiles"][:50_000]), page(HOSTILE[name], "http://x.example/i/5")])
 
@@ -228,3 +228,23 @@ def test_hosts_of_pictures_are_proposed_but_never_addresses() -> None:
     inner = "<img src='http://10.0.0.1/a.jpg'><img src='http://cdn.example/b.jpg'><img src='http://localhost/c.jpg'>"
     rows = "".join(f"<li class='item'><a class='title' href='/t/{i}'>thing {i} here</a>{inner}</li>" for i in range(5))
     assert propose_card([page(f"<ul>{rows}</ul>")]).hosts in ((), ("cdn.example",))
+
+
+PRODUCT = """<title>{name}</title><h1>{name}</h1><b class=price>$ {n}5</b><div class=pics>{pics}</div>{small}
+<h2>Details</h2><p></p><ul><li>JPEG</li></ul><p>Sorted.</p>
+<h2>What buyers say</h2><div class=review><p>A long and happy text about how fast it all went, each time.</p></div>"""
+PICTURES = "".join(f"<div class=big><img class=pic src=/large{{n}}{i}.jpg></div>" for i in range(3))
+SMALLER = "<ol class=thumbs>" + "".join(f"<li><img class=pic src=/low{{n}}{i}.jpg></li>" for i in range(3)) + "</ol>"
+
+
+@pytest.mark.parametrize(("small", "images"), [("", 6), (SMALLER, 6)])
+def test_the_paragraphs_below_a_heading_are_read_and_small_copies_are_not(small: str, images: int) -> None:
+    tiles = repeat("<li class=tile><a href=/item/{i}>Set number {i}</a> <b class=price>$ {i}5</b></li>", 8)
+    pages = [page(f"<ul>{tiles}</ul>")]
+    for n in (4, 7):
+        html = PRODUCT.replace("{small}", small).replace("{pics}", PICTURES).replace("{name}", f"Set number {n}")
+        pages.append(page(html.replace("{n}", str(n)), f"http://x.example/item/{n}"))
+    listings = read_all(propose_card(pages), pages)["listings"]
+    assert [each.description for each in listings] == ["JPEG Sorted."] * 2
+    found = [url for each in listings for url in each.images]
+    assert len(found) == images and all("/large" in url for url in found)

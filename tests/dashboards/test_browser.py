@@ -3,6 +3,7 @@ layout, cannot see. People press buttons, some with the keyboard alone; hostile 
 
 import email
 import email.policy
+import json
 import os
 import re
 import socket
@@ -41,6 +42,7 @@ SCRIPTS = {
     "seller": "\"><svg onload=alert(3)>{{7*7}}' onmouseover='alert(4)\u202egnp.exe" + LONG,
     "description": "</p></details><iframe srcdoc='<script>parent.alert(5)</script>'></iframe>\n" + LONG,
     "price_text": "<body onload=alert(6)>" + LONG,
+    "said": "<script>alert(7)</script><img src=y onerror=alert(8)>" + LONG,
 }
 
 
@@ -147,8 +149,10 @@ def alert(context: Context) -> UUID:
     capture_listing(context, listing_id)
     context.conn.execute(
         """update listing_version set title = %(title)s, seller = %(seller)s, description = %(description)s,
-           price_text = %(price_text)s""",
-        SCRIPTS,
+           price_text = %(price_text)s, unit_price = 0.0024, claimed_people = 500, language = 'zh',
+           counts = %(said_list)s, kinds = %(said_list)s, contacts = %(said_list)s, dates = %(said_list)s,
+           invalid_fields = array['price', 'date']""",
+        SCRIPTS | {"said_list": json.dumps([{"what": "x", "value": SCRIPTS["said"], "text": SCRIPTS["said"]}] * 2)},
     )
     context.conn.execute("update listing set url = url || %s", ["/" + "a" * 300])
     return raise_alert(context, listing_id)

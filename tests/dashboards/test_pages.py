@@ -35,7 +35,8 @@ NOBODYS = UUID("00000000-0000-4000-8000-000000000000")  # the id of no alert and
 
 @pytest.fixture
 def client(context: Context) -> Iterator[TestClient]:
-    with TestClient(make_app(context.settings), base_url="http://127.0.0.1:8600", follow_redirects=False) as made:
+    settings = context.settings.replace("money", currency="EUR", rates=("2026-11-02 CNY 0.13", "2099-01-01 CNY 9"))
+    with TestClient(make_app(settings), base_url="http://127.0.0.1:8600", follow_redirects=False) as made:
         yield made
 
 
@@ -64,6 +65,14 @@ def alert(context: Context) -> UUID:
     context.conn.execute(
         "update listing_version set title = %s, description = %s",
         ["<script>alert(1)</script> 5000张 =cmd()", "\u202e<img src=x onerror=alert(2)>"],
+    )
+    context.conn.execute(
+        """update listing_version set unit_price = 0.0020, claimed_people = 500, language = 'zh',
+           counts = '[{"what": "photo", "value": "5000", "text": "5000张"}]',
+           kinds = '[{"what": "id_card_front", "value": "", "text": "<b>身份证正面</b>"}]',
+           contacts = '[{"what": "telegram", "value": "<b>olga_k", "text": "tg: @<b>olga_k"}]',
+           dates = '[{"what": "posted", "value": "", "text": "0000-00-00"}]',
+           invalid_fields = '{date}'"""
     )
     return raise_alert(context, listing_id)
 
@@ -191,6 +200,18 @@ def test_the_alert_page_shows_the_listing_escaped_and_the_face_blurred(
     assert re.search(
         r"<h1>A face that may be person <code>[0-9a-f]{8}</code>’s was found in a dataset on sale</h1>", page
     )
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.replace("</dt>", " ")))
+    for told in (
+        "0.002 CNY, 0.00026 EUR (rate of 2026-11-02)",
+        "5,000 faces or photos, 500 people",
+        "5000 photo (“5000张”)",
+        "id card front (“&lt;b&gt;身份证正面&lt;/b&gt;”)",
+        "Seller’s contacts telegram &lt;b&gt;olga_k (“tg: @&lt;b&gt;olga_k”)",
+        "posted on a day that cannot be read (“0000-00-00”)",
+        "Chinese (a guess)",
+        "Could not be read date",
+    ):
+        assert told in text  # fmt: skip
     assert '<bdi dir="auto">\u202e&lt;img' in page, "the seller's direction ends where the seller's text does"
     (picture,) = re.findall(r'src="(/security/faces/\d+\.png)"', page)
     answer = client.get(picture)

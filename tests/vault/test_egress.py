@@ -1,6 +1,7 @@
 """The guard's decisions: a table of hostile addresses and spellings, and the guard process itself."""
 
 import contextlib
+import http.client
 import http.server
 import ipaddress
 import logging
@@ -382,6 +383,69 @@ def test_an_answer_that_parsers_could_read_differently_has_a_code_of_its_own(dat
     answer = ask_through_guard(data)
     assert (answer.status_code, answer.headers["x-facewarden-refused"]) == (403, "answer_invalid")
     assert answer.text == egress.REFUSAL_TEXT["answer_invalid"]
+
+
+def ask_on_one_connection(answers: list[bytes], urls: list[str]) -> list[tuple[int, bytes]]:
+    """What comes back for each request sent over one connection to the guard, as long as it lasts. `{host}` stands for
+    the one host of the card; the site sends the answers as they are and hangs up after each."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    host = f"127.0.0.1:{listener.getsockname()[1]}"
+
+    def serve() -> None:
+        for data in answers:
+            client, _ = listener.accept()
+            with client, contextlib.suppress(OSError):
+                client.recv(65536)
+                client.sendall(data)
+
+    threading.Thread(target=serve, daemon=True).start()
+    got = []
+    with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard:
+        wire = http.client.HTTPConnection("127.0.0.1", guard.port, timeout=10)
+        wire.auto_open = 0  # one connection and no other
+        wire.connect()
+        for url in urls:
+            try:
+                wire.request("GET", url.format(host=host), headers={"Proxy-Authorization": guard.authorization})
+                answer = wire.getresponse()
+                got.append((answer.status, answer.read()))
+            except (http.client.HTTPException, OSError) as exc:
+                got.append((0, type(exc).__name__.encode()))
+    return got
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage"
+FORGED_ANSWER = b"HTTP/1.1 403 no\r\n" + FORGED + b"\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_a_connection_goes_on_after_an_answer_of_known_length_and_each_request_is_checked() -> None:
+    urls = ["http://{host}/a", "http://{host}/b", "http://169.254.169.254/c"]
+    assert ask_on_one_connection([PAGE, PAGE], urls) == [
+        (200, b"page"), (200, b"page"), (403, egress.REFUSAL_TEXT["host_not_on_card"].encode())
+    ]  # fmt: skip
+
+
+def test_what_a_site_sends_behind_its_answer_is_not_read_as_the_next_one() -> None:
+    got = ask_on_one_connection([PAGE + FORGED_ANSWER, PAGE], ["http://{host}/a", "http://{host}/b"])
+    assert got == [(200, b"page"), (200, b"page")]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 9",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +4",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999",
+        b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 4",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 4",
+        b"HTTP/1.1 200 OK",
+    ],
+)
+def test_after_an_answer_of_doubtful_length_the_connection_ends(head: bytes) -> None:
+    answers = [head + b"\r\n\r\npage" + FORGED_ANSWER, PAGE]
+    first, second = ask_on_one_connection(answers, ["http://{host}/a", "http://{host}/b"])
+    assert second[0] == 0, (first, second)
 
 
 def test_a_server_that_hangs_up_without_a_word_does_not_answer() -> None:

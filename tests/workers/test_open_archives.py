@@ -70,16 +70,15 @@ def test_a_long_stretch_without_members_keeps_the_lease(context: Context, monkey
     assert context.conn.execute("select error_code from sample where member = 0").fetchone() == ("body_too_large",)
 
 
-def test_a_locked_archive_opens_with_the_passwords_that_were_given(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_archive_opens_with_the_passwords_of_its_listing_only(context: Context) -> None:
     locked = pack_7z([("a.jpg", portrait("astronaut"))], SEVEN_LOCKED, "secret", True)
-    monkeypatch.setattr("workers.open_archives.passwords_for", lambda _: ["wrong"])
-    listing = make_listing(context.conn)
+    listing, other = make_listing(context.conn), make_listing(context.conn, "other")
+    context.conn.execute("update listing set passwords = array['wrong'] where listing_id = %s", [listing])
+    context.conn.execute("update listing set passwords = array['secret'] where listing_id = %s", [other])
     digest = add_sample(context, listing, locked, PageKind.ARCHIVE)
     open_archives(context)
     assert ends(context.conn) == {digest: "quarantined:archive_password"}
-    monkeypatch.setattr("workers.open_archives.passwords_for", lambda _: ["wrong", "secret"])
+    context.conn.execute("update listing set passwords = array['wrong', 'secret'] where listing_id = %s", [listing])
     again = pack_7z([("a.jpg", portrait("astronaut")), ("b.txt", b"text")], SEVEN_LOCKED, "secret", True)
     digest = add_sample(context, listing, again, PageKind.ARCHIVE)
     open_archives(context)

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import importlib.util
 import io
 import os
 import re
@@ -10,6 +11,7 @@ import zipfile
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from cli.demo.people import HTML_AS_JPG, open_t1, save_jpeg
@@ -17,6 +19,7 @@ from evidence.verify import check_bundle
 from matcher.gallery import Gallery
 from tests.samples import (
     ENROLLED,
+    PEOPLE,
     STRANGERS,
     add_sample,
     capture_listing,
@@ -27,10 +30,13 @@ from tests.samples import (
     portrait,
     run_steps,
 )
+from vault.blobs import blob_path
 from vault.box import Child
-from vault.errors import EnrolmentError, InputRefused
+from vault.errors import EnrolmentError, InputRefused, SettingError
+from vault.gate import HashGate, hash_pdq, load_gate
 from vault.keys import decrypt
 from vault.records import PageKind
+from vault.settings import Settings
 from vault.steps import Step
 from vault.store import Connection
 from vault.store.alerts import ask_link
@@ -232,8 +238,6 @@ def test_a_listed_picture_in_an_archive_is_never_stored_and_stops_the_source(
 ) -> None:
     import hashlib
 
-    from vault.gate import HashGate
-
     bad = png(40, 40)
     md5 = hashlib.md5(bad, usedforsecurity=False).hexdigest()
     context.__dict__["gate"] = HashGate(digests=frozenset({md5}))
@@ -248,6 +252,69 @@ def test_a_listed_picture_in_an_archive_is_never_stored_and_stops_the_source(
         count(context.conn, "select count(*) from ledger where about = %s and entry like '%%hash_listed%%'", digest)
         == 1
     )
+
+
+class Seeing(HashGate):
+    """A gate whose list has every picture."""
+
+    def is_similar(self, pixels: object) -> bool:
+        return True
+
+
+def test_a_picture_that_looks_like_a_listed_one_is_erased_before_anything_is_made_of_it(context: Context) -> None:
+    conn = context.conn
+    first, second = make_listing(conn, "first"), make_listing(conn, "second")
+    digest = add_sample(context, first, portrait("astronaut"))
+    add_sample(context, second, portrait("astronaut"))
+    conn.execute("update sample set state = 'done' where listing_id = %s", [second])
+    (key_id,) = conn.execute("select key_id from blob").fetchone() or (UUID(int=0),)
+    assert blob_path(context.blobs, key_id).exists()
+    context.__dict__["gate"] = Seeing(digests=frozenset(), pdq=np.zeros((1, 32), np.uint8))
+    embed_samples(context)
+    assert conn.execute("select state, error_code from sample").fetchall() == [("quarantined", "hash_listed")] * 2
+    assert count(conn, "select count(*) from face") == 0
+    assert count(conn, "select count(*) from blob") == 0
+    assert not blob_path(context.blobs, key_id).exists()
+    assert conn.execute("select name, state from source order by name").fetchall() == [
+        ("first", "paused"),
+        ("second", "active"),
+    ]
+    draft = (context.settings.home / f"reports/{digest}.txt").read_text()
+    assert "found by: PDQ" in draft
+    assert "http://first.example/item/1" in draft
+
+
+def test_a_listed_picture_is_known_again_when_it_was_made_smaller_mirrored_or_saved_anew(tmp_path: Path) -> None:
+    pytest.importorskip("pdqhash", reason="pdqhash is not installed (facewarden[pdq])")
+    pixels = np.asarray(PEOPLE["astronaut"].portrait)[:, :, ::-1]
+    other = np.asarray(STRANGERS[0].portrait)[:, :, ::-1]
+    (tmp_path / "list").write_text(f"pdq:{hash_pdq(pixels)[0].tobytes().hex()}\n")
+    home = Settings(home=tmp_path, key_file=tmp_path / "k")
+    gate = load_gate(home.replace("crawl", hash_lists=(tmp_path / "list",)))
+    assert gate.digests == frozenset()
+    assert gate.is_similar(pixels)
+    assert gate.is_similar(pixels[::2, ::2])
+    assert gate.is_similar(pixels[:, ::-1])
+    assert gate.is_similar(np.rot90(pixels))
+    assert not gate.is_similar(other)
+    assert not gate.is_similar(np.zeros((200, 200, 3), np.uint8)), "an empty picture is like everything and nothing"
+
+
+def test_pdq_hashes_without_the_library_that_makes_them_stop_everything(tmp_path: Path) -> None:
+    if importlib.util.find_spec("pdqhash"):
+        pytest.skip("pdqhash is installed")
+    (tmp_path / "list").write_text("pdq:" + "0" * 64)
+    home = Settings(home=tmp_path, key_file=tmp_path / "k")
+    with pytest.raises(SettingError, match="pdqhash is not installed"):
+        load_gate(home.replace("crawl", hash_lists=(tmp_path / "list",)))
+
+
+@pytest.mark.parametrize(("bits", "near"), [(0, True), (31, True), (32, False), (256, False)])
+def test_pdq_hashes_are_the_same_within_31_bits(bits: int, near: bool) -> None:
+    listed = np.packbits(np.arange(256) % 3 == 0).reshape(1, 32)
+    flipped = np.packbits(np.arange(256) < bits).reshape(1, 32)
+    far = np.full((1, 32), 0x0F, np.uint8) ^ listed
+    assert HashGate(digests=frozenset(), pdq=np.vstack([far, listed])).is_near(listed ^ flipped) is near
 
 
 # -- faces to alerts --------------------------------------------------------------------------------------------------
@@ -622,7 +689,7 @@ def test_a_bundle_that_cannot_be_written_is_tried_again_and_leaves_no_part(conte
     (path,) = (context.settings.home / "bundles").iterdir()
     report = check_bundle(path.read_bytes())
     assert report.failed == []
-    assert len([what for _, what, _ in report.rows if what.startswith("capture of")]) == 2
+    assert len([what for _, what, _ in report.rows if what.startswith("capture of")]) == 3
     names = zipfile.ZipFile(path).namelist()
     assert "matches.json" in names
     text = b"".join(zipfile.ZipFile(path).read(name) for name in names if name.endswith(".json"))

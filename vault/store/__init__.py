@@ -22,8 +22,11 @@ RowRefused = (psycopg.DataError, psycopg.IntegrityError)  # this row can never b
 DatabaseError = psycopg.Error  # any of them
 
 
-def connect(settings: Settings, *, patience: float = 0.0) -> Connection:
+def connect(settings: Settings, *, patience: float = 0.0, durable: bool = True) -> Connection:
     """An autocommit connection (open transactions with `conn.transaction()`). Tries for `patience` seconds.
+
+    Without `durable` a commit does not wait for the disk: for what may be forgotten when the server itself dies, such
+    as leases, whose holder loses its connection at that moment too.
 
     Raises ServerError when the database does not answer in time.
     """
@@ -32,7 +35,10 @@ def connect(settings: Settings, *, patience: float = 0.0) -> Connection:
     deadline = time.monotonic() + patience
     while True:
         try:
-            return psycopg.connect(settings.servers.database_url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+            conn = psycopg.connect(settings.servers.database_url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+            if not durable:
+                conn.execute("set synchronous_commit = off")
+            return conn
         except psycopg.OperationalError as exc:
             if time.monotonic() >= deadline:
                 raise ServerError(

@@ -62,8 +62,8 @@ def get_blob(conn: Connection, sha256: str) -> tuple[UUID, int]:
 
 
 def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
-    """Erase the blobs of samples that need their bytes no more: every sample of that content is finished and none was
-    matched or held. Returns the keys whose files are to be unlinked after the commit.
+    """Erase those of the blobs that nothing needs any more. Returns the keys whose files are to be unlinked after the
+    commit.
 
     The rows are locked first and judged in a second statement, so a sample that has just come in is seen. A row that
     somebody else holds is passed over, so nobody waits here; `list_unneeded` finds it again.
@@ -72,16 +72,21 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
         "select sha256 from blob where sha256 = any(%(digests)s) order by sha256 for update skip locked",
         {"digests": digests},
     ).fetchall()
+    unneeded = list_unneeded(conn, [sha256 for (sha256,) in free])
     rows = conn.execute(
-        """delete from blob where sha256 = any(%(digests)s) and not exists (
-               select 1 from sample left join face using (sample_id)
-               where sample.sha256 = blob.sha256
-                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-                      or face.outcome in ('matched', 'held')))
-           returning key_id""",
-        {"digests": [sha256 for (sha256,) in free]},
+        "delete from blob where sha256 = any(%(digests)s) returning key_id", {"digests": unneeded}
     ).fetchall()
-    key_ids: list[UUID] = [key_id for (key_id,) in rows]
+    return _erase(conn, [key_id for (key_id,) in rows])
+
+
+def erase_blob(conn: Connection, sha256: str) -> list[UUID]:
+    """Erase a blob whoever needs it: what is in it may not be kept. Returns the keys whose files are to be unlinked
+    after the commit."""
+    rows = conn.execute("delete from blob where sha256 = %(sha256)s returning key_id", {"sha256": sha256}).fetchall()
+    return _erase(conn, [key_id for (key_id,) in rows])
+
+
+def _erase(conn: Connection, key_ids: list[UUID]) -> list[UUID]:
     if key_ids:
         erase_keys(conn, key_ids)
         conn.execute(
@@ -90,15 +95,28 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
     return key_ids
 
 
-def list_unneeded(conn: Connection) -> list[str]:
-    """Digests of blobs that no sample needs any more."""
+def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[str]:
+    """Digests, of these or of all blobs, of those that nothing needs any more. A picture or an archive is needed until
+    every sample of that content is finished, longer where somebody was matched or held in it; a screenshot until its
+    day, longer as long as a picture of a listing that it shows is needed."""
     rows = conn.execute(
-        """select sha256 from blob where not exists (
+        """select sha256 from blob
+           where (%(digests)s::text[] is null or sha256 = any(%(digests)s))
+             and not exists (
                select 1 from sample left join face using (sample_id)
                where sample.sha256 = blob.sha256
                  and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
                       or face.outcome in ('matched', 'held')))
-           order by sha256 limit 10000"""
+             and not exists (
+               select 1 from blob_capture where blob_capture.sha256 = blob.sha256 and keep_until > now())
+             and not exists (
+               select 1 from blob_capture join listing_version on capture_id = shows join sample using (listing_id)
+               left join face using (sample_id)
+               where blob_capture.sha256 = blob.sha256
+                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
+                      or face.outcome in ('matched', 'held')))
+           order by sha256 limit 10000""",
+        {"digests": digests},
     ).fetchall()
     return [sha256 for (sha256,) in rows]
 

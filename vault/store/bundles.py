@@ -67,6 +67,47 @@ def describe_matches(conn: Connection, alert_id: UUID) -> list[Row]:
         ).fetchall()
 
 
+def list_matched_samples(conn: Connection, alert_id: UUID) -> list[Row]:
+    """The pictures in which an alert's person was found, each once: where it came from, and the head of the answer that
+    brought it (None where it came out of an archive, or before heads were kept)."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select distinct on (sample.sha256) sample.sha256, archive_id is not null as in_archive, page.url, head,
+                      coalesce(captured_at, received_at) as received_at
+               from match join face using (face_id) join sample using (sample_id)
+               join page on page.page_id = sample.page_id
+               left join blob_capture on blob_capture.page_id = sample.page_id
+                    and blob_capture.sha256 = sample.sha256 and head is not null
+               where alert_id = %(id)s order by sample.sha256, blob_capture_id, sample_id""",
+            {"id": alert_id},
+        ).fetchall()
+
+
+def list_captures(conn: Connection, capture_ids: list[int]) -> list[Row]:
+    """These captures, and the answers they were drawn from."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select capture_id, warc_file, warc_offset, warc_length, capture.sha256, page.url
+               from capture join page using (page_id)
+               where capture_id = any(%(ids)s)
+                  or capture_id in (select drawn_from from capture where capture_id = any(%(ids)s))
+               order by capture_id""",
+            {"ids": capture_ids},
+        ).fetchall()
+
+
+def list_screenshots(conn: Connection, capture_ids: list[int]) -> list[Row]:
+    """The screenshots of these captures that are still kept."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            """select shows, blob_capture.sha256, page.url, captured_at
+               from blob_capture join page using (page_id)
+                    join blob on blob.sha256 = blob_capture.sha256
+               where shows = any(%(ids)s) order by shows, blob_capture_id""",
+            {"ids": capture_ids},
+        ).fetchall()
+
+
 def describe_listings(conn: Connection, dataset_id: int) -> list[Row]:
     """Every version of the listings of a dataset, with the capture that shows it."""
     with conn.cursor(row_factory=dict_row) as cursor:

@@ -1,7 +1,9 @@
 """Rows of `page`, `capture`, `listing_page`: the frontier, and the proof of each page as it was."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vault.records import Capture, Page, PageKind
 from vault.store import Connection
@@ -22,8 +24,12 @@ def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
     """Begin or go on: pages that a dead crawl was at are ready again (we hold the source's lock); if nothing is left of
     the last crawl, every page is due once more - or, with `due_only`, those whose time has come, and where a crawl
     starts. True when a new cycle began."""
-    free_pages(conn, source_id)
-    if count_open(conn, source_id):
+    conn.execute(
+        """update page set state = 'ready', lease_until = null, not_before = null
+           where source_id = %(id)s and state = 'running'""",
+        {"id": source_id},
+    )
+    if has_open(conn, source_id):
         return False
     with conn.transaction():
         conn.execute("update source set cycle_at = now() where source_id = %(id)s", {"id": source_id})
@@ -98,36 +104,41 @@ class NewPage:
     hops: int = 0
 
 
-def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tuple[dict[str, int], int]:
-    """Add addresses that the source does not know yet. Returns url_key -> page_id of all of them, and how many of
-    kind `page` were new."""
-    cursor = conn.cursor()
-    added = 0
-    for kind in PageKind:
-        rows = [page for page in pages if page.kind is kind]
-        if not rows:
-            continue
-        cursor.execute(
-            """insert into page (source_id, kind, url, url_key, depth, hops)
-               select %(source)s, %(kind)s, url, url_key, depth, hops
-               from unnest(%(urls)s::text[], %(keys)s::text[], %(depths)s::int[], %(hops)s::int[])
-                    as new (url, url_key, depth, hops)
-               on conflict (source_id, url_key) do nothing""",
-            {
-                "source": source_id,
-                "kind": kind.value,
-                "urls": [page.url for page in rows],
-                "keys": [page.url_key for page in rows],
-                "depths": [page.depth for page in rows],
-                "hops": [page.hops for page in rows],
-            },
-        )
-        added += cursor.rowcount if kind is PageKind.PAGE else 0
-    found = conn.execute(
-        "select url_key, page_id from page where source_id = %(source)s and url_key = any(%(keys)s)",
-        {"source": source_id, "keys": [page.url_key for page in pages]},
+def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tuple[dict[str, int], set[str]]:
+    """Add addresses that the source does not know yet. Returns url_key -> page_id of all of them, and the keys of those
+    that are new."""
+    if not pages:
+        return {}, set()
+    rows = conn.execute(
+        """with added as (
+               insert into page (source_id, kind, url, url_key, depth, hops)
+               select %(source)s, kind, url, url_key, depth, hops
+               from unnest(%(kinds)s::text[], %(urls)s::text[], %(keys)s::text[], %(depths)s::int[], %(hops)s::int[])
+                    as new (kind, url, url_key, depth, hops)
+               on conflict (source_id, url_key) do nothing
+               returning url_key, page_id)
+           select url_key, page_id, true from added
+           union all
+           select url_key, page_id, false from page where source_id = %(source)s and url_key = any(%(keys)s)""",
+        {
+            "source": source_id,
+            "kinds": [page.kind.value for page in pages],
+            "urls": [page.url for page in pages],
+            "keys": [page.url_key for page in pages],
+            "depths": [page.depth for page in pages],
+            "hops": [page.hops for page in pages],
+        },
     ).fetchall()
-    return dict(found), added
+    return {key: page_id for key, page_id, _ in rows}, {key for key, _, new in rows if new}
+
+
+def list_known_keys(conn: Connection, source_id: int, keys: Sequence[str]) -> set[str]:
+    """Those of the keys that the source knows already."""
+    rows = conn.execute(
+        "select url_key from page where source_id = %(source)s and url_key = any(%(keys)s)",
+        {"source": source_id, "keys": list(keys)},
+    ).fetchall()
+    return {key for (key,) in rows}
 
 
 def list_claimed_pages(conn: Connection, page_ids: Sequence[int]) -> list[Page]:
@@ -145,6 +156,7 @@ def list_claimed_pages(conn: Connection, page_ids: Sequence[int]) -> list[Page]:
 class Fetch:
     """What a fetch says of its page. `sha256`, `etag`, `modified` are None where nothing new came."""
 
+    page_id: int
     status: int
     sha256: str | None = None
     etag: str | None = None
@@ -156,57 +168,50 @@ class Fetch:
     gone: bool = False  # should it come back it is read again, even if it is as it was
 
 
-def save_fetch(conn: Connection, page_id: int, fetch: Fetch, every_hours: float) -> None:
-    """Keep it, and say when to look again: a page that has not changed twice as long from now as last time (up to eight
-    times the card's pace), one that has changed half as long (down to the card's pace)."""
+def save_fetches(conn: Connection, fetches: Sequence[Fetch], every_hours: float) -> None:
+    """Keep them, and say when to look again: a page that has not changed twice as long from now as last time (up to
+    eight times the card's pace), one that has changed half as long (down to the card's pace)."""
+    conn.execute(
+        """with new as (
+               select new.*, case when changed then greatest(%(hours)s, coalesce(check_hours, 0) / 2)
+                                  else least(8 * %(hours)s,
+                                             greatest(%(hours)s, 2 * coalesce(check_hours, %(hours)s / 2)))
+                             end::real as hours
+               from jsonb_to_recordset(%(fetches)s) as new (
+                        page_id bigint, status integer, sha256 text, etag text, modified text, verdict text,
+                        text_size integer, link_count integer, listing_count integer, moved_to bigint,
+                        changed boolean, gone boolean)
+               join page using (page_id))
+           update page set status = new.status,
+                  sha256 = case when not gone then coalesce(new.sha256, page.sha256) end,
+                  etag = case when new.sha256 is null and not gone then page.etag else new.etag end,
+                  modified = case when new.sha256 is null and not gone then page.modified else new.modified end,
+                  verdict = new.verdict, moved_to = new.moved_to,
+                  text_size = coalesce(new.text_size, page.text_size),
+                  link_count = coalesce(new.link_count, page.link_count),
+                  listing_count = coalesce(new.listing_count, page.listing_count), fetched_at = now(),
+                  check_hours = new.hours, next_at = now() + make_interval(secs => 3600 * 0.95 * new.hours)
+           from new where page.page_id = new.page_id""",
+        {"hours": every_hours, "fetches": json.dumps([_fetch_row(fetch) for fetch in fetches])},
+    )
+
+
+def _fetch_row(fetch: Fetch) -> dict[str, Any]:
     text_size, link_count, listing_count = fetch.sizes or (None, None, None)
-    conn.execute(
-        """with pace as (
-               select case when %(changed)s then greatest(%(hours)s, coalesce(check_hours, 0) / 2)
-                           else least(8 * %(hours)s, greatest(%(hours)s, 2 * coalesce(check_hours, %(hours)s / 2)))
-                      end::real as hours
-               from page where page_id = %(id)s)
-           update page set status = %(status)s,
-                  sha256 = case when not %(gone)s then coalesce(%(sha256)s, sha256) end,
-                  etag = case when %(sha256)s::text is null and not %(gone)s then etag else %(etag)s end,
-                  modified = case when %(sha256)s::text is null and not %(gone)s then modified else %(modified)s end,
-                  verdict = %(verdict)s, moved_to = %(moved_to)s,
-                  text_size = coalesce(%(text)s, text_size), link_count = coalesce(%(links)s, link_count),
-                  listing_count = coalesce(%(listings)s, listing_count), fetched_at = now(),
-                  check_hours = pace.hours, next_at = now() + make_interval(secs => 3600 * 0.95 * pace.hours)
-           from pace where page_id = %(id)s""",
-        {
-            "id": page_id,
-            "status": fetch.status,
-            "sha256": fetch.sha256,
-            "etag": fetch.etag,
-            "modified": fetch.modified,
-            "verdict": fetch.verdict,
-            "moved_to": fetch.moved_to,
-            "text": text_size,
-            "links": link_count,
-            "listings": listing_count,
-            "changed": fetch.changed,
-            "gone": fetch.gone,
-            "hours": every_hours,
-        },
-    )
-
-
-def save_sample_fetches(conn: Connection, fetches: Sequence[tuple[int, str, str | None]]) -> None:
-    """The same for many pictures and archives that came as they should, (page_id, sha256, etag) each. They are asked
-    for once, so no pace is kept for them."""
-    conn.execute(
-        """update page set status = 200, sha256 = new.sha256, etag = new.etag, modified = null, verdict = '',
-                  moved_to = null, fetched_at = now()
-           from unnest(%(ids)s::bigint[], %(sha256)s::text[], %(etags)s::text[]) as new (page_id, sha256, etag)
-           where page.page_id = new.page_id""",
-        {
-            "ids": [page_id for page_id, *_ in fetches],
-            "sha256": [sha256 for _, sha256, _ in fetches],
-            "etags": [etag for *_, etag in fetches],
-        },
-    )
+    return {
+        "page_id": fetch.page_id,
+        "status": fetch.status,
+        "sha256": fetch.sha256,
+        "etag": fetch.etag,
+        "modified": fetch.modified,
+        "verdict": fetch.verdict,
+        "moved_to": fetch.moved_to,
+        "text_size": text_size,
+        "link_count": link_count,
+        "listing_count": listing_count,
+        "changed": fetch.changed,
+        "gone": fetch.gone,
+    }
 
 
 def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -> bool:
@@ -223,22 +228,38 @@ def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -
     return row is not None
 
 
-def save_capture(conn: Connection, capture: Capture) -> int:
-    row = conn.execute(
-        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at)
-           values (%(page)s, %(file)s, %(offset)s, %(length)s, %(sha256)s, %(type)s, %(at)s) returning capture_id""",
+def save_captures(conn: Connection, captures: Sequence[Capture]) -> dict[int, int]:
+    """Returns page_id -> capture_id; no page may be among them twice."""
+    rows = conn.execute(
+        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at,
+                                drawn_from)
+           select * from unnest(%(pages)s::bigint[], %(files)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[],
+                                %(digests)s::text[], %(types)s::text[], %(times)s::timestamptz[],
+                                %(answers)s::bigint[])
+           returning page_id, capture_id""",
         {
-            "page": capture.page_id,
-            "file": capture.warc_file,
-            "offset": capture.warc_offset,
-            "length": capture.warc_length,
-            "sha256": capture.sha256,
-            "type": capture.media_type,
-            "at": capture.captured_at,
+            "pages": [capture.page_id for capture in captures],
+            "files": [capture.warc_file for capture in captures],
+            "offsets": [capture.warc_offset for capture in captures],
+            "lengths": [capture.warc_length for capture in captures],
+            "digests": [capture.sha256 for capture in captures],
+            "types": [capture.media_type for capture in captures],
+            "times": [capture.captured_at for capture in captures],
+            "answers": [capture.drawn_from for capture in captures],
         },
+    ).fetchall()
+    return dict(rows)
+
+
+def has_open(conn: Connection, source_id: int) -> bool:
+    """Is any page still to be fetched?"""
+    row = conn.execute(
+        """select exists (select 1 from page where source_id = %(id)s and state = 'ready' and attempts = 0)
+               or exists (select 1 from page where source_id = %(id)s and attempts > 0
+                          and state in ('ready', 'running'))""",
+        {"id": source_id},
     ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return row == (True,)
 
 
 def count_open(conn: Connection, source_id: int) -> int:
@@ -272,6 +293,16 @@ def link_pages(conn: Connection, listing_id: int, page_ids: list[int]) -> list[t
                              and sample.listing_id = %(listing)s)""",
         {"pages": page_ids, "listing": listing_id},
     ).fetchall()
+
+
+def count_images(conn: Connection, listing_id: int) -> int:
+    """Pictures that a listing is known to show."""
+    row = conn.execute(
+        """select count(*) from listing_page join page using (page_id)
+           where listing_id = %(id)s and kind = 'image'""",
+        {"id": listing_id},
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def move_links(conn: Connection, from_page: int, to_page: int) -> None:

@@ -7,6 +7,8 @@ from vault.records import PageKind, Sample
 from vault.store import Connection
 from vault.store.rows import record_row
 
+LOCKED = ("archive_encrypted", "archive_password")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewSample:
@@ -50,6 +52,34 @@ def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[
     return before.rowcount
 
 
+def list_locked(conn: Connection, listing_id: int) -> list[int]:
+    """The pages of a listing's archives that no password has opened, or not every member of."""
+    rows = conn.execute(
+        "select distinct page_id from sample where listing_id = %(id)s and error_code = any(%(codes)s)",
+        {"id": listing_id, "codes": list(LOCKED)},
+    ).fetchall()
+    return [page_id for (page_id,) in rows]
+
+
+def unlock_again(conn: Connection, page_id: int, sha256: str) -> None:
+    """An archive that was locked and has been fetched once more is opened once more: there is a new password."""
+    conn.execute(
+        """with locked as (
+               select sample_id from sample as archive
+               where listing_id in (select listing_id from listing_page where listing_page.page_id = %(page)s)
+                 and sha256 = %(sha256)s and kind = 'archive'
+                 and state in ('done', 'quarantined')
+                 and (error_code = any(%(codes)s) or exists (
+                      select 1 from sample as member
+                      where member.archive_id = archive.sample_id and member.error_code = any(%(codes)s)))),
+           gone as (delete from sample using locked
+                    where sample.archive_id = locked.sample_id and error_code = any(%(codes)s))
+           update sample set state = 'ready', attempts = 0, not_before = null, error_code = null, error_text = null
+           from locked where sample.sample_id = locked.sample_id""",
+        {"page": page_id, "sha256": sha256, "codes": list(LOCKED)},
+    )
+
+
 def save_page_samples(conn: Connection, samples: Sequence[tuple[int, PageKind, str, int]]) -> None:
     """What was found at many pages, (page_id, kind, sha256, size) each, becomes a sample of every listing that shows
     the page; one that a listing has already is left as it is."""
@@ -88,6 +118,29 @@ def set_size(conn: Connection, sample_id: int, width: int, height: int) -> None:
         "update sample set width = %(width)s, height = %(height)s where sample_id = %(id)s",
         {"id": sample_id, "width": width, "height": height},
     )
+
+
+def find_place(conn: Connection, sample_id: int) -> str:
+    """Where a sample was found, in words: an address, or a member of the archive that lay there."""
+    row = conn.execute(
+        """select url || coalesce(', archive ' || archive.sha256 || ', member ' || sample.member, '')
+           from sample join page on page.page_id = sample.page_id
+           left join sample as archive on archive.sample_id = sample.archive_id
+           where sample.sample_id = %(id)s""",
+        {"id": sample_id},
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
+def refuse_content(conn: Connection, sha256: str, code: str) -> None:
+    """No sample of this content is worked on any more, and the heads that came with it are forgotten. Those that
+    somebody works on right now end in the same way by themselves."""
+    conn.execute(
+        """update sample set state = 'quarantined', error_code = %(code)s
+           where sha256 = %(sha256)s and state in ('ready', 'done')""",
+        {"sha256": sha256, "code": code},
+    )
+    conn.execute("delete from blob_capture where sha256 = %(sha256)s", {"sha256": sha256})
 
 
 def count_refusals(conn: Connection) -> dict[str, int]:

@@ -87,7 +87,7 @@ create table page (
 );
 alter table source add foreign key (health_page) references page;
 
--- Proof of a page as it was: a record of a WARC file.
+-- Proof of a page as it was: a record of a WARC file. What a browser drew points to the answer it was drawn from.
 create table capture (
     capture_id  bigint generated always as identity primary key,
     page_id     bigint not null references page,
@@ -96,15 +96,35 @@ create table capture (
     warc_length bigint not null,
     sha256      text not null,
     media_type  text not null,
-    captured_at timestamptz not null
+    captured_at timestamptz not null,
+    drawn_from  bigint references capture
 );
 create index capture_page on capture (page_id);
+
+-- Proof of what was received into a blob: where it lay and the head of the answer (status line and headers), so that it
+-- can be written back as a record of a WARC file. Or, with `shows`, the screenshot of a capture and how long it is kept.
+create table blob_capture (
+    blob_capture_id bigint generated always as identity primary key,
+    page_id     bigint not null references page,
+    sha256      text not null,
+    head        text,
+    shows       bigint references capture,
+    keep_until  timestamptz,
+    captured_at timestamptz not null,
+    check ((head is null) = (shows is not null)),
+    check ((keep_until is null) = (shows is null))
+);
+create index blob_capture_page on blob_capture (page_id);
+create index blob_capture_shows on blob_capture (shows) where shows is not null;
+create index blob_capture_kept on blob_capture (keep_until) where keep_until is not null;
+create index blob_capture_sha256 on blob_capture (sha256);
 
 create table dataset (
     dataset_id  bigint generated always as identity primary key,
     created_at  timestamptz not null default now()
 );
 
+-- `passwords` are tried on its archives. Until `first_page_seen` its words are those of a further page of it.
 create table listing (
     listing_id  bigint generated always as identity primary key,
     source_id   bigint not null references source,
@@ -115,10 +135,13 @@ create table listing (
     page_id     bigint references page,
     state       text not null default 'offered' check (state in ('offered', 'sold', 'removed', 'moved')),
     moved_to    bigint references listing,
+    passwords   text[] not null default '{}',
+    first_page_seen boolean not null default true,
     unique (source_id, url)
 );
 create index listing_at_page on listing (page_id);
 
+-- `unit_price` is of one face, in `currency`. counts, kinds, contacts and dates are lists of {what, value, text}.
 create table listing_version (
     listing_id      bigint not null references listing,
     version         integer not null,
@@ -134,8 +157,16 @@ create table listing_version (
     invalid_fields  text[] not null,
     seen_at         timestamptz not null,
     changed         text[] not null default '{}',
+    unit_price      numeric,
+    claimed_people  bigint,
+    language        text,
+    counts          jsonb not null default '[]',
+    kinds           jsonb not null default '[]',
+    contacts        jsonb not null default '[]',
+    dates           jsonb not null default '[]',
     primary key (listing_id, version)
 );
+create index listing_version_capture on listing_version (capture_id);
 
 -- What happened to a listing, each with the capture that shows it.
 create table listing_event (

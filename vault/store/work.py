@@ -58,8 +58,7 @@ class Claim:
 def claim_rows(conn: Connection, table: WorkTable, limit: int, **only: Any) -> Claim | None:
     """Take up to `limit` rows, or one row that has been tried before, alone: so a row that kills its worker is soon
     by itself, and rows that happened to be beside it are not charged again. None when there is nothing to do."""
-    with conn.transaction():
-        return _claim(conn, table, TRIED, 1, only) or _claim(conn, table, FRESH, limit, only)
+    return _claim(conn, table, TRIED, 1, only) or _claim(conn, table, FRESH, limit, only)
 
 
 def _claim(conn: Connection, table: WorkTable, which: sql.SQL, limit: int, only: dict[str, Any]) -> Claim | None:
