@@ -42,12 +42,12 @@ class Claim:
 
 
 PLURALS = {
-    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 faces photos pics pictures images selfies
+    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 faces photos pics pictures images imgs selfies
         photographs headshots portraits mugshots фото фотографий фотографии фоток фотки лиц лица селфи снимков
         изображений caras rostros fotos fotografías fotografias imágenes imagenes selfis फोटो तस्वीरें तस्वीर चेहरे
         चेहरों सेल्फी chehre chehron tasveer tasveeren tasveerein""",
-    Counted.PERSON: """人 位 名 people persons individuals identities subjects humans человек людей персон личностей
-        personas gente individuos identidades logon लोग लोगों व्यक्ति व्यक्तियों""",
+    Counted.PERSON: """人 位 名 people ppl persons individuals identities subjects humans человек людей персон личностей
+        personas gente individuos identidades logon logo aadmiyon लोग लोगों व्यक्ति व्यक्तियों""",
     Counted.DOCUMENT: """身份证 证件 ids passports documents id_cards aadhaar_cards aadhar_cards pan_cards паспортов
         паспорта документов pasaportes documentos dnis आधार""",
     Counted.SET: """套 份 组 条 sets packs kits kycs records profiles наборов набора комплектов комплекта анкет
@@ -56,7 +56,7 @@ PLURALS = {
 }
 SINGULARS = {  # a seller's "5000 photo" counts, "5000 photo frames" does not
     Counted.PHOTO: "face photo pic picture image selfie foto cara rostro лицо лиц. фотографию चेहरा",
-    Counted.PERSON: "person persona log человека head",
+    Counted.PERSON: "person persona log aadmi vyakti человека head",
     Counted.DOCUMENT: "id passport document dni паспорт",
     Counted.SET: "set pack kit kyc record profile набор комплект juego paquete",
     Counted.ITEM: "piece штуку штука шт. шт unit unidad pieza",
@@ -72,13 +72,17 @@ NOT_MEASURE = {  # 人民币 is money, 5000人付款 are buyers, 5000张三 is a
     "名": "片|单|字|额", "位": "置|数|于|密", "套": "路|餐", "组": "合|织", "条": "件|款", "个": "[\u4e00-\u9fff]",
     "身份证": "号",
 }  # fmt: skip
+ONLY_BEFORE = {  # logo ka aadhaar: of people; but a logo may have photos
+    "logo": "[ ]k[aie][ ](?:aadhaa?r|adhaa?r|pan|kyc|id|selfie|chehr[aeo]|face)"
+}
 
 
 def alternate_nouns(table: Mapping[Counted, str]) -> str:
     """The words of a table, the longest first; each ends where a word of its script does."""
     words = sorted((word for words in table.values() for word in words.split()), key=len, reverse=True)
-    han = {word: f"(?!{NOT_MEASURE[word]})" if word in NOT_MEASURE else "" for word in words if word[-1] > "\u4e00"}
-    return "|".join(re.escape(word).replace("_", "[ -]") + han.get(word, f"(?![{LETTER}\\d])") for word in words)
+    ends = {word: f"(?!{NOT_MEASURE[word]})" if word in NOT_MEASURE else "" for word in words if word[-1] > "\u4e00"}
+    ends |= {word: f"(?={after})" for word, after in ONLY_BEFORE.items()}
+    return "|".join(re.escape(word).replace("_", "[ -]") + ends.get(word, f"(?![{LETTER}\\d])") for word in words)
 
 
 def count_by(noun: str) -> Counted:
@@ -107,7 +111,7 @@ UNIT = re.compile(
          (?:(?:{ADJECTIVES})(?:[ /-]{{1,2}}|[ ][+&][ ]|(?<=[\u4e00-\u9fff]))){{0,4}}
          (?P<noun>(?:{alternate_nouns(PLURALS)})
                  |(?<!\+)(?:{alternate_nouns(SINGULARS)})
-                  (?![ -](?!and|or|with|for|from|only|in|y|con|dump|data)[a-z]))""",
+                  (?![ -](?!and|or|with|for|from|only|in|y|con|dump|data|wal[aei][ ](?:data|dump))[a-z]))""",
     re.VERBOSE,
 )
 BOUNDS = {
@@ -131,9 +135,11 @@ RANGE = re.compile(r" ?(?:-|~|至|到) ?| (?:to|till|до|a|se|से) ")
 RANGE_BETWEEN = re.compile(r" (?:and|y|и|по|aur) | ?和 ?")
 BETWEEN = re.compile(r"(?:between|entre|между|с|от|desde|from) ?\Z")
 LABEL = re.compile(  # "photos: 5000", "人数：1200"; not "ID: 5000"
-    rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(PLURALS)})(?:[ -]?(?:count|total|quantity|总?数量?|总量"
-    rf"|量))? ?[:=x×*] ?\Z"
+    rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(PLURALS)})(?:[ (-]{{0,2}}(?:count|total|quantity|qty|cantidad"
+    rf"|количество|кол-во|总?数量?|总量|量))? ?[:=x×*] ?\Z"
 )
+TIMES = re.compile(rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(SINGULARS)}) ?[x×] ?\Z")  # "selfie x 350"
+LARGER_THAN_A_SET = 100  # "ID + selfie x 2" is what a set holds; "18-25, 40" may be ages
 DATA = "库|数据集?|data|dataset|datasets|база|базы|base|bases|dump|database|db"
 BESIDE = re.compile(rf"(?<![{LETTER}])(?:(?P<noun>{NOUN})(?:[ -]?(?:{DATA}))?|{DATA})[ :(]{{0,2}}\Z")
 BESIDE_END = re.compile(r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d)")
@@ -146,17 +152,26 @@ ORDINAL = re.compile(
         volume part no nr num number page level tier top step chapter lot id uid qq tel phone whatsapp aged age
         since year model gen day week in covid python buy get min minimum moq free bonus sold limit first last every
         per order min_order minimum_order from room size type под от с desde каждые первые первым бонус бесплатно
-        том версия номер часть página versión gratis cada primeros vendidos mín mínimo minimo минимум заказ size dpi"""
+        том версия номер часть página versión gratis cada primeros vendidos mín mínimo minimo минимум заказ size dpi
+        iso iec гост ieee rfc sample preview demo образец пример превью muestra"""
     )
     + r")[ .:#-]{0,2}\Z|\d(?:st|nd|rd|th) \Z|(?:第|前|每|满|买|送|赠|已售|销量|月销|售出|库存|编号|型号|手机|苹果"
     r"|华为|小米|安卓|版本"
+    r"|每(?!(?:个?人|位|[套份])[ :-]{0,2}\Z)[\u4e00-\u9fff]{1,3}|平均|[日周月年]均"
     r"|起拍|起订|最低|限|更新|新增|每天|一天|每日|[日月周](?:更|出|产|增))[ :]{0,2}\Z"
 )
-JOINS = "to|or|и|или|或|and|y|o|a|e|aur|ya|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
+JOINS = (
+    "to|or|и|или|或|and|y|o|a|e|aur|ya|me[ ]se|mein[ ]se|में[ ]से|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
+)
 LONGER = re.compile(
     rf"(?<![{LETTER}])(?:{SHIFT}|{WORD}|{SCALE})[ -](?:(?:and|y|с) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
     rf"|(?:half|third|quarters?|fourth|fifth|tenth|part|fraction) of \Z"
 )  # the end of a longer number
+NO_LIST = re.compile(  # "ages 18-25, 1200 faces", "en 4k, 900 fotos": the first says what it is
+    rf"(?<![{LETTER}])(?:(?:age[sd]?|edad(?:es)?|возраст|umar|年龄)[ :]{{0,2}}(?:de |от )?"
+    rf"\d\d ?(?:-|~|to|a|до|se) ?\d\d"
+    rf"|(?:in|at|en|в) [248][kк]) ?, ?\Z"
+)
 NOT_BEFORE = re.compile(
     rf"""(?:[{LETTER}]|[-/\\#@_%^&=.№])(?<![^{LETTER}][x×])\Z   # part of a word, a name, a path; a negative number
        | [$€£¥₹₽₿]\ ?\Z                                        # a price
@@ -171,8 +186,14 @@ NOT_AFTER = re.compile(
     r"|/ ?(?:元|块|[$€£¥₽₹]|usd|rs\b|руб|day|d\b|天|日|h\b|час|день)|(?:per|a|each|every) (?:day|hour|week|month)"
     r"|daily|в день|al día|por día"
     r"|每天|起)"
+    rf"| ?(?:per|(?:for|in|from|of) (?:each|every)) (?!(?:unique )?(?:{HUMANS}|{SETS}|face|id|identity|head|model"
+    rf"|subject){NOT_LETTER})[a-z]"
+    rf"| (?:на|с|из|в) кажд\w{{2,3}} (?!(?:{HUMANS}|{SETS}|лицо|персону){NOT_LETTER})[а-я]"
+    rf"| (?:por|de|en|para) cada (?!(?:{HUMANS}|{SETS}|un[oa]?){NOT_LETTER})[a-z]|(?:每|/)[国省市]"
+    rf"| por (?:país|ciudad|estado|carpeta|pedido){NOT_LETTER}"
 )
 EACH_AFTER = re.compile(
+    rf"(?: (?:of|de) (?:(?:the|la|el|su) )?(?:faces?|caras?|rostros?)| лиц[оа]?)?"
     rf" ?(?:(?:per|for each|each|for every|/) ?(?:unique )?(?:{HUMANS}|people|face|id|identity|head|model"
     rf"|subject){NOT_LETTER}"
     rf"|(?:for |from |of )?each{NOT_LETTER}|(?:на|с) (?:одного |каждого )?(?:человека|каждого|одного|лицо|персону)"
@@ -181,7 +202,7 @@ EACH_AFTER = re.compile(
     rf"|[x×] (?:{HUMANS}){NOT_LETTER}|[x×*] ?[\d.,]{{1,12}} ?(?:{SCALE})? ?(?:{HUMANS}){NOT_LETTER})"
 )
 EACH_BEFORE = re.compile(
-    rf"(?:每个?人|每位|人均|[一1] ?人|(?:each|per|every|har) (?:person|id|identity|model|vyakti)(?: has)?|each"
+    rf"(?:每个?人|每位|人均|[一1] ?人|(?:each|per|every|har) (?:{HUMANS}|id|identity|model)(?: has| k[aie])?|each"
     rf"|each (?:with|has)"
     rf"|(?:на|с|у) (?:каждого|человека)|(?:cada|por) persona(?: tiene)?|cada un[oa] con|har ek ke|प्रति व्यक्ति"
     rf"|(?:{HUMANS})[ )]?[x×*])(?: по)?[ :-]{{0,2}}\Z"
@@ -203,6 +224,7 @@ ENGLISH = re.compile(r"[a-z]+s|people|face|photo|selfie|image|picture|person|pic
 SPANISH = frozenset(
     ("fotos", "caras", "rostros", "personas", "selfis", "imagenes", "documentos", "pasaportes", "juegos", "paquetes")
 )
+SAID_IN_SPANISH = re.compile(rf"(?<![{LETTER}])(?:por|cada|vendo|más|cédula|rostros|caras){NOT_LETTER}")
 
 
 def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
@@ -260,6 +282,9 @@ def sum_up(claims: Sequence[Claim]) -> Totals:
     counted = (Counted.PHOTO, Counted.PERSON, Counted.DOCUMENT, Counted.ITEM)
     what = next((of for of in counted if ranges[of]), None)
     faces = only(what) if what and not ranges[Counted.PHOTO_PER_PERSON] and not ranges[Counted.SET] else None
+    photos, people = only(Counted.PHOTO), only(Counted.PERSON)
+    if photos and people and photos < people:  # rather so many of each
+        return Totals(count=None, people=people, faces=None, doubtful=True)
     doubtful = any(len(found) > 1 for found in ranges.values())
     return Totals(count=count, people=only(Counted.PERSON), faces=faces, doubtful=doubtful)
 
@@ -309,6 +334,8 @@ def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place 
     label = LABEL.search(flat, window, low.start)
     if label is None and large and open_end:
         label = BESIDE.search(flat, window, low.start)
+    if label is None and (read_count(low) or 0) >= LARGER_THAN_A_SET:
+        label = TIMES.search(flat, window, low.start)
     if label is not None:
         noun = label["noun"] or ""
         return Place(label.start(), high.end, noun, count_by(noun) if noun else Counted.ITEM, False)
@@ -362,7 +389,7 @@ def is_other_number(flat: str, low: Numeral, high: Numeral, place: Place) -> boo
     if any(YEAR.fullmatch(each) for each in written):
         return True
     if low is high and low.scale_word == "mil":  # a million in English slang, a thousand in Spanish
-        return bool(ENGLISH.fullmatch(place.noun)) and place.noun not in SPANISH
+        return bool(ENGLISH.fullmatch(place.noun)) and place.noun not in SPANISH and not SAID_IN_SPANISH.search(flat)
     qualified = place.more or QUALIFIER.search(flat, window, low.start) or AFTER.match(flat, place.end)
     return bool(low is high and (written & AGES if qualified else written & RESOLUTIONS and place.of == Counted.PHOTO))
 
@@ -372,10 +399,11 @@ def is_part(flat: str, low: Numeral, high: Numeral) -> bool:
     window = max(0, low.start - WINDOW)
     ranged = low is not high and RANGE_START.search(flat, window, low.start)
     small = low is high and (read_count(low) or 0) < 1000
+    alone = low is high and (read_count(low) or 0) >= LARGER_THAN_A_SET and NO_LIST.search(flat, window, low.start)
     return bool(
         (ORDINAL.search(flat, window, low.start) and not ranged)
         or (small and (read_count(low) or 0) < 100 and SMALL_ORDINAL.search(flat, window, low.start))
-        or NOT_BEFORE.search(flat, window, low.start)
+        or (not alone and NOT_BEFORE.search(flat, window, low.start))
         or LONGER.search(flat, window, low.start)
         or (small and PLUS.search(flat, window, low.start))
     )

@@ -43,9 +43,13 @@ WORDS = {
 WORD_OF = {word: Decimal(value) for value, words in WORDS.items() for word in words.split()}
 WORD_OF |= dict.fromkeys(("half a", "a half", "medio", "media", "пол", "половиной", "aadha", "आधा"), Decimal("0.5"))
 WORD_OF |= dict.fromkeys(("a quarter of a", "quarter of a", "a quarter", "quarter", "четверть"), Decimal("0.25"))
-WORD_OF |= dict.fromkeys(("полтора", "полторы", "полутора", "dedh", "डेढ़", "डेढ़"), Decimal("1.5"))
-WORD_OF |= dict.fromkeys(("dhai", "ढाई"), Decimal("2.5"))
-SHIFTS = {"saadhe sadhe साढ़े साढ़े": "0.5", "sawa sava सवा": "0.25", "paune pone पौने": "-0.25"}  # added to what follows
+WORD_OF |= dict.fromkeys(("полтора", "полторы", "полутора", "dedh", "derh", "डेढ़", "डेढ़"), Decimal("1.5"))
+WORD_OF |= dict.fromkeys(("dhai", "dhaai", "adhai", "ढाई"), Decimal("2.5"))
+SHIFTS = {
+    "saadhe sadhe saade sade साढ़े साढ़े": "0.5",
+    "sawa sava सवा": "0.25",
+    "paune pone पौने": "-0.25",
+}  # added to what follows
 SHIFT_OF = {word: Decimal(shift) for words, shift in SHIFTS.items() for word in words.split()}
 ALONE = {"mil": 1000, "тысяча": 1000, "полмиллиона": 500_000, "миллион": 10**6}  # a number without another word
 ALONE |= {word: int(value) for word, value in WORD_OF.items() if value >= 100}
@@ -75,6 +79,8 @@ NUMERAL = re.compile(
 )
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:(?P<mark>[., '])\d{3})(?:(?P=mark)\d{3})*|[1-9]\d?(?:,\d{2})+,\d{3}")
 HALF = Decimal("0.5")
+THOUSANDS = frozenset(("thousand", "mil", "тысяч", "тысячи", "тысяча", "hazaar", "hazar", "hajar", "हजार"))
+FIRST = re.compile(r"(?:\A|[.!|;(\n]) ?\Z")
 Three = Literal["group", "point", "doubt"]  # what one dot or comma before exactly three digits means
 
 
@@ -119,8 +125,12 @@ def scan_numerals(flat: str) -> list[Numeral]:
 
 
 def join_numerals(flat: str, large: Numeral, small: Numeral) -> Numeral | None:
-    """ "1 lakh 20 hazaar" is one number in two parts: each has its scale, and the second is less than the first's."""
-    if flat[large.end : small.start] != " " or not (large.scale_word and small.scale_word):
+    """ "1 lakh 20 hazaar" is one number in two parts: each has its scale, and the second is less than the first's.
+    So is "3 mil 500" where nothing stands before it: after "price" the 500 may be of something else."""
+    if flat[large.end : small.start] != " " or not large.scale_word:
+        return None
+    hundreds = large.scale_word in THOUSANDS and re.fullmatch(r"[1-9]\d\d", small.digits)
+    if not small.scale_word and not (hundreds and FIRST.search(flat, 0, large.start)):
         return None
     first, last = large.read("doubt"), small.read("doubt")
     if first is None or last is None or last >= SCALE_OF.get(large.scale_word, 0):
@@ -146,7 +156,7 @@ def read_numeral(match: re.Match[str]) -> Numeral | None:
 
 
 def read_words(parts: list[str]) -> Decimal | None:
-    """ "one hundred and twenty thousand", "un millón y medio", "saadhe teen lakh"; None without a scale."""
+    """ "one hundred and twenty thousand", "un millón y medio", "saadhe teen lakh"; a small number needs a scale."""
     total, scale = Decimal(0), Decimal(0)
     shift = SHIFT_OF.get(parts[0], Decimal(0))
     group: list[Decimal] = [] if parts[0] not in SHIFT_OF or parts[1] not in SCALE_OF else [Decimal(1)]
@@ -160,7 +170,7 @@ def read_words(parts: list[str]) -> Decimal | None:
         value, shift = (value + shift) * size, Decimal(0)
         total, scale, group = (total, scale, [value]) if size == 100 else (total + value, size, [])
     rest = add_words(group) if group else Decimal(0)
-    if rest is None or not SCALE_OF.keys() & parts or (scale and rest >= scale):
+    if rest is None or (rest < 100 and not SCALE_OF.keys() & parts) or (scale and rest >= scale):
         return None
     return total + (scale / 2 if rest == HALF else rest)
 

@@ -49,6 +49,7 @@ WORTH = {mark: Decimal(worth) for each in FRACTIONS.values() for worth, marks in
 LOOSE = {
     "$": {"USD", "HKD", "TWD", "CAD", "AUD", "SGD", "MXN", "ARS", "COP", "CLP", "BRL", "USDT", "USDC", ""},
     "¥": {"CNY", "JPY"},
+    "元": {"CNY", "JPY", "USD", "HKD", "TWD", "EUR", "SGD"},  # 港币600元
 }
 WHOLE = frozenset(("EUR", "RUB", "UAH", "KZT", "ARS", "COP", "CLP", "BRL", ""))  # written 1.200 for 1200 at home
 COINS = frozenset(("BTC", "ETH", "XMR", "LTC", "TRX", "TON"))  # have fractions of any length
@@ -208,7 +209,9 @@ def choose_currency(words: set[str], flat: str) -> str | None:
     loose = {word for word in words if word in LOOSE}
     codes = {CODE_OF[word] for word in words - loose}
     if not codes:
-        return {"$": "USD", "¥": "JPY" if JAPANESE.search(flat) else "CNY"}[loose.pop()] if len(loose) == 1 else None
+        usual = {"$": "USD", "¥": "JPY" if JAPANESE.search(flat) else "CNY", "元": "CNY"}
+        codes = {usual[word] for word in loose}
+        return codes.pop() if len(codes) == 1 else None
     if len(codes - {""}) == 1:
         codes -= {""}
     if len(codes) > 1 or any(not codes <= LOOSE[word] for word in loose):

@@ -50,14 +50,16 @@ def alternate(words: str | list[str]) -> str:
 
 CURRENCIES = {  # first those that may stand on both sides of the number, then those that only follow it
     "CNY": ("¥ rmb cny 人民币", "元 块钱 块 yuan юаней юань"), "JPY": ("jpy", "円 日元 日圆 日币 yen"),
-    "USD": ("us$ $ usd", """dollars dollar bucks buck 美元 美金 美刀 刀 dólares dolares доллар доллара долларов баксов
+    "USD": ("us$ $ usd 美元 美金", """dollars dollar bucks buck 美刀 刀 dólares dolares доллар доллара долларов баксов
             бакса"""),
-    "EUR": ("€ eur", "euro euros 欧元 евро"), "GBP": ("£ gbp", "pounds quid 英镑 фунтов"),
+    "EUR": ("€ eur 欧元", "euro euros евро"), "GBP": ("£ gbp", "pounds quid 英镑 фунтов"),
     "RUB": ("₽ rub", "руб. руб рублей рубля р. р rubles roubles 卢布"),
     "INR": ("₹ inr rs. rs", "rupees rupee rupaye rupay rupya रुपये रुपए रु रुपया"),
-    "UAH": ("₴ uah", "грн гривен"), "KZT": ("₸ kzt", "тенге"), "BRL": ("r$ brl", "reais"), "MXN": ("mxn mx$", ""),
-    "ARS": ("ars ar$", ""),
-    "COP": ("cop", ""), "CLP": ("clp", ""), "HKD": ("hk$ hkd", "港币 港元"), "TWD": ("nt$ twd", "台币 新台币"),
+    "UAH": ("₴ uah", "грн гривен"), "KZT": ("₸ kzt", "тенге"), "BRL": ("r$ brl", "reais"),
+    "MXN": ("mxn mx$", "pesos_mexicanos mexican_pesos"),
+    "ARS": ("ars ar$", "pesos_argentinos"),
+    "COP": ("cop", "pesos_colombianos"), "CLP": ("clp", "pesos_chilenos"), "PEN": ("s/. s/", "soles"),
+    "HKD": ("hk$ hkd 港币 港元", ""), "TWD": ("nt$ twd 台币 新台币", ""),
     "CAD": ("c$ ca$ cad", ""),
     "AUD": ("a$ au$ aud", ""), "SGD": ("s$ sgd", ""),
     "USDT": ("usdt", "u 泰达币 tether"), "USDC": ("usdc", ""), "BTC": ("₿ btc xbt", "比特币 bitcoin bitcoins"),
@@ -69,9 +71,9 @@ FRACTIONS = {
     "CNY": {"0.1": "毛 毛钱 角", "0.01": "分 分钱"}, "USD": {"0.01": "cents cent ¢"}, "INR": {"0.01": "paise"},
     "RUB": {"0.01": "коп коп. копеек", "1000": "т.р. т.р тр тыр"},
 }  # fmt: skip
-CODE_OF = {mark.lower(): code for code, sides in CURRENCIES.items() for side in sides for mark in side.split()}
+CODE_OF = {word.replace("_", " "): code for code, both in CURRENCIES.items() for side in both for word in side.split()}
 CODE_OF |= {mark: code for code, each in FRACTIONS.items() for marks in each.values() for mark in marks.split()}
-BOTH_SIDES = frozenset(mark.lower() for before, _after in CURRENCIES.values() for mark in before.split())
+BOTH_SIDES = frozenset(mark for before, _after in CURRENCIES.values() for mark in before.split())
 
 
 def alternate_marks(marks: Collection[str]) -> str:
@@ -80,7 +82,7 @@ def alternate_marks(marks: Collection[str]) -> str:
     signs: list[str] = []
     words: list[str] = []
     for mark in sorted(marks, key=len, reverse=True):
-        end = rf"{NOT_LETTER}(?!\.[a-z])" if letter.match(mark[-1]) else ""
+        end = rf"{NOT_LETTER}(?!\.[a-z])" if letter.match(mark[-1]) or mark[-1] == "/" else ""
         (words if letter.match(mark) else signs).append(re.escape(mark) + end)
     first = re.escape("".join(sorted({mark[0] for mark in marks})))  # looked at first, because it is quick
     return f"(?=[{first}])(?:(?<![{LETTER}])(?:{'|'.join(words)})|{'|'.join(signs)})"

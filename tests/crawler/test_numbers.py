@@ -353,7 +353,7 @@ LATER_PRICES = [
     ("7 500 руб", "7500", "RUB"), ("0,5$ за фото", "0.5", "USD"), ("20 USDT (TRC20)", "20", "USDT"),
     ("1000 рублей/комплект", "1000", "RUB"), ("пятьсот рублей", "500", "RUB"), ("$ 350.00 MXN", "350", "MXN"),
     ("15 euros por 100 fotos", "15", "EUR"), ("2.500,00 €", "2500", "EUR"), ("COP $20.000", "20000", "COP"),
-    ("300 pesos mexicanos", "300", None), ("Rs 2,50,000", "250000", "INR"), ("₹ 50/photo", "50", "INR"),
+    ("300 pesos mexicanos", "300", "MXN"), ("Rs 2,50,000", "250000", "INR"), ("₹ 50/photo", "50", "INR"),
     ("5000 rs only", "5000", "INR"), ("₹1.5 lakh", "150000", "INR"), ("50 paise per photo", "0.5", "INR"),
     ("das hazaar rupaye", "10000", "INR"), ("5000/10000元", None, "CNY"), ("50元包邮", "50", "CNY"),
     ("满100减20元", None, "CNY"), ("100元=5000张", "100", "CNY"), ("1-5元", None, "CNY"), ("1.5w元", "15000", "CNY"),
@@ -398,10 +398,54 @@ MENDED = [  # beside what the unseen table missed
     ("3,0 фото", None),
     ("hundred and 5000 faces", None),
     ("наборы по 20 фото", None),
+    ("age 20-30, 400 people", 400),
+    ("ages 18-25, 26-35 people", None),
+    ("ages 18-25, 40 people", None),
+    ("фото в 4к, 900 снимков", 900),
+    ("ID + selfie x 2", None),
+    ("selfie x 350", 350),
+    ("photos (min qty: 100)", None),
+    ("фото (кол-во: 500)", 500),
+    ("15 тысяч 300 фото", 15_300),
+    ("цена 15 тысяч 300 фото", None),
+    ("3 mil 50 fotos", None),
+    ("двести пятьдесят фото", 250),
+    ("двести триста фото", None),
+    ("har vyakti ki 5 photo, 200 log", 200),
+    ("40 hazaar logo ka aadhaar", 40_000),
+    ("500 logo images", None),
+    ("500 logo ki photo", None),
+    ("5000 selfie wala frame", None),
+    ("20mil selfies, 2 por persona", 20_000),
+    ("20mil selfies, new", None),
+    ("日均3000张人脸", None),
+    ("10个国家 每国1000张人脸", None),
+    ("共100套 每套配3张", 100),
+    ("ISO 19794 face images", None),
+    ("sample 50 faces", None),
+    ("100 mein se 20 photo", None),
+    ("saade teen lakh face", 350_000),
+    ("1000 faces per country", None),
+    ("500 fotos por país", None),
+    ("500 фото на каждую страну", None),
+    ("1.200 personas, 5 fotos de cara cada una", 1200),
+]
+MENDED_PRICES = [
+    ("港币600", "600", "HKD"),
+    ("港币600元", "600", "HKD"),
+    ("¥600元", "600", "CNY"),
+    ("$600元", None, None),
+    ("100美金1000张", "100", "USD"),
+    ("S/ 150", "150", "PEN"),
+    ("S/N 12345", None, None),
+    ("300 pesos uruguayos", "300", None),
+    ("$ 1.500 pesos argentinos", "1500", "ARS"),
+    ("doscientos cincuenta euros", "250", "EUR"),
+    ("3 тысячи 500 рублей", "3500", "RUB"),
 ]
 KNOWN_MISSES = [  # each says a number, and None is read
     "35 different models, 40 pics each", "свыше миллиона лиц", "2.5 lakh logo ki photo", "sirf 500 photo bache hain",
-    "age 20-30, 400 people", "селфи с паспортом 3к", "фото 3х4, 500 шт", "人脸 v3 5000张", "las 100 mejores fotos",
+    "селфи с паспортом 3к", "фото 3х4, 500 шт", "人脸 v3 5000张", "las 100 mejores fotos",
 ]  # fmt: skip
 
 
@@ -410,7 +454,7 @@ def test_a_count_of_the_later_tables_is_read_or_left_alone(text: str, count: int
     assert parse_count(text) == count
 
 
-@pytest.mark.parametrize(("text", "amount", "currency"), LATER_PRICES)
+@pytest.mark.parametrize(("text", "amount", "currency"), [*LATER_PRICES, *MENDED_PRICES])
 def test_a_price_of_the_later_tables_is_read_or_left_alone(text: str, amount: str | None, currency: str | None) -> None:
     assert parse_price(text) == (Decimal(amount) if amount else None, currency)
 
@@ -462,6 +506,8 @@ def test_an_amount_that_is_no_number_has_no_share() -> None:
         ("500-800 photos", None, None, False),
         ("photos: 500, photos: 600", None, None, True),
         ("no number", None, None, False),
+        ("1200 people, 5 photos", None, 1200, True),  # 5 of each, rather
+        ("1200 people, 5 photos of faces each", 1200, 1200, False),
     ],
 )
 def test_photos_and_people_are_told_apart(text: str, count: int | None, people: int | None, doubtful: bool) -> None:
