@@ -157,7 +157,7 @@ class Handed:
             try:
                 if name.endswith(".eml"):
                     yield self._read_mail(url, self.read_file(url, MAIL_BYTES)[0])
-                elif name.endswith((".mbox", ".mbx")) or name == "mbox":
+                elif name.endswith((".mbox", ".mbx")) or ("." not in name and self._begins_as_mbox(url)):
                     yield from self._list_mails(url)
                 elif name == "result.json" or (len(names) == 1 and name.endswith(".json")):
                     body, mark = self.read_file(url, DOCUMENT_BYTES)
@@ -170,6 +170,7 @@ class Handed:
                     continue
                 self.found.files += 1
             except NotOpened as exc:
+                self.found.files += 1
                 yield Document(url=url, mark=mark_entry(entry), media_type="", failure=exc.failure)
 
     def _list_mails(self, url: str) -> Iterator[Document]:
@@ -190,6 +191,16 @@ class Handed:
             failure = ("page_unreadable", type(exc).__name__, True)
             return Document(url=url, mark=mark, media_type="", failure=failure)
         return Document(url=url, mark=mark, media_type="message/rfc822", body=body)
+
+    def _begins_as_mbox(self, url: str) -> bool:
+        """Mail programs name their boxes `Inbox` and `Sent`."""
+        handle = self._open(url)
+        try:
+            return MBOX_START.match(os.read(handle, 200)) is not None
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
 
     def _split_mbox(self, url: str) -> Iterator[tuple[int, int, bytes | None]]:
         """Each mail of an mbox: where its `From ` line begins, its length, its bytes (None for too many of them)."""

@@ -23,7 +23,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def sync_filesystem(folder: Path) -> bool:
     """Make everything written to the file system of this folder durable, names included: one call for many files. False
-    where the system has none (syncfs(2): Linux), or it failed; the caller then syncs file by file."""
+    where the system has none (syncfs(2): Linux; it says that a write failed from 5.8 on), or it failed; the caller then
+    syncs file by file."""
     sync = getattr(ctypes.CDLL(None), "syncfs", None)
     if sync is None:
         return False

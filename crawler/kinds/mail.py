@@ -8,21 +8,21 @@ import email
 import email.header
 import email.policy
 import hashlib
-import html
 import re
 from collections.abc import Iterator
 from email.message import Message as Mail
 from urllib.parse import quote
 
-from crawler.kinds.reading import Message, is_archive, is_picture
+from parsel import Selector
+
+from crawler.kinds.reading import Message, is_archive, is_picture, read_lines
 from crawler.listing import LONGEST_TEXT
 from vault.log import clean_text
 
 MOST_PARTS = 500
 PICTURE_TYPES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif",
                  "image/bmp": ".bmp"}  # fmt: skip
-TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-BREAK = re.compile(r"<(?:br|/p|/div|/tr|/h\d)\b[^>]*>", re.IGNORECASE)
+MOST_HTML = 200_000  # letters
 
 
 def open_mail(data: bytes) -> Mail:
@@ -161,4 +161,6 @@ def decode_words(value: str) -> str:
 
 
 def strip_tags(text: str) -> str:
-    return html.unescape(TAG.sub(" ", BREAK.sub("\n", text[:200_000])))
+    """The text of HTML, blocks on lines of their own."""
+    root = Selector(text=text[:MOST_HTML].replace("\0", "") or "<p>", type="html").root
+    return read_lines(root)

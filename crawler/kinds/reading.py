@@ -1,6 +1,7 @@
 """What the readers of all kinds share: the record they return."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from parsel import Selector
 
@@ -9,6 +10,7 @@ from crawler.pages import ParsedPage
 INGEST = "ingest:///"  # addresses of what a person handed in
 LONGEST_PLACE = 3 * 4096  # letters: the longest path of Linux with every byte escaped
 NOTHING = ParsedPage(listings=(), links=())
+BLOCKS = {"br", "p", "div", "tr", "td", "li", "h1", "h2", "h3", "h4", "table", "body", "blockquote", "pre"}
 PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz",
                 ".tar.zst")  # fmt: skip
@@ -39,6 +41,16 @@ class Message:
     text: str
     files: tuple[str, ...]
     subject: str = ""
+
+
+def read_lines(element: Any) -> str:
+    """The text of an element of lxml, blocks on lines of their own."""
+    parts = []
+    for piece in element.xpath(".//text()"):
+        around = piece.getparent()
+        if piece.is_tail or around.tag not in ("script", "style"):
+            parts.append(("\n" if around.tag in BLOCKS else " ") + piece.strip())
+    return "".join(parts).strip()
 
 
 def is_handed_in(url: object) -> bool:

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from parsel import Selector
-
-from crawler.kinds.reading import Message
+from crawler.kinds.reading import Message, read_lines
 from crawler.listing import LONGEST_TEXT
 from crawler.pages import open_page
 
@@ -58,24 +56,27 @@ class Values:
 
     def __iter__(self) -> Iterator[Any]:
         decoder, letters = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
-        window, at, read = "", 0, self.end
+        window, at, read, more = "", 0, self.end, PIECE
         while True:
             while at < len(window) and window[at] in " \t\r\n,":
                 at += 1
+            if window[at : at + 1] == "]":
+                self.end = max(self.end, read - len(window[at:].encode("utf-8", "replace")))
+                return
             try:
-                if window[at : at + 1] == "]":
-                    break
                 value, at = decoder.raw_decode(window, at)
-            except RecursionError:
-                break
-            except ValueError:
-                if read >= len(self._body) or len(window) - at > LONGEST_MESSAGE:
-                    break
-                window, at = window[at:] + letters.decode(self._body[read : read + PIECE]), 0
-                read += PIECE
+            except (ValueError, RecursionError) as exc:
+                if read >= len(self._body) or len(window) - at > LONGEST_MESSAGE or isinstance(exc, RecursionError):
+                    self.end = read  # broken: what was looked at is not looked at again
+                    return
+                window, at = window[at:] + letters.decode(self._body[read : read + more]), 0
+                read, more = (
+                    min(read + more, len(self._body)),
+                    2 * more,
+                )  # so that no byte is tried more than a few times
                 continue
+            more = PIECE
             yield value
-        self.end = max(self.end, read - len(window[at:].encode("utf-8", "replace")))
 
 
 def read_message(value: dict[str, Any], place: str) -> Message:
@@ -119,8 +120,12 @@ def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Me
     root, _base = open_page(body, url, content_type)
     place = show(root.css(".page_header .text"))
     author = forwarded = ""
+    outer = None
     for shown in root.css("div.message.default"):
-        joined = "joined" in shown.attrib.get("class", "").split()
+        if outer is not None and any(above is outer for above in shown.root.iterancestors("div")):
+            continue  # Telegram writes no message into another; reading each with all that it holds takes for ever
+        outer = shown.root
+        joined = "joined" in shown.root.get("class", "").split()
         name = show(shown.xpath("./div[contains(@class, 'body')]/div[@class='from_name']"))
         author = name or (author if joined else "")
         inner = shown.css("div.forwarded.body")
@@ -131,25 +136,21 @@ def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Me
             forwarded = ""
         links = shown.css("a.photo_wrap::attr(href), a.media_file::attr(href), a.media_photo::attr(href)").getall()
         yield Message(
-            name=shown.attrib.get("id", "")[:40],
+            name=shown.root.get("id", "")[:40],
             author=author,
             forwarded=forwarded,
             place=place,
             at=read_shown_time(shown.css(".date.details::attr(title)").get() or ""),
-            text="\n".join(show_lines(text) for text in shown.css("div.body > div.text, div.forwarded div.text")[:5]),
+            text="\n".join(
+                read_lines(text.root)[: 2 * LONGEST_TEXT]
+                for text in shown.css("div.body > div.text, div.forwarded div.text")[:5]
+            ),
             files=tuple(unquote(link) for link in links[:20]),
         )
 
 
 def show(found: Any) -> str:
     return " ".join(" ".join(found[0].xpath(".//text()").getall()).split()) if found else ""
-
-
-def show_lines(element: Selector) -> str:
-    """The text of an element, `<br>` as a new line."""
-    parts = [node.strip() if node.strip() else "" for node in element.xpath(".//text() | .//br").getall()]
-    joined = "".join("\n" if part == "<br>" else part + " " for part in parts)
-    return "\n".join(line.strip() for line in joined.splitlines() if line.strip())[: 2 * LONGEST_TEXT]
 
 
 def read_shown_time(title: str) -> int | None:

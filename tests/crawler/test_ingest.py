@@ -24,7 +24,7 @@ from cli.supervisor import ROOT
 from crawler.cards import Card, parse_card
 from crawler.handed import Handed, NotOpened, make_url, split_url
 from crawler.ingest import run_ingest
-from crawler.kinds import telegram
+from crawler.kinds import mail, parse_answer, telegram
 from tests.crawler.test_crawl import sign
 from tests.samples import count, png
 from vault.errors import CardError
@@ -198,7 +198,7 @@ def test_exports_become_listings_with_their_pictures_sealed(
                                    f"telegram_html/photos/photo_1{stamp}", "telegram_html/photos/photo_2 b.jpg",
                                    "telegram_html/files/pack.7z", "telegram_json/stickers.png")):  # fmt: skip
         (root / name).write_bytes(paint(number))
-    (root / "box.mbox").write_bytes(
+    (root / "Inbox").write_bytes(
         b"".join(b"From x@y Sun Mar  1 10:00:00 2026\n" + make_mail(number) + b"\n" for number in range(3))
     )
     (root / "one.eml").write_bytes(make_mail(9))
@@ -211,11 +211,11 @@ def test_exports_become_listings_with_their_pictures_sealed(
            group by listing.listing_id, listing.url, seller, claimed_count order by listing.url"""
     ).fetchall()
     assert Counter(place.split("?")[0] for place, *_ in rows) == {
-        "box.mbox": 3, "one.eml": 1, "telegram_html": 2, "telegram_json": 4,
+        "Inbox": 3, "one.eml": 1, "telegram_html": 2, "telegram_json": 4,
     }  # fmt: skip
     assert ("telegram_json", "数据小王", 170_000, 2) in rows
     assert ("telegram_html", "Face Factory", 170_000, 1) in rows
-    assert sorted(row[1:] for row in rows if row[0].startswith("box")) == [
+    assert sorted(row[1:] for row in rows if row[0].startswith("Inbox")) == [
         (f"seller{number}@x.example", 5000, 2) for number in range(3)
     ]
     assert count(conn, "select count(*) from page where url like '%%sticker%%'") == 0
@@ -230,12 +230,12 @@ def test_exports_become_listings_with_their_pictures_sealed(
 
 
 def make_mail(number: int) -> bytes:
-    mail = EmailMessage()
-    mail["From"], mail["Subject"] = f"seller{number}@x.example", f"lot {number}"
-    mail.set_content("5000 photos of faces\n\nFrom here on it is text.\n")
-    mail.add_attachment(paint(100 + number), maintype="image", subtype="png", filename="a.png")
-    mail.add_attachment(b"PK\x03\x04 %d" % number, maintype="application", subtype="zip", filename="b.zip")
-    return mail.as_bytes()
+    made = EmailMessage()
+    made["From"], made["Subject"] = f"seller{number}@x.example", f"lot {number}"
+    made.set_content("5000 photos of faces\n\nFrom here on it is text.\n")
+    made.add_attachment(paint(100 + number), maintype="image", subtype="png", filename="a.png")
+    made.add_attachment(b"PK\x03\x04 %d" % number, maintype="application", subtype="zip", filename="b.zip")
+    return made.as_bytes()
 
 
 def test_one_archive_is_taken_in_by_itself(settings: Settings, keys: Keys, conn: Connection, tmp_path: Path) -> None:
@@ -346,3 +346,43 @@ def test_a_list_of_messages_is_read_whole_in_pieces(values: list[dict[str, Any]]
         assert found.end <= len(body)
     finally:
         telegram.PIECE = before
+
+
+def test_a_mail_that_is_only_html_is_read_block_by_block() -> None:
+    body = mail.strip_mail(
+        b"Subject: lot\nContent-Type: text/html\n\n<style>p{}</style><p>Take <b>5000</b> photos<br>for $10</p>&amp;"
+    )
+    (listing,) = parse_answer(body, "ingest:///x.eml", "message/rfc822", open_card("export")).parsed.listings
+    assert (listing.claimed_text, listing.claimed_count) == ("Take 5000 photos", 5000)
+    assert (listing.price_text, listing.description) == ("$10", "Take 5000 photos for $10 &")
+
+
+HOSTILE_MAILS = {
+    "nested": b"".join(b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(5000)) + b"x",
+    "many parts": b'Content-Type: multipart/mixed; boundary="b"\n\n' + b"--b\nContent-Type: image/png\n\nx\n" * 5_000,
+    "headers": b"X: y\n" * 20_000 + b"\nbody",
+    "one line": b"Subject: " + b"a" * 5_000_000 + b"\n\nx",
+    "charset": b'Subject: =?x-none?B?/w==?=\nContent-Type: text/plain; charset="hex\n\n\xff\xfe\x00',
+    "base64": b"Content-Type: image/png\nContent-Transfer-Encoding: base64\n\n!!!not base64!!!",
+    "name": b'Content-Type: image/png; name="=?utf-8?Q?=00=2F..=2Fa.png?="\n\nx',
+    "uuencoded": b"Content-Type: image/png\nContent-Transfer-Encoding: x-uuencode\n\nbegin 644 a\n!!!!!\nend\n",
+    "no head": b"\n\n\n",
+    "tags": b"Content-Type: text/html\n\n" + b"<" * 200_000 + b"<style" * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_MAILS)
+def test_a_hostile_mail_costs_neither_time_nor_its_neighbours(name: str, tmp_path: Path) -> None:
+    start = b"From a@x Sun Mar  1 10:00:00 2026\n"
+    (tmp_path / "x.mbox").write_bytes(start + HOSTILE_MAILS[name] + b"\n\n" + start + make_mail(1))
+    card = open_card("export")
+    began = time.monotonic()
+    with Handed(tmp_path / "x.mbox", card) as handed:
+        bad, good = [document for batch in handed.list_documents() for document in batch]
+        if bad.failure is None:
+            reading = parse_answer(bad.body, bad.url, bad.media_type, card)
+            for image in (image for listing in reading.parsed.listings for image in listing.images[:50]):
+                handed.read_file(image, 1 << 20)
+        (listing,) = parse_answer(good.body, good.url, good.media_type, card).parsed.listings
+        assert handed.read_file(listing.images[0], 1 << 20)[0] == paint(101)
+    assert time.monotonic() - began < 10

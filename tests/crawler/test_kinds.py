@@ -184,6 +184,31 @@ def run_card(settings: Settings, text: str, port: int, tmp_path: Path) -> int:
     return subprocess.run(words, env=environ, capture_output=True, check=False, timeout=120).returncode
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages": [' * 400_000, b'{"messages": [' + b'{"a":' * 1_000_000, b'"messages": ["' * 200_000,
+        b'{"messages": [' + b'{"id": 1, "text": "x"},' * 300_000, b'{"messages": [{"text": "' + b"x" * 20_000_000,
+        b'{"name": "' * 200_000 + b'"messages": [{}]', b'{"messages": [' + b"1," * 2_000_000 + b"1]}",
+    ],
+    ids=["lists", "deep", "texts", "many", "long", "names", "numbers"],
+)  # fmt: skip
+def test_a_hostile_export_is_read_within_limits(body: bytes) -> None:
+    began = time.monotonic()
+    parse_answer(body, "ingest:///x/result.json", "application/json", open_card("telegram_json"))
+    assert time.monotonic() - began < 10
+
+
+SHOWN = b'<div class="message default"><div class="body"><a class="photo_wrap" href="a.jpg"></a><div class="text">5<br>'
+
+
+@pytest.mark.parametrize("body", [SHOWN * 2000, SHOWN + b"x<br>" * 200_000, (SHOWN + b"</div></div></div>") * 5000])
+def test_a_hostile_page_of_messages_is_read_within_limits(body: bytes) -> None:
+    began = time.monotonic()
+    parse_answer(body, "ingest:///x/messages.html", "text/html", open_card("telegram_html"))
+    assert time.monotonic() - began < 10
+
+
 # -- open directories -------------------------------------------------------------------------------------------------
 
 INDEXES = {
