@@ -10,6 +10,7 @@ from playwright.async_api import TimeoutError as NotInTime
 from scrapy_playwright.page import PageMethod
 
 from crawler.cards import Card
+from crawler.cookies import Jar
 from crawler.proxy import GuardProcess
 from vault.errors import ServerError
 from vault.log import get_logger
@@ -48,7 +49,6 @@ def browser_settings(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
         "DOWNLOAD_HANDLERS": {"http": handler, "https": handler},
         "PLAYWRIGHT_BROWSER_TYPE": "chromium",
         "PLAYWRIGHT_LAUNCH_OPTIONS": launch_options(settings, guard),
-        "PLAYWRIGHT_CONTEXTS": {"default": {"accept_downloads": False, "service_workers": "block"}},
         "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": 2,
         "PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT": RENDER_MS,
         "PLAYWRIGHT_ABORT_REQUEST": is_unwanted,
@@ -77,9 +77,20 @@ def is_unwanted(request: Any) -> bool:
     return request.resource_type in UNWANTED
 
 
-def page_meta(card: Card) -> dict[str, Any]:
-    """The request meta that has a page rendered, and waited for."""
-    return {"playwright": True, "playwright_page_methods": [PageMethod(wait_for_content, card.read.wait_for)]}
+def page_meta(card: Card, jar: Jar | None = None) -> dict[str, Any]:
+    """The request meta that has a page rendered, and waited for. The context's options come with every request: after
+    a crash the browser makes its context anew, and from Scrapy's settings it would not."""
+    return {
+        "playwright": True,
+        "playwright_page_methods": [PageMethod(wait_for_content, card.read.wait_for)],
+        "playwright_context_kwargs": context_options(jar),
+    }
+
+
+def context_options(jar: Jar | None = None) -> dict[str, Any]:
+    """No downloads, no service worker; and the cookies of a session, which the guard keeps to the card's hosts."""
+    options: dict[str, Any] = {"accept_downloads": False, "service_workers": "block"}
+    return {**options, "storage_state": {"cookies": jar.for_browser(), "origins": []}} if jar else options
 
 
 async def wait_for_content(page: Any, selector: str) -> None:

@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import io
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,8 @@ from vault.blobs import BlobWriter
 from vault.records import Capture
 
 DROPPED_HEADERS = {"transfer-encoding", "content-encoding", "content-length"}  # of the body as we keep it: decoded
+COOKIE_HEADERS = {"set-cookie", "set-cookie2"}
+COOKIE_VALUE = re.compile(r"(?<==)[^;]*")  # whoever has it is logged in as we are
 
 
 class WarcFile:
@@ -40,8 +43,12 @@ class WarcFile:
     def write_response(
         self, page_id: int, url: str, status: int, headers: list[tuple[str, str]], body: bytes, media_type: str
     ) -> Capture:
-        """A `response` record of a page as it was received."""
-        kept = [(name, value) for name, value in headers if name.lower() not in DROPPED_HEADERS]
+        """A `response` record of a page as it was received, but for the values of the cookies it sets."""
+        kept = [
+            (name, hide_cookie(value) if name.lower() in COOKIE_HEADERS else value)
+            for name, value in headers
+            if name.lower() not in DROPPED_HEADERS
+        ]
         kept.append(("Content-Length", str(len(body))))
         head = StatusAndHeaders(str(status), kept, protocol="HTTP/1.1")
         return self._write(page_id, url, "response", body, media_type, head)
@@ -89,6 +96,11 @@ class WarcFile:
             media_type=media_type,
             captured_at=now,
         )
+
+
+def hide_cookie(value: str) -> str:
+    """A Set-Cookie header without its cookie's value."""
+    return COOKIE_VALUE.sub("hidden", value, count=1)
 
 
 def seal_body(folder: Path, body: bytes) -> BlobWriter:

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from crawler.cards import Card, Rendering
+from crawler.cookies import Jar
 from crawler.pipeline import Keeper, needs_browser
 from crawler.proxy import GuardProcess
 from vault.log import get_logger
@@ -25,8 +26,11 @@ log = get_logger(__name__)
 class Crawl:
     spider: "MarketSpider"
 
-    def __init__(self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess) -> None:
+    def __init__(
+        self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess, jar: Jar | None = None
+    ) -> None:
         self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
+        self.jar = jar
         self._claimed: list[Page] = []
         self._in_flight: dict[int, int] = {}  # page_id -> token
         self._renewed = self._looked = time.monotonic()
@@ -117,7 +121,7 @@ class Crawl:
             return {}
         from crawler.browser import page_meta
 
-        return page_meta(self.card)
+        return page_meta(self.card, self.jar)
 
     def _done(self, page: Page) -> None:
         self._in_flight.pop(page.page_id, None)

@@ -9,7 +9,7 @@ from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
 from w3lib.url import canonicalize_url, safe_url_string
 
-from crawler.cards import Card, Read, is_xpath
+from crawler.cards import Card, Login, Read, is_xpath
 from crawler.numbers import find_price, parse_count, parse_price
 from vault.log import clean_text
 from vault.records import Listing
@@ -27,6 +27,7 @@ SCHEMES = ("http", "https")
 HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
     or contains(translate(@style, ' ', ''), 'visibility:hidden')"""
 HIDDEN_LINKS = f"//a[ancestor-or-self::*[{HIDDEN}]]/@href"
+LOGOUT = re.compile(r"(?:log|sign)[-_]?(?:out|off)", re.IGNORECASE)  # to follow it would end our session
 # parameters that name a visit, not a page
 VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
          "cfid", "cftoken", "aspsessionid", "fbclid", "gclid", "yclid", "_ga"}  # fmt: skip
@@ -62,7 +63,7 @@ def read_page(root: Selector, base: str, url: str, card: Card) -> ParsedPage:
         link
         for selector in card.read.follow
         for link in list_urls(select(root, selector), base)[:MOST_LINKS]
-        if link not in hidden
+        if link not in hidden and not (card.why.login is Login.SESSION and LOGOUT.search(link))
     )
     listings: dict[str, Listing] = {}
     elements = select(root, card.read.listing)

@@ -19,7 +19,7 @@ from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile, seal_body
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url, open_page, read_page
-from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page, measure_text
+from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page, judge_page, measure_text
 from vault.blobs import BlobWriter, sync_folders, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
 from vault.errors import BlobError, EgressRefused
@@ -58,6 +58,7 @@ SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
+NOT_A_SAMPLE = ("not_a_sample", "a page, perhaps a login, where a picture or an archive should be", True)
 GONE = ("http_404", "http_410", Verdict.GONE.value)
 BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
 REDIRECT_STATUS = {301, 302, 303, 307, 308}
@@ -291,12 +292,17 @@ class Keeper:
     def _prepare_sample(self, fetched: Fetched) -> Prepared:
         if fetched.archive is not None and fetched.archive.blob is not None:
             blob = fetched.archive.blob
+            if is_html(fetched.archive.head):
+                unlink_blob(self._blobs, blob.key_id)
+                return Prepared(fetched=fetched, failure=NOT_A_SAMPLE)
             if self._gate.has_digest(fetched.archive.md5, blob.sha256):
                 unlink_blob(self._blobs, blob.key_id)
                 return Prepared(fetched=fetched, listed=(fetched.archive.md5, blob.sha256))
             return Prepared(fetched=fetched, blob=blob)
         if not fetched.body:
             return Prepared(fetched=fetched, failure=("body_empty", "nothing was sent", True))
+        if is_html(fetched.body):
+            return Prepared(fetched=fetched, failure=NOT_A_SAMPLE)
         if (listed := self._find_listed(fetched.body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
         return Prepared(fetched=fetched, blob=seal_body(self._blobs, fetched.body))

@@ -11,7 +11,8 @@ from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.approval import Approved, make_policy, open_card
 from crawler.capture import WarcFile
-from crawler.cards import Card, Rendering, hash_card
+from crawler.cards import Card, Login, Rendering, hash_card
+from crawler.cookies import Jar, choose_cookies, list_rules, read_cookies
 from crawler.crawl import Crawl
 from crawler.health import CycleFacts, judge_source
 from crawler.pipeline import Keeper
@@ -19,7 +20,7 @@ from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
 from vault.errors import CardError, ServerError
 from vault.gate import load_gate
-from vault.keys import load_keys
+from vault.keys import Keys, load_keys
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.settings import Settings
@@ -27,6 +28,7 @@ from vault.steps import Asker
 from vault.store import Connection, DatabaseError, connect
 from vault.store.ledger import write_entry
 from vault.store.listings import settle_cycle
+from vault.store.logins import get_login
 from vault.store.pages import count_open, count_pages, lock_source, open_cycle
 from vault.store.sources import (
     count_endings,
@@ -55,6 +57,7 @@ def run_crawl(
     if before is not None and before.state == "paused":
         raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
     source = save_source(conn, card.name, text, hash_card(text), card.keep.policy, card.keep.days)
+    jar = open_session(conn, keys, card)
     if not lock_source(conn, source.source_id):
         raise CardError("card_busy", f"{card.name} is being crawled already", mend="wait for that crawl to end")
     changed = before is not None and before.card_sha256 != source.card_sha256
@@ -76,7 +79,7 @@ def run_crawl(
         )
         open_cycle(conn, source.source_id, due_only=due_only)
         keeper.add_start_pages()
-        crawl = Crawl(conn, card, source, keeper, guard)
+        crawl = Crawl(conn, card, source, keeper, guard, jar)
         run_scrapy(settings, card, crawl)
     if crawl.broken is not None:
         raise crawl.broken
@@ -94,6 +97,22 @@ def open_approved(settings: Settings, path: Path) -> Approved:
         with contextlib.suppress(ServerError, DatabaseError), connect(settings) as conn:
             write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="crawl")
         raise
+
+
+def open_session(conn: Connection, keys: Keys, card: Card) -> Jar | None:
+    """The session that a card allows, None where it allows none. Raises CardError: session_missing, for one that was
+    never imported or has ended: without it every page would be a login; and KeyFileError."""
+    if card.why.login is not Login.SESSION:
+        return None
+    sealed = get_login(conn, keys, card.name)
+    rules = list_rules(card.where)
+    chosen = choose_cookies(read_cookies(sealed or b"[]"), rules, dt.datetime.now(dt.UTC).timestamp())
+    if not chosen.cookies:
+        what = "its session has ended" if sealed else "no session was imported"
+        raise CardError(
+            "session_missing", f"{card.name}: {what}", mend="log in, then: ./facewarden source session CARD COOKIES"
+        )
+    return Jar(chosen.cookies, rules)
 
 
 def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:

@@ -136,21 +136,33 @@ class GuardMiddleware:
         return cls(crawler.spider.crawl)  # type: ignore[attr-defined]
 
     async def process_request(self, request: Request) -> Response | None:
-        guard = self._crawl.guard
+        guard, jar = self._crawl.guard, self._crawl.jar
         request.meta["proxy"] = guard.address
         request.headers["Proxy-Authorization"] = guard.authorization
         page = request.meta.get("page")
-        if page is None or page.kind is not PageKind.ARCHIVE:
+        if page is None:  # robots.txt: for everybody
+            return None
+        cookies = jar.header(request.url) if jar and not request.meta.get("playwright") else ""
+        if cookies:
+            request.headers["Cookie"] = cookies
+        if page.kind is not PageKind.ARCHIVE:
             return None
         fetched = await fetch_archive(
             request.url,
             guard.address_with_password,
-            USER_AGENT,
+            {"User-Agent": USER_AGENT, **({"Cookie": cookies} if cookies else {})},
             self._crawl.keeper.blob_folder,
             self._crawl.card.budget.archive_bytes,
         )
         request.meta["archive"] = fetched
         return Response(request.url, status=fetched.status, headers=fetched.headers, request=request)
+
+    async def process_response(self, request: Request, response: Response) -> Response:
+        """What the site sets within a session counts for the rest of this crawl."""
+        jar, page = self._crawl.jar, request.meta.get("page")
+        if jar and page is not None and page.kind is not PageKind.ARCHIVE and not request.meta.get("playwright"):
+            jar.take(request.url, [value.decode("latin-1") for value in response.headers.getlist("Set-Cookie")])
+        return response
 
 
 class NoNames(CachingThreadedResolver):
