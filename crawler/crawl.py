@@ -79,6 +79,8 @@ class Crawl:
         kept = False
         if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
             self.keeper.stopped = "card_expired"
+        if not self.guard.alive:
+            self.keeper.stopped = "guard_gone"  # without it nothing is reached; what is left waits
         if self.card.rendering is Rendering.BROWSER and time.monotonic() - self._looked > LOOK_SECONDS:
             from crawler.browser import end_swollen
 

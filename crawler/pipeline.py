@@ -48,7 +48,7 @@ from vault.store.pages import (
     save_fetch,
 )
 from vault.store.samples import NewSample, save_samples
-from vault.store.work import PAGES, fail_row, finish_rows
+from vault.store.work import PAGES, fail_row, finish_rows, put_back_row
 
 MOST_HOPS = 5
 GATHER = 16  # results
@@ -56,6 +56,7 @@ GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
+UPSTREAM_SECONDS = 5.0  # how long a crawl waits for the card's proxy; then it ends and its pages wait
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
 NOT_A_SAMPLE = ("not_a_sample", "a page, perhaps a login, where a picture or an archive should be", True)
@@ -146,6 +147,7 @@ class Keeper:
         self.stopped = ""  # why the crawl has to stop, once it has
         self.hold_until = 0.0  # time.monotonic() before which the site wants to be left alone
         self._barren = Barren()
+        self._upstream_gone = 0.0  # since when the card's proxy does not answer, in time.monotonic()
 
     @property
     def blob_folder(self) -> Path:
@@ -331,6 +333,8 @@ class Keeper:
         if each.listed is not None:
             record_hit(self._conn, self._settings, *each.listed, page.url, self._source.source_id)
             self.stopped = "hash_listed"
+        if fetched.failure is None and (each.failure is None or each.failure[0] != "upstream_unavailable"):
+            self._upstream_gone = 0.0
         if each.failure is not None or each.listed is not None:
             self._save_failure(each)
             return
@@ -365,6 +369,9 @@ class Keeper:
         """Why a page was not read; with the wall itself as a capture, where there was one."""
         page, fetched = each.fetched.page, each.fetched
         code, text, final = each.failure or ("hash_listed", "", True)
+        if code == "upstream_unavailable":
+            self._wait_for_upstream(page, code, text)
+            return
         if each.capture is not None:
             self._save_capture(page, each.capture)
         verdict = each.verdict.value if each.verdict in WALLS else ""
@@ -374,6 +381,15 @@ class Keeper:
         fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)
         if fetched.status in SLOW_DOWN and not final:
             self.hold_until = max(self.hold_until, time.monotonic() + min(max(wait, 1.0), LONGEST_HOLD))
+
+    def _wait_for_upstream(self, page: Page, code: str, text: str) -> None:
+        """The card's proxy is down, which is no fault of the page: it waits, and after a while so does the crawl."""
+        now = time.monotonic()
+        self._upstream_gone = self._upstream_gone or now
+        put_back_row(self._conn, PAGES, page.page_id, page.token, code, text)
+        self.hold_until = max(self.hold_until, now + 1.0)
+        if now - self._upstream_gone >= UPSTREAM_SECONDS:
+            self.stopped = code
 
     def _save_redirect(self, page: Page, target: str) -> int | None:
         new = replace(self._new_page(target, page.kind, page.depth), hops=page.hops + 1)

@@ -14,10 +14,11 @@ from crawler.capture import WarcFile
 from crawler.cards import Card, Login, Rendering, hash_card
 from crawler.cookies import Jar, choose_cookies, list_rules, read_cookies
 from crawler.crawl import Crawl
-from crawler.health import CycleFacts, judge_source
+from crawler.health import CycleFacts, Health, SourceHealth, judge_source
 from crawler.pipeline import Keeper
 from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
+from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError, ServerError
 from vault.gate import load_gate
 from vault.keys import Keys, load_keys
@@ -141,6 +142,8 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
     if not left:
         settle_cycle(conn, source_id)
     verdict = judge_source(read_facts(conn, source_id), list_fields(card), card.expect.listings)
+    if keeper.stopped == "upstream_unavailable":
+        verdict = SourceHealth(health=Health.DEAD, reason=f"{keeper.stopped}: {REFUSAL_TEXT[keeper.stopped]}")
     save_health(conn, source_id, verdict.health.value, verdict.reason, verdict.page_id)
     show(f"source: {verdict.health.value}{f' ({verdict.reason})' if verdict.reason else ''}")
     if left:
