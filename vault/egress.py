@@ -14,6 +14,7 @@ import re
 import socket
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from python_socks.async_.asyncio import Proxy
@@ -182,7 +183,7 @@ async def dial_upstream(target: Target, upstream: str) -> tuple[asyncio.StreamRe
         sock = await proxy.connect(dest_host=target.host, dest_port=target.port, timeout=DIAL_SECONDS)
         return await asyncio.open_connection(sock=sock, limit=STREAM_BYTES)
     except ProxyTimeoutError as exc:
-        code = "unreachable" if await greets(proxy.proxy_host, proxy.proxy_port) else "upstream_unavailable"
+        code = "unreachable" if await greets(upstream) else "upstream_unavailable"
         raise EgressRefused(code, type(exc).__name__) from exc
     except ProxyError as exc:  # it has answered, and said no
         raise EgressRefused("unreachable", f"{target.pair}: {exc}") from exc
@@ -190,12 +191,13 @@ async def dial_upstream(target: Target, upstream: str) -> tuple[asyncio.StreamRe
         raise EgressRefused("upstream_unavailable", type(exc).__name__) from exc
 
 
-async def greets(host: str, port: int) -> bool:
-    """Does a SOCKS5 proxy answer a greeting (RFC 1928, section 3)?"""
+async def greets(upstream: str) -> bool:
+    """Does the SOCKS5 proxy answer a greeting (RFC 1928, section 3)?"""
+    parts = urlsplit(upstream)
     try:
         async with asyncio.timeout(GREETING_SECONDS):
-            reader, writer = await asyncio.open_connection(host, port)
-            writer.write(b"\5\1\0")
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            writer.write(b"\5\2\0\2")
             try:
                 return (await reader.readexactly(2))[0] == 5
             finally:

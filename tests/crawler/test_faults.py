@@ -12,8 +12,8 @@ import pytest
 from cli.supervisor import ROOT
 from crawler.browser import find_chromium
 from tests.apart import Apart, NotAllowed
-from tests.crawler.test_crawl import CARD, chain_site, html, sign
-from tests.fakes import NOT_FOUND, Answer, Site, Socks
+from tests.crawler.test_crawl import CARD, chain_site, sign
+from tests.fakes import Answer, Site, Socks
 from tests.samples import count
 from vault.keys import Keys
 from vault.settings import Settings, child_environment
