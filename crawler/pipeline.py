@@ -252,7 +252,7 @@ class Keeper:
             return Prepared(fetched=fetched, failure=("redirect_refused", "its target is no address", True))
         if fetched.page.hops >= MOST_HOPS:
             return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
-        if not self._allows(target, fetched.page.kind):
+        if not self.allows(target, fetched.page.kind):
             return Prepared(fetched=fetched, failure=("redirect_refused", target, True))
         if canonical_url(target) == canonical_url(fetched.page.url):
             return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
@@ -419,7 +419,7 @@ class Keeper:
         if page.depth >= self._card.budget.depth:
             return 0
         links = [self._new_page(url, PageKind.PAGE, page.depth + 1) for url in urls]
-        links = [link for link in links if self._allows(link.url, PageKind.PAGE) and not self._barren.is_trap(link.url)]
+        links = [link for link in links if self.allows(link.url, PageKind.PAGE) and not self._barren.is_trap(link.url)]
         own = make_pattern(page.url)
         found = 0
         for same in (False, True):
@@ -433,7 +433,7 @@ class Keeper:
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""
         offers = [(url, PageKind.IMAGE) for url in listing.images] + [(u, PageKind.ARCHIVE) for u in listing.archives]
-        wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
+        wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self.allows(url, kind)]
         ids, _ = add_pages(self._conn, self._source.source_id, wanted)
         for page_id, kind, sha256 in link_pages(self._conn, listing_id, list(ids.values())):
             size = find_kept_size(self._conn, sha256)
@@ -456,7 +456,7 @@ class Keeper:
         key = hashlib.sha256(canonical_url(url).encode()).hexdigest()
         return NewPage(url=url, url_key=key, kind=kind, depth=depth)
 
-    def _allows(self, url: str, kind: PageKind) -> bool:
+    def allows(self, url: str, kind: PageKind) -> bool:
         """Does the card name the host of this address? (The guard asks again, with the address it resolves to.)"""
         try:
             target, _ = parse_target(url)

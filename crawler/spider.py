@@ -83,6 +83,11 @@ class MarketSpider(Spider):
             slot.nextcall.schedule()
 
     def parse(self, response: Response) -> None:
+        rendered = bool(response.meta.get("playwright"))
+        if rendered and response.status == 200 and not self.crawl.keeper.allows(response.url, PageKind.PAGE):
+            elsewhere = ("redirect_refused", "a script led the browser to where the card does not go", True)
+            self.crawl.keeper.add(Fetched(page=response.meta["page"], failure=elsewhere))
+            return
         headers = tuple(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, values in response.headers.items()
@@ -94,7 +99,7 @@ class MarketSpider(Spider):
                 status=response.status,
                 headers=headers,
                 body=response.body,
-                rendered=bool(response.meta.get("playwright")),
+                rendered=rendered,
                 archive=response.meta.get("archive"),
             )
         )

@@ -73,6 +73,8 @@ class Socks(threading.Thread):
             return
         client.sendall(b"\5\0")
         head = client.recv(4)
+        if len(head) < 4:
+            return
         name = client.recv(client.recv(1)[0]) if head[3] == 3 else client.recv(4)
         client.recv(2)
         self.asked.append((head[3], name))
