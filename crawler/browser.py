@@ -54,6 +54,7 @@ def browser_settings(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
         "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": 2,
         "PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT": RENDER_MS,
         "PLAYWRIGHT_ABORT_REQUEST": is_unwanted,
+        "RENDER_SECONDS": settings.crawl.render_seconds,
     }
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import psutil
 from scrapy import Request
+from scrapy.crawler import Crawler
 from scrapy.http import Response
 from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
 
 from vault.log import get_logger
 
-DEADLINE_SECONDS = 50.0  # of one page, whatever it does: a script may hold its renderer for ever
 CLOSE_SECONDS = 3.0
 
 log = get_logger(__name__)
@@ -21,6 +21,10 @@ log = get_logger(__name__)
 class Renderer(ScrapyPlaywrightDownloadHandler):  # type: ignore[misc]
     """scrapy-playwright's handler waits without end for a page that spins, and for a browser that hangs."""
 
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._seconds = crawler.settings.getfloat("RENDER_SECONDS")
+
     async def download_request(self, request: Request) -> Response:
         response: Response
         if not request.meta.get("playwright"):
@@ -28,7 +32,7 @@ class Renderer(ScrapyPlaywrightDownloadHandler):  # type: ignore[misc]
             return response
         request.meta["playwright_include_page"] = True  # so that it is we who close it
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS) as deadline:
+            async with asyncio.timeout(self._seconds) as deadline:
                 response = await super().download_request(request)
                 return response
         finally:

@@ -1,6 +1,7 @@
 """Faults and hostile answers that a crawl must bear."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -105,6 +106,9 @@ def test_a_hidden_service_is_crawled_by_name_and_waits_while_its_proxy_is_down(
 # -- 15, 17: a page that tries everything, a browser that breaks, a guard that is gone ---------------------------------
 
 
+SOON = {"FACEWARDEN_CRAWL_RENDER_SECONDS": "12"}  # instead of 50, so that the tests are over sooner
+
+
 def hostile_scripts(trap: Site, udp: int) -> dict[str, str]:
     """Pages that do what a browser could be talked into, by path."""
     url, socket_url = trap.url, trap.url.replace("http", "ws")
@@ -178,7 +182,7 @@ def test_a_page_that_tries_everything_reaches_nothing_and_keeps_nobody_waiting(
         homes = [Path(scratch) / name for name in ("home", "tmp")]
         for folder in homes:
             folder.mkdir()
-        env = {**crawl_env(settings), "HOME": str(homes[0]), "TMPDIR": str(homes[1])}
+        env = {**crawl_env(settings), "HOME": str(homes[0]), "TMPDIR": str(homes[1]), **SOON}
         process = apart.do(
             subprocess.Popen, crawl_argv(card, site.server_port), env=env, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -254,3 +258,40 @@ def test_a_guard_that_dies_in_mid_crawl_ends_it_and_nothing_goes_past_it(
     assert sum(site.hits.values()) == before, "nothing was fetched without it"
     assert apart.strays == set()
     assert count(conn, "select count(*) from page where state = 'quarantined'") == 0
+
+
+def test_a_browser_that_crashes_or_hangs_is_replaced_and_its_pages_are_tried_again(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: MakeSite
+) -> None:
+    if find_chromium(settings) is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    size = 8
+    site = make_site(chain_site(size))
+    card = tmp_path / "card.toml"
+    text = CARD.format(top='rendering = "browser"', read="", pages=100, port=site.server_port)
+    card.write_text(sign(settings, text, tmp_path))
+    process = subprocess.Popen(
+        crawl_argv(card, site.server_port), env={**crawl_env(settings), **SOON}, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    broken = []
+    for pages, number in ((2, signal.SIGKILL), (4, signal.SIGSTOP)):
+        while count(conn, "select count(*) from page where kind = 'page' and state = 'done'") < pages:
+            assert process.poll() is None
+            time.sleep(0.02)
+        (browser,) = find_browsers(process.pid)
+        broken += [browser, *browser.children(recursive=True)]
+        browser.send_signal(number)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert count(conn, "select count(*) from listing") == size
+    assert count(conn, "select count(*) from page where attempts > 1") >= 1
+    assert psutil.wait_procs(broken, 5)[1] == [], "nothing of them is left, not even a zombie"
+
+
+def find_browsers(pid: int) -> list[psutil.Process]:
+    """Chromium's first process of a crawl, not those that it started."""
+    return [
+        child for child in psutil.Process(pid).children(recursive=True)
+        if "--user-data-dir=" in (line := " ".join(child.cmdline())) and "--type=" not in line
+    ]  # fmt: skip
