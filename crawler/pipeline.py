@@ -51,7 +51,7 @@ from vault.store.samples import NewSample, save_samples
 from vault.store.work import PAGES, fail_row, finish_rows, put_back_row
 
 MOST_HOPS = 5
-GATHER = 16  # results
+GATHER = 16  # results, at most
 GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
@@ -144,6 +144,8 @@ class Keeper:
         self._since = 0.0
         self.counts = Counts()
         self.on_done: Callable[[Page], None] = lambda page: None
+        self.on_full: Callable[[], None] = lambda: None
+        self._gather = min(GATHER, card.pace.concurrency)
         self.stopped = ""  # why the crawl has to stop, once it has
         self.hold_until = 0.0  # time.monotonic() before which the site wants to be left alone
         self._barren = Barren()
@@ -164,10 +166,12 @@ class Keeper:
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(fetched)
+        if len(self._waiting) >= self._gather:
+            self.on_full()
 
     def flush_if_due(self) -> bool:
         """True if anything was written."""
-        if not self._waiting or (len(self._waiting) < GATHER and time.monotonic() - self._since < GATHER_SECONDS):
+        if not self._waiting or (len(self._waiting) < self._gather and time.monotonic() - self._since < GATHER_SECONDS):
             return False
         self.flush()
         return True

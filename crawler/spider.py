@@ -1,6 +1,7 @@
 """The one spider, and the middleware through which everything leaves: Scrapy's side of a crawl."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Self
@@ -43,6 +44,7 @@ class MarketSpider(Spider):
         self.crawl = crawl
         crawl.spider = self
         self._ticking: asyncio.Task[None] | None = None
+        self._full = asyncio.Event()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
@@ -58,6 +60,7 @@ class MarketSpider(Spider):
             yield request
 
     def begin(self) -> None:
+        self.crawl.keeper.on_full = self._full.set
         self._ticking = asyncio.ensure_future(self._tick())
 
     def end(self) -> None:
@@ -67,7 +70,9 @@ class MarketSpider(Spider):
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), TICK_SECONDS)
+            self._full.clear()
             try:
                 wake = self.crawl.tick()
             except Exception as exc:  # the edge of this task: without it the crawl would wait for ever
