@@ -39,8 +39,8 @@ class Crawl:
         keeper.on_done = self._done
 
     def next_page(self) -> Page | None:
-        """The next page to fetch; claimed as many at a time as are fetched at once. No more than those are asked for and
-        not yet kept: so many a kill may fetch again."""
+        """The next page to fetch; claimed as many at a time as are fetched at once. No more than those are asked for
+        and not yet kept: so many a kill may fetch again."""
         asked = len(self._in_flight) - len(self._claimed)
         if self.stopping or time.monotonic() < self.keeper.hold_until or asked >= self.card.pace.concurrency:
             return None

@@ -20,6 +20,7 @@ SOLD = re.compile(
 SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
 LONGEST_TITLE, LONGEST_TEXT, LONGEST_URL = 300, 5000, 2000
 MOST_LINKS = 5000
+MOST_TAGS = 150_000  # 32 MB of tags were 1.8 GB as a tree, and more than a minute
 MOST_LISTINGS = 1000
 MOST_ARCHIVES = 100
 SCHEMES = ("http", "https")
@@ -50,8 +51,15 @@ def open_page(body: bytes, url: str, content_type: str) -> tuple[Selector, str]:
     return Selector(text=text.replace("\0", "") or "<html></html>", type="html"), find_base(text, url)
 
 
+def is_too_complex(body: bytes) -> bool:
+    """Would its tree take more memory and time than a page may?"""
+    return body.count(b"<") > MOST_TAGS
+
+
 def parse_page(body: bytes, url: str, content_type: str, card: Card) -> ParsedPage:
     """Listings and links by the card's selectors. Never raises for what a page contains."""
+    if is_too_complex(body):
+        return ParsedPage(listings=(), links=(), cut=True)
     root, base = open_page(body, url, content_type)
     return read_page(root, base, url, card)
 

@@ -18,7 +18,7 @@ from urllib.parse import urljoin
 from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile, seal_body
 from crawler.cards import Card, Rendering
-from crawler.pages import ParsedPage, canonical_url, open_page, read_page
+from crawler.pages import ParsedPage, canonical_url, is_too_complex, open_page, read_page
 from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page, judge_page, measure_text
 from vault.blobs import BlobWriter, sync_folders, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
@@ -271,6 +271,9 @@ class Keeper:
             return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
         if (listed := self._find_listed(body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
+        if is_too_complex(body):
+            failure = (Verdict.CUT.value, "more tags than are read", True)
+            return Prepared(fetched=fetched, failure=failure, capture=self._capture(fetched))
         root, base = open_page(body, page.url, media_type)
         parsed, text = read_page(root, base, page.url, self._card), measure_text(root)
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)

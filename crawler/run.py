@@ -117,7 +117,7 @@ def open_session(conn: Connection, keys: Keys, card: Card) -> Jar | None:
 
 
 def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
-    options: dict[str, Any] = spider_settings(card)
+    options: dict[str, Any] = {**spider_settings(card), "DOWNLOAD_TIMEOUT": settings.crawl.page_seconds}
     if card.rendering is Rendering.BROWSER:
         from crawler.browser import browser_settings
 
@@ -126,6 +126,9 @@ def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
         options |= {**extra, "DOWNLOAD_HANDLERS": handlers}
     process = AsyncCrawlerProcess(options, install_root_handler=False)
     logging.getLogger("scrapy").setLevel(logging.WARNING)  # it would log every address
+    # and these a traceback for what is an answer of the site, which the row keeps
+    for name in ("scrapy.downloadermiddlewares.robotstxt", "scrapy-playwright"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     process.crawl(MarketSpider, crawl=crawl)
     process.start()
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import httpx2
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
-from scrapy.exceptions import IgnoreRequest
+from scrapy.exceptions import DownloadTimeoutError, IgnoreRequest
 from scrapy.http import Response
 from scrapy.resolver import CachingThreadedResolver
 from twisted.internet import defer, error
@@ -28,8 +28,8 @@ from vault.records import PageKind
 USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
 TICK_SECONDS = 0.1
 PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
-PAGE_SECONDS = 60
 TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
+TIMEOUTS = (TimeoutError, error.TimeoutError, defer.TimeoutError, DownloadTimeoutError, httpx2.TimeoutException)
 
 log = get_logger(__name__)
 
@@ -127,7 +127,7 @@ def name_failure(problem: BaseException) -> tuple[str, str, bool]:
         return "body_too_large", text, True
     if isinstance(problem, IgnoreRequest):
         return ("robots_refused" if "robots.txt" in text else "request_ignored"), text, True
-    if isinstance(problem, error.TimeoutError | TimeoutError | defer.TimeoutError | httpx2.TimeoutException):
+    if isinstance(problem, TIMEOUTS):
         return "fetch_timeout", text, False
     if (refused := TUNNEL_REFUSED.search(text)) and refused[1] in REFUSAL_TEXT:
         return refused[1], REFUSAL_TEXT[refused[1]], refused[1] in FINAL_REFUSALS
@@ -193,7 +193,6 @@ def spider_settings(card: Card) -> dict[str, Any]:
         "DOWNLOAD_HANDLERS": {"file": None, "ftp": None, "data": None, "s3": None},
         "DOWNLOAD_MAXSIZE": PAGE_BYTES,
         "DOWNLOAD_WARNSIZE": 0,
-        "DOWNLOAD_TIMEOUT": PAGE_SECONDS,
         "DOWNLOAD_DELAY": card.pace.delay,
         "CONCURRENT_REQUESTS": card.pace.concurrency,
         "CONCURRENT_REQUESTS_PER_DOMAIN": card.pace.concurrency,

@@ -1,15 +1,42 @@
-"""Faults and hostile answers that a crawl must bear."""
+"""Faults and hostile answers that a crawl must bear.
+
+Where each line of the list of faults that concerns crawling is tested, if not here:
+
+| line | test |
+|---|---|
+| database gone in mid-crawl (7) | test_crawl: a_crawl_whose_database_goes_away_says_so |
+| evidence disk full at every write (9) | here: a_disk_that_is_full |
+| kill -9 at 25, 50, 75 % (14) | test_crawl: kills_in_mid_crawl_lose_nothing |
+| browser crash, hang, zombie (15) | here: a_browser_that_crashes_or_hangs, a_page_that_tries_everything |
+| Tor down, SOCKS stalls (16) | here: a_hidden_service; test_egress: a_proxy_that_is_down |
+| guard down (17) | here: a_guard_that_dies_in_mid_crawl |
+| bombs, lengths that lie, drip, huge pages, titles, redirects, odd links | here: hostile_answers |
+| charsets, forged refusals, files that are no pages | test_crawl: hostile_pages_end_in_codes |
+| redirect to itself, loop, to an inner address, file: | test_crawl: failures_end_in_their_codes |
+| special addresses, URLs that parsers read differently | test_egress: SPECIAL, HOSTILE_URLS |
+| a name that answers another address next | test_egress: a_name_is_resolved_once |
+| browser vectors, popups, alert(), Blob | here: a_page_that_tries_everything |
+| robots | test_crawl: robots_txt_is_obeyed |
+| login, captcha, block, 200 with an error, empty, other layout | test_health: a_shop_that_changes; test_verdicts |
+| honeypots, calendars, endless pages | test_life: a_calendar_without_end; test_crawl: the_page_budget_ends |
+"""
 
 import contextlib
+import gzip
+import os
+import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import brotli  # type: ignore[import-untyped]
 import psutil
 import pytest
 
@@ -295,3 +322,154 @@ def find_browsers(pid: int) -> list[psutil.Process]:
         child for child in psutil.Process(pid).children(recursive=True)
         if "--user-data-dir=" in (line := " ".join(child.cmdline())) and "--type=" not in line
     ]  # fmt: skip
+
+
+# -- 9: a disk that is full --------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_full_at_any_write_costs_nothing_but_time(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: MakeSite
+) -> None:
+    """Files of a crawl may grow to so many bytes and no further: in a WARC record, in a blob, and later in either."""
+    big = {number: bytes([number]) * 30_000 for number in range(6)}
+
+    def answer(path: str) -> Answer:
+        if path.startswith("/pic/"):
+            return 200, {"Content-Type": "image/png"}, b"\x89PNG" + big[int(path[5])]
+        if path == "/robots.txt":
+            return NOT_FOUND
+        at = int(path[1:] or 0)
+        links = "".join(f'<a class="item" href="/{to}">x</a>' for to in range(6))
+        noise = random.Random(at).randbytes(900).hex()
+        return html(f'{links}<article><h1>lot {at}</h1><img src="/pic/{at}"></article><!-- {noise} -->')
+
+    site = make_site(answer)
+    card = tmp_path / "card.toml"
+    card.write_text(sign(settings, CARD.format(top="", read="", pages=100, port=site.server_port), tmp_path))
+
+    def crawl_within(most: int) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            crawl_argv(card, site.server_port), env=crawl_env(settings), capture_output=True, text=True, timeout=120,
+            check=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        )  # fmt: skip
+
+    for most in (500, 4_000, 20_000):
+        full = crawl_within(most)
+        assert full.returncode not in (0, 1), f"{most}: {full.stdout}"
+        assert "Traceback" not in full.stdout
+        for file, offset, length in conn.execute("select warc_file, warc_offset, warc_length from capture").fetchall():
+            data = (settings.home / "warc" / file).read_bytes()[offset : offset + length]
+            assert gzip.decompress(data).startswith(b"WARC/1.1"), "what a row points to is whole"
+        assert list((settings.home / "blobs").rglob("*.tmp")) == []
+    assert crawl_within(1 << 30).returncode == 0
+    assert count(conn, "select count(*) from page where state <> 'done'") == 0
+    assert (count(conn, "select count(*) from listing"), count(conn, "select count(*) from sample")) == (7, 7)
+
+
+# -- hostile answers ---------------------------------------------------------------------------------------------------
+
+
+def serve_raw(head: bytes, piece: bytes, seconds: float) -> int:
+    """The port of a server that answers anybody with a head and then one piece after the other; 0 seconds: one, then
+    the end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            client.recv(65_536)
+            client.sendall(head + b"\r\n\r\n")
+            while True:
+                client.sendall(piece)
+                if not seconds:
+                    return
+                time.sleep(seconds)
+
+    def accept() -> None:
+        while True:
+            client, _ = listener.accept()
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+ARTICLE = b"<article><h1>lot</h1></article>"
+TITLE = "\x1b[31mred\x1b]0;x\x07 one\ntwo\rthree \u202egnp.exe\u2066 " + "long " * 200_000
+TARGETS = ("data:text/html,x", "ftp://127.0.0.1/", "gopher://127.0.0.1/", "javascript:alert(1)", "http://[::1]/",
+           "http://2130706433/", "http://0x7f000001/", "http://127.1/", "http://[::ffff:127.0.0.1]/", "//169.254.1.2/",
+           "http://good@evil/", "http://127.0.0.1:22/", "http://127.0.0.1:0/", "\\\\evil\\x")  # fmt: skip
+
+
+def test_hostile_answers_end_in_codes_within_the_limits(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: MakeSite
+) -> None:
+    zeros = bytes(200 << 20)
+    answers: dict[str, Answer] = {
+        "/gzip": (200, {"Content-Encoding": "gzip"}, gzip.compress(zeros, 1)),
+        "/brotli": (200, {"Content-Encoding": "br"}, brotli.compress(zeros, quality=1)),
+        "/large": (200, {}, zeros[: 33 << 20]),
+        "/nested": (200, {}, b"<div>" * 6_700_000),
+        "/flat": (200, {}, b"<p>x</p>" * 4_000_000),
+        "/attribute": (200, {}, ARTICLE + b"<p title='" + b"x" * 20_000_000 + b"'>x</p>"),
+        "/title": (200, {}, f"<article><h1>{TITLE}</h1><b>{TITLE}</b></article>".encode()),
+        **{f"/to{number}": (302, {"Location": target}, b"") for number, target in enumerate(TARGETS)},
+    }
+    del zeros
+
+    def answer(path: str) -> Answer:
+        if path == "/":
+            links = (*answers, "/hops0", *(f"http://127.0.0.1:{port}/raw" for port in raw), *TARGETS, "/good")
+            return html("".join(f'<a class="item" href="{each}">x</a>' for each in links))
+        if path.startswith("/hops"):
+            return 302, {"Location": f"/hops{int(path[5:]) + 1}" if path != "/hops50" else "/good"}, b""
+        return html("<article><h1>good</h1></article>") if path == "/good" else answers.get(path, NOT_FOUND)
+
+    site = make_site(answer)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: "
+    drip, short, long = raw = (
+        serve_raw(head + b"1000000", b"x" * 5, 0.5),
+        serve_raw(head + b"1000", ARTICLE, 0),
+        serve_raw(head + b"%d" % len(ARTICLE), ARTICLE + b"<p>more than it said</p>" * 99, 0),
+    )
+    text = CARD.format(top="", read="", pages=100, port=site.server_port)
+    hosts = ", ".join(f'"127.0.0.1:{port}"' for port in (site.server_port, *raw))
+    card = tmp_path / "card.toml"
+    card.write_text(
+        sign(settings, text.replace(f'hosts = ["127.0.0.1:{site.server_port}"]', f"hosts = [{hosts}]"), tmp_path)
+    )
+    env = {**crawl_env(settings), "FACEWARDEN_CRAWL_PAGE_SECONDS": "3"}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(crawl_argv(card, site.server_port, *raw), env=env, stdout=log, stderr=log)
+        _pid, status, used = os.wait4(process.pid, 0)
+    told = (tmp_path / "log").read_text()
+    assert os.waitstatus_to_exitcode(status) == 0, told
+    assert used.ru_maxrss < 700 << 10, f"{used.ru_maxrss >> 10} MB"
+    assert "Traceback" not in told, told[told.index("Traceback") - 3000 :]
+    assert all(line.startswith("{") or line.isprintable() for line in told.splitlines())
+    found = {
+        url.removeprefix(site.url): code or "done"
+        for url, code in conn.execute("select url, error_code from page").fetchall()
+    }
+    assert {path: found[path] for path in answers if not path.startswith("/to")} == {
+        "/gzip": "body_too_large", "/brotli": "body_too_large", "/large": "body_too_large",
+        "/nested": "page_too_complex", "/flat": "page_too_complex", "/attribute": "done", "/title": "done",
+    }  # fmt: skip
+    assert {found[f"/to{number}"] for number in range(len(TARGETS))} == {"redirect_refused"}
+    assert "too_many_redirects" in {code for path, code in found.items() if path.startswith("/hops")}
+    assert "/hops50" not in site.hits
+    assert found[f"http://127.0.0.1:{drip}/raw"] == "fetch_timeout"
+    assert found[f"http://127.0.0.1:{short}/raw"] == "fetch_failed", "it ends before it said it would"
+    assert found[f"http://127.0.0.1:{long}/raw"] == "done"
+    assert set(found) == {
+        *answers,
+        "/",
+        "/good",
+        *(f"/hops{n}" for n in range(6)),
+        *(f"http://127.0.0.1:{p}/raw" for p in raw),
+    }
+    title, price = conn.execute("select title, price_text from listing_version where title like '%%red%%'").fetchall()[
+        0
+    ]
+    assert title.isprintable()
+    assert len(title) <= 301
+    assert not set("\x1b\n\r\u202e\u2066") & set(title + price)
