@@ -14,6 +14,7 @@ from scrapy_playwright.page import PageMethod
 
 from crawler.capture import Answer
 from crawler.cards import Card
+from crawler.cookies import Jar
 from crawler.proxy import GuardProcess
 from vault.errors import ServerError
 from vault.log import get_logger
@@ -38,11 +39,13 @@ NO_PICTURES = """
 UNWANTED = {"image", "media", "font"}  # pictures are fetched by the frontier, one by one
 ARGUMENTS = [
     "--proxy-bypass-list=<-loopback>",  # Chromium would otherwise reach loopback without the proxy
+    # WebRTC: no UDP past the proxy. The switch lost its "force-" on the way to Chromium 156; an unknown one is ignored
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--dns-prefetch-disable",
     "--js-flags=--max-old-space-size=384",
-    "--no-first-run", "--no-pings", "--disable-gpu", "--disable-dev-shm-usage",
+    "--no-first-run", "--disable-crash-reporter", "--no-pings", "--disable-gpu", "--disable-dev-shm-usage",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]  # fmt: skip
 
@@ -58,15 +61,15 @@ def find_chromium(settings: Settings) -> str | None:
 
 def browser_settings(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
     """Scrapy settings for rendering. Raises ServerError where there is no Chromium."""
-    handler = "scrapy_playwright.handler.ScrapyPlaywrightDownloadHandler"
+    handler = "crawler.renderer.Renderer"
     return {
         "DOWNLOAD_HANDLERS": {"http": handler, "https": handler},
         "PLAYWRIGHT_BROWSER_TYPE": "chromium",
         "PLAYWRIGHT_LAUNCH_OPTIONS": launch_options(settings, guard),
-        "PLAYWRIGHT_CONTEXTS": {"default": {"accept_downloads": False, "service_workers": "block"}},
         "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": 2,
         "PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT": RENDER_MS,
         "PLAYWRIGHT_ABORT_REQUEST": is_unwanted,
+        "RENDER_SECONDS": settings.crawl.render_seconds,
     }
 
 
@@ -76,12 +79,18 @@ def launch_options(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
     if executable is None:
         raise ServerError("this card needs a browser and there is no Chromium", mend=INSTALL)
     ours = write_environment(settings).keys()
+    scratch = settings.home / "run/browser"  # what it would write into somebody's home
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     return {
         "executable_path": executable,
         # none of our addresses and passwords: by default it would inherit our whole environment
-        "env": {name: value for name, value in child_environment(settings).items() if name not in ours},
+        "env": {
+            **{name: value for name, value in child_environment(settings).items() if name not in ours},
+            "HOME": str(scratch),
+        },
         "headless": True,
         "args": ARGUMENTS,
+        "ignore_default_args": ["--disable-popup-blocking"],  # Playwright's own: a page could open a thousand windows
         "proxy": {"server": guard.address, "username": guard.user, "password": guard.password},
         "chromium_sandbox": os.getuid() != 0,
         "timeout": RENDER_MS,
@@ -92,8 +101,9 @@ def is_unwanted(request: Any) -> bool:
     return request.resource_type in UNWANTED
 
 
-def page_meta(card: Card, attempts: int) -> dict[str, Any]:
-    """The request meta that has a page rendered, waited for, and a screenshot taken of it."""
+def page_meta(card: Card, attempts: int, jar: Jar | None = None) -> dict[str, Any]:
+    """The request meta that has a page rendered, waited for, and a screenshot taken of it. The context's options come
+    with every request: after a crash the browser makes its context anew, and from Scrapy's settings it would not."""
     seen: list[tuple[dt.datetime, Any]] = []
 
     def note(response: Any) -> None:
@@ -107,7 +117,14 @@ def page_meta(card: Card, attempts: int) -> dict[str, Any]:
         "playwright": True,
         "playwright_page_methods": methods,
         "playwright_page_event_handlers": {"response": note},
+        "playwright_context_kwargs": context_options(jar),
     }
+
+
+def context_options(jar: Jar | None = None) -> dict[str, Any]:
+    """No downloads, no service worker; and the cookies of a session, which the guard keeps to the card's hosts."""
+    options: dict[str, Any] = {"accept_downloads": False, "service_workers": "block"}
+    return {**options, "storage_state": {"cookies": jar.for_browser(), "origins": []}} if jar else options
 
 
 async def wait_for_content(page: Any, selector: str) -> None:

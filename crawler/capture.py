@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +19,9 @@ from evidence.warc import write_head, write_info, write_resource, write_response
 from vault.blobs import BlobWriter
 from vault.records import Capture
 
-# cookies open doors; the others are not true of the body as we keep it: decoded
-DROPPED_HEADERS = {"set-cookie", "transfer-encoding", "content-encoding", "content-length"}
+DROPPED_HEADERS = {"transfer-encoding", "content-encoding", "content-length"}  # of the body as we keep it: decoded
+COOKIE_HEADERS = {"set-cookie", "set-cookie2"}
+COOKIE_VALUE = re.compile(r"(?<==)[^;]*")  # whoever has it is logged in as we are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,8 +91,19 @@ class WarcFile:
 
 
 def make_head(status: int, headers: list[tuple[str, str]]) -> str:
-    """The head of an answer as it is kept: no cookies, and nothing that is true only of the body as it was sent."""
-    return write_head(status, [(name, value) for name, value in headers if name.lower() not in DROPPED_HEADERS])
+    """The head of an answer as it is kept: without the values of the cookies it sets, and without what is true only of
+    the body as it was sent."""
+    kept = [
+        (name, hide_cookie(value) if name.lower() in COOKIE_HEADERS else value)
+        for name, value in headers
+        if name.lower() not in DROPPED_HEADERS
+    ]
+    return write_head(status, kept)
+
+
+def hide_cookie(value: str) -> str:
+    """A Set-Cookie header without its cookie's value."""
+    return COOKIE_VALUE.sub("hidden", value, count=1)
 
 
 def seal_body(folder: Path, body: bytes) -> BlobWriter:

@@ -64,6 +64,13 @@ class Robots(StrEnum):
     IGNORE = "ignore"
 
 
+class Login(StrEnum):
+    """Nobody logs in; or a person did, elsewhere, and imported the session as cookies."""
+
+    NONE = "none"
+    SESSION = "session"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Why:
     """Why this may be crawled at all."""
@@ -74,6 +81,8 @@ class Why:
     jurisdiction: str = ""
     robots: Robots = Robots.OBEY
     robots_reason: str = ""
+    login: Login = Login.NONE
+    login_reason: str = ""
 
     def __post_init__(self) -> None:
         for name in ("purpose", "legal_basis"):
@@ -81,6 +90,8 @@ class Why:
                 raise ValueError(f"{name}: must say something (10 letters or more)")
         if self.robots is Robots.IGNORE and not self.robots_reason:
             raise ValueError("robots_reason: ignoring robots.txt needs a reason")
+        if self.login is Login.SESSION and len(self.login_reason.strip()) < 10:
+            raise ValueError("login_reason: a session needs a reason (10 letters or more)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from crawler.cards import Card, Rendering, accept_header
+from crawler.cookies import Jar
 from crawler.pipeline import Fetched, Keeper, needs_browser
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
@@ -29,11 +30,19 @@ class Crawl:
     spider: "MarketSpider"
 
     def __init__(
-        self, conn: Connection, card: Card, source: Source, keeper: Keeper, guard: GuardProcess, progress: Progress
+        self,
+        conn: Connection,
+        card: Card,
+        source: Source,
+        keeper: Keeper,
+        guard: GuardProcess,
+        progress: Progress,
+        jar: Jar | None = None,
     ) -> None:
         """`conn`: for claims and leases alone, see `connect`; results are kept over the keeper's own."""
         self._progress = progress
         self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
+        self.jar = jar
         self._claimed: list[Page] = []
         self._in_flight: dict[int, int] = {}  # page_id -> token, from the claim until its results are rows
         self._dry = False  # nothing was there to claim, and nothing has been kept since
@@ -97,6 +106,8 @@ class Crawl:
         self.due.clear()
         if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
             self.keeper.stopped = "card_expired"
+        if not self.guard.alive:
+            self.keeper.stopped = "guard_gone"  # without it nothing is reached; what is left waits
         if self.card.rendering is Rendering.BROWSER and time.monotonic() - self._looked > LOOK_SECONDS:
             from crawler.browser import end_swollen
 
@@ -154,4 +165,4 @@ class Crawl:
             return {}
         from crawler.browser import page_meta
 
-        return page_meta(self.card, page.attempts)
+        return page_meta(self.card, page.attempts, self.jar)

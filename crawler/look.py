@@ -14,8 +14,9 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 from protego import Protego
 
-from crawler.browser import RENDER_MS, launch_options, wait_for_content
+from crawler.browser import RENDER_MS, context_options, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
+from crawler.cookies import Jar
 from crawler.kinds import parse_answer
 from crawler.pages import ParsedPage, canonical_url
 from crawler.pipeline import MOST_HOPS, REFUSED_HEADER
@@ -44,9 +45,16 @@ class Looker:
     """Fetches single pages through the guard. Raises CardError: look_refused, for an address that is none."""
 
     def __init__(
-        self, guard: GuardProcess, settings: Settings, rendering: Rendering, wait_for: str = "", accept: str = ""
+        self,
+        guard: GuardProcess,
+        settings: Settings,
+        rendering: Rendering,
+        wait_for: str = "",
+        accept: str = "",
+        jar: Jar | None = None,
     ) -> None:
         self._guard, self._settings, self._rendering, self._wait_for = guard, settings, rendering, wait_for
+        self._jar = jar
         self._client = httpx2.Client(
             proxy=guard.address_with_password, trust_env=False, timeout=SECONDS, verify=False,
             headers={"User-Agent": USER_AGENT, **({"Accept": accept} if accept else {})},
@@ -66,7 +74,10 @@ class Looker:
     def _fetch(self, url: str) -> Look:
         for _ in range(MOST_HOPS + 1):
             try:
-                with self._client.stream("GET", url) as answer:
+                cookies = self._jar.header(url) if self._jar else ""
+                with self._client.stream("GET", url, headers={"Cookie": cookies} if cookies else {}) as answer:
+                    if self._jar:
+                        self._jar.take(url, answer.headers.get_list("set-cookie"))
                     code = answer.headers.get(REFUSED_HEADER, "")
                     if answer.status_code == 403 and code in REFUSAL_TEXT:
                         return Look(url=url, status=403, problem=code)
@@ -94,7 +105,7 @@ class Looker:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(**launch_options(self._settings, self._guard))
             try:
-                page = await browser.new_page()
+                page = await browser.new_page(**context_options(self._jar))
                 answer = await page.goto(url, timeout=RENDER_MS)
                 await wait_for_content(page, self._wait_for)
                 status = answer.status if answer else 0
@@ -119,10 +130,15 @@ class Looker:
 
 @contextlib.contextmanager
 def open_looker(
-    settings: Settings, policy: Policy, rendering: Rendering = Rendering.HTML, wait_for: str = "", accept: str = ""
+    settings: Settings,
+    policy: Policy,
+    rendering: Rendering = Rendering.HTML,
+    wait_for: str = "",
+    accept: str = "",
+    jar: Jar | None = None,
 ) -> Iterator[Looker]:
     with GuardProcess(policy) as guard:
-        looker = Looker(guard, settings, rendering, wait_for, accept)
+        looker = Looker(guard, settings, rendering, wait_for, accept, jar)
         try:
             yield looker
         finally:

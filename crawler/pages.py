@@ -14,7 +14,7 @@ from w3lib.html import get_base_url
 from w3lib.url import canonicalize_url, safe_url_string
 
 from crawler.addresses import split_number
-from crawler.cards import Card, Read, is_xpath
+from crawler.cards import Card, Login, Read, is_xpath
 from crawler.listing import (
     LONGEST_COUNT,
     LONGEST_DATE,
@@ -36,6 +36,7 @@ LONGEST_SRCSET = 20_000
 AUTO = "auto"  # for a selector: whatever the page says of itself for machines
 PARAGRAPHS = frozenset(("p", "ul", "ol", "dl", "pre", "blockquote"))
 MOST_LINKS = 5000
+MOST_TAGS = 150_000  # 32 MB of tags were 1.8 GB as a tree, and more than a minute
 MOST_LISTINGS = 1000
 SCHEMES = ("http", "https")
 # links that no reader can see are there to catch crawlers
@@ -43,6 +44,7 @@ HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
     or contains(translate(@style, ' ', ''), 'visibility:hidden')"""
 HIDDEN_LINKS = XPath(f"//*[@hidden or @style][{HIDDEN}]/descendant-or-self::a/@href", smart_strings=False)
 TEXTS = XPath(".//text()", smart_strings=False)
+LOGOUT = re.compile(r"(?:log|sign)[-_]?(?:out|off)", re.IGNORECASE)  # to follow it would end our session
 # parameters that name a visit, not a page
 VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
          "cfid", "cftoken", "aspsessionid", "fbclid", "gclid", "yclid", "_ga"}  # fmt: skip
@@ -65,9 +67,16 @@ def open_page(body: bytes, url: str, content_type: str) -> tuple[Selector, str]:
     return Selector(text=text.replace("\0", "") or "<html></html>", type="html"), find_base(text, url)
 
 
+def is_too_complex(body: bytes) -> bool:
+    """Would its tree take more memory and time than a page may?"""
+    return body.count(b"<") > MOST_TAGS
+
+
 def parse_page(body: bytes, url: str, content_type: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
     """Listings and links by the card's selectors. `seen`: the day of the page, from which "3 days ago" is counted.
     Never raises for what a page contains."""
+    if is_too_complex(body):
+        return ParsedPage(listings=(), links=(), cut=True)
     root, base = open_page(body, url, content_type)
     return read_page(root, base, url, card, seen=seen)
 
@@ -79,7 +88,7 @@ def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date 
         link
         for selector in card.read.follow
         for link in list_urls(select(root, selector), base)[:MOST_LINKS]
-        if link not in hidden
+        if link not in hidden and not (card.why.login is Login.SESSION and LOGOUT.search(link))
     )
     listings: dict[str, Listing] = {}
     told = find_told(root, base, url) if card.read.listing == AUTO else None

@@ -17,11 +17,11 @@ from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
 from crawler.capture import Answer, WarcFile, make_head, seal_body
-from crawler.cards import LOCAL, Card, Rendering
+from crawler.cards import LOCAL, Card, CardKind, Rendering
 from crawler.kinds import parse_answer
 from crawler.kinds.reading import INGEST
-from crawler.pages import ParsedPage, canonical_url
-from crawler.verdicts import WALLS, Known, Verdict, is_page, judge_page
+from crawler.pages import ParsedPage, canonical_url, is_too_complex
+from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page, judge_page
 from vault.blobs import BlobWriter, sync_blobs, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
 from vault.errors import BlobError, EgressRefused
@@ -52,16 +52,18 @@ from vault.store.pages import (
     save_fetches,
 )
 from vault.store.samples import NewSample, save_page_samples, save_samples, unlock_again
-from vault.store.work import PAGES, fail_row, finish_rows
+from vault.store.work import PAGES, fail_row, finish_rows, put_back_row
 
 MOST_HOPS = 5
 GATHER_SECONDS = 0.1
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
+UPSTREAM_SECONDS = 5.0  # how long a crawl waits for the card's proxy; then it ends and its pages wait
 SCREENSHOT_DAYS = 1  # at least; for a person to see what a wall looked like, and for matching to be over
 LONGEST_WAIT = 6 * 3600.0
 NOT_MODIFIED = 304
+NOT_A_SAMPLE = ("not_a_sample", "a page, perhaps a login, where a picture or an archive should be", True)
 # asked for again, even if it comes back as it was
 GONE = ("http_404", "http_410", Verdict.GONE.value, "file_gone", "file_refused", "file_unreadable")
 BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
@@ -160,6 +162,7 @@ class Keeper:
         self.hold_until = 0.0  # time.monotonic() before which the site wants to be left alone
         self._barren = Barren()
         self._new_samples = False  # since the step was asked for
+        self._upstream_gone = 0.0  # since when the card's proxy does not answer, in time.monotonic()
 
     @property
     def blob_folder(self) -> Path:
@@ -265,7 +268,7 @@ class Keeper:
             return Prepared(fetched=fetched, failure=("redirect_refused", "its target is no address", True))
         if fetched.page.hops >= MOST_HOPS:
             return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
-        if not self._allows(target, fetched.page.kind):
+        if not self.allows(target, fetched.page.kind):
             return Prepared(fetched=fetched, failure=("redirect_refused", target, True))
         if canonical_url(target) == canonical_url(fetched.page.url):
             return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
@@ -281,6 +284,9 @@ class Keeper:
         bodies = (body, fetched.answer.body) if fetched.answer else (body,)
         if (listed := next(filter(None, map(self._find_listed, bodies)), None)) is not None:
             return Prepared(fetched=fetched, listed=listed)
+        if self._card.kind is not CardKind.JSONAPI and is_too_complex(body):
+            failure = (Verdict.CUT.value, "more tags than are read", True)
+            return Prepared(fetched=fetched, failure=failure, capture=self._capture(fetched))
         reading = parse_answer(body, page.url, media_type, self._card, seen=dt.datetime.now(dt.UTC).date())
         parsed, text = reading.parsed, reading.text
         known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
@@ -327,12 +333,17 @@ class Keeper:
     def _prepare_sample(self, fetched: Fetched) -> Prepared:
         if fetched.archive is not None and fetched.archive.blob is not None:
             blob = fetched.archive.blob
+            if is_html(fetched.archive.head):
+                unlink_blob(self._blobs, blob.key_id)
+                return Prepared(fetched=fetched, failure=NOT_A_SAMPLE)
             if self._gate.has_digest(fetched.archive.md5, blob.sha256):
                 unlink_blob(self._blobs, blob.key_id)
                 return Prepared(fetched=fetched, listed=(fetched.archive.md5, blob.sha256))
             return Prepared(fetched=fetched, blob=blob)
         if not fetched.body:
             return Prepared(fetched=fetched, failure=("body_empty", "nothing was sent", True))
+        if is_html(fetched.body):
+            return Prepared(fetched=fetched, failure=NOT_A_SAMPLE)
         if (listed := self._find_listed(fetched.body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
         with BlobWriter(self._blobs) as blob:
@@ -364,6 +375,8 @@ class Keeper:
         read = [each for each in batch if each.parsed is not None]
         fetches = self._save_pages(read) + self._save_samples([each for each in batch if each.blob is not None])
         for each in batch:
+            if each.fetched.failure is None and (each.failure or ("",))[0] != "upstream_unavailable":
+                self._upstream_gone = 0.0
             if each.listed is not None:
                 url = each.fetched.page.url
                 record_hit(self._conn, self._settings, *each.listed, url, self._source.source_id)
@@ -401,6 +414,9 @@ class Keeper:
         """Why a page was not read; with the wall itself as a capture, where there was one."""
         page, fetched = each.fetched.page, each.fetched
         code, text, final = each.failure or ("hash_listed", "", True)
+        if code == "upstream_unavailable":
+            self._wait_for_upstream(page, code, text)
+            return
         if each.capture is not None:
             self._save_captures([each])
         verdict = each.verdict.value if each.verdict in WALLS else ""
@@ -410,6 +426,15 @@ class Keeper:
         fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)
         if fetched.status in SLOW_DOWN and not final:
             self.hold_until = max(self.hold_until, time.monotonic() + min(max(wait, 1.0), LONGEST_HOLD))
+
+    def _wait_for_upstream(self, page: Page, code: str, text: str) -> None:
+        """The card's proxy is down, which is no fault of the page: it waits, and after a while so does the crawl."""
+        now = time.monotonic()
+        self._upstream_gone = self._upstream_gone or now
+        put_back_row(self._conn, PAGES, page.page_id, page.token, code, text)
+        self.hold_until = max(self.hold_until, now + 1.0)
+        if now - self._upstream_gone >= UPSTREAM_SECONDS:
+            self.stopped = code
 
     def _save_redirect(self, page: Page, target: str) -> int | None:
         new = replace(self._new_page(target, page.kind, page.depth), hops=page.hops + 1)
@@ -483,7 +508,7 @@ class Keeper:
         too_deep: set[str] = set()
         for page, parsed in read:
             for url in parsed.links:
-                if self._allows(url, PageKind.PAGE) and not self._barren.is_trap(url):
+                if self.allows(url, PageKind.PAGE) and not self._barren.is_trap(url):
                     new = self._new_page(url, PageKind.PAGE, page.depth + 1)
                     if new.depth > self._card.budget.depth:
                         too_deep.add(new.url_key)
@@ -517,7 +542,7 @@ class Keeper:
             images = images[: max(0, room)]
         offers = [(url, PageKind.IMAGE) for url in images]
         offers += [(url, PageKind.ARCHIVE) for url in listing.archives]
-        wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self._allows(url, kind)]
+        wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self.allows(url, kind)]
         if not wanted:
             return
         ids, _ = add_pages(self._conn, self._source.source_id, wanted)
@@ -570,7 +595,7 @@ class Keeper:
         key = hashlib.sha256((url if self._local else canonical_url(url)).encode()).hexdigest()
         return NewPage(url=url, url_key=key, kind=kind, depth=depth)
 
-    def _allows(self, url: str, kind: PageKind) -> bool:
+    def allows(self, url: str, kind: PageKind) -> bool:
         """Does the card name the host of this address? (The guard asks again, with the address it resolves to.) Of what
         was handed in nothing leads to a host."""
         if self._local:

@@ -12,16 +12,18 @@ from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.approval import Approved, make_policy, open_card
 from crawler.capture import WarcFile
-from crawler.cards import LOCAL, Card, Rendering, hash_card
+from crawler.cards import LOCAL, Card, Login, Rendering, hash_card
+from crawler.cookies import Jar, choose_cookies, list_rules, read_cookies
 from crawler.crawl import Crawl
-from crawler.health import CycleFacts, judge_source
+from crawler.health import CycleFacts, Health, SourceHealth, judge_source
 from crawler.pipeline import Keeper
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
+from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError, ServerError
 from vault.gate import load_gate
-from vault.keys import load_keys
+from vault.keys import Keys, load_keys
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.settings import Settings
@@ -29,6 +31,7 @@ from vault.steps import Asker
 from vault.store import Connection, DatabaseError, connect
 from vault.store.ledger import write_entry
 from vault.store.listings import settle_cycle
+from vault.store.logins import get_login
 from vault.store.pages import count_open, count_pages, lock_source, open_cycle
 from vault.store.sources import (
     count_endings,
@@ -67,6 +70,7 @@ def run_crawl(
     if before is not None and before.state == "paused":
         raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
     source = save_source(conn, card.name, text, hash_card(text), card.keep.policy, card.keep.days)
+    jar = open_session(conn, keys, card)
     if not lock_source(conn, source.source_id):
         raise CardError("card_busy", f"{card.name} is being crawled already", mend="wait for that crawl to end")
     changed = before is not None and before.card_sha256 != source.card_sha256
@@ -93,7 +97,7 @@ def run_crawl(
         open_cycle(conn, source.source_id, due_only=due_only)
         keeper.add_start_pages()
         with connect(settings, durable=False) as claims:
-            crawl = Crawl(claims, card, source, keeper, guard, progress)
+            crawl = Crawl(claims, card, source, keeper, guard, progress, jar)
             run_scrapy(settings, card, crawl)
     if crawl.broken is not None:
         raise crawl.broken
@@ -113,8 +117,24 @@ def open_approved(settings: Settings, path: Path, place: str = "crawl") -> Appro
         raise
 
 
+def open_session(conn: Connection, keys: Keys, card: Card) -> Jar | None:
+    """The session that a card allows, None where it allows none. Raises CardError: session_missing, for one that was
+    never imported or has ended: without it every page would be a login; and KeyFileError."""
+    if card.why.login is not Login.SESSION:
+        return None
+    sealed = get_login(conn, keys, card.name)
+    rules = list_rules(card.where)
+    chosen = choose_cookies(read_cookies(sealed or b"[]"), rules, dt.datetime.now(dt.UTC).timestamp())
+    if not chosen.cookies:
+        what = "its session has ended" if sealed else "no session was imported"
+        raise CardError(
+            "session_missing", f"{card.name}: {what}", mend="log in, then: ./facewarden source session CARD COOKIES"
+        )
+    return Jar(chosen.cookies, rules)
+
+
 def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
-    options: dict[str, Any] = spider_settings(card)
+    options: dict[str, Any] = {**spider_settings(card), "DOWNLOAD_TIMEOUT": settings.crawl.page_seconds}
     if card.rendering is Rendering.BROWSER:
         from crawler.browser import browser_settings
 
@@ -123,6 +143,9 @@ def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
         options |= {**extra, "DOWNLOAD_HANDLERS": handlers}
     process = AsyncCrawlerProcess(options, install_root_handler=False)
     logging.getLogger("scrapy").setLevel(logging.WARNING)  # it would log every address
+    # and these a traceback for what is an answer of the site, which the row keeps
+    for name in ("scrapy.downloadermiddlewares.robotstxt", "scrapy-playwright"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     process.crawl(MarketSpider, crawl=crawl)
     process.start()
 
@@ -141,6 +164,8 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
     if not left:
         settle_cycle(conn, source_id)
     verdict = judge_source(read_facts(conn, source_id), list_fields(card), card.expect.listings)
+    if keeper.stopped == "upstream_unavailable":
+        verdict = SourceHealth(health=Health.DEAD, reason=f"{keeper.stopped}: {REFUSAL_TEXT[keeper.stopped]}")
     save_health(conn, source_id, verdict.health.value, verdict.reason, verdict.page_id)
     show(f"source: {verdict.health.value}{f' ({verdict.reason})' if verdict.reason else ''}")
     if left:

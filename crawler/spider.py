@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
-from scrapy.exceptions import IgnoreRequest
+from scrapy.exceptions import DownloadTimeoutError, IgnoreRequest
 from scrapy.http import Response
 from scrapy.resolver import CachingThreadedResolver
 from twisted.internet import defer, error
@@ -29,8 +29,8 @@ from vault.records import PageKind
 USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
 TICK_SECONDS = 0.1
 PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
-PAGE_SECONDS = 60
 TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
+TIMEOUTS = (TimeoutError, error.TimeoutError, defer.TimeoutError, DownloadTimeoutError, httpx2.TimeoutException)
 
 T = TypeVar("T")
 
@@ -92,6 +92,11 @@ class MarketSpider(Spider):
             slot.nextcall.schedule()
 
     def parse(self, response: Response) -> None:
+        rendered = bool(response.meta.get("playwright"))
+        if rendered and response.status == 200 and not self.crawl.keeper.allows(response.url, PageKind.PAGE):
+            elsewhere = ("redirect_refused", "a script led the browser to where the card does not go", True)
+            self.crawl.add(Fetched(page=response.meta["page"], failure=elsewhere))
+            return
         headers = tuple(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, values in response.headers.items()
@@ -103,7 +108,7 @@ class MarketSpider(Spider):
                 status=response.status,
                 headers=headers,
                 body=response.body,
-                rendered=bool(response.meta.get("playwright")),
+                rendered=rendered,
                 archive=response.meta.get("archive"),
                 answer=find_result(response.meta, Answer),
                 screenshot=find_result(response.meta, bytes) or b"",
@@ -134,7 +139,7 @@ def name_failure(problem: BaseException) -> tuple[str, str, bool]:
         return "body_too_large", text, True
     if isinstance(problem, IgnoreRequest):
         return ("robots_refused" if "robots.txt" in text else "request_ignored"), text, True
-    if isinstance(problem, error.TimeoutError | TimeoutError | defer.TimeoutError | httpx2.TimeoutException):
+    if isinstance(problem, TIMEOUTS):
         return "fetch_timeout", text, False
     if (refused := TUNNEL_REFUSED.search(text)) and refused[1] in REFUSAL_TEXT:
         return refused[1], REFUSAL_TEXT[refused[1]], refused[1] in FINAL_REFUSALS
@@ -153,21 +158,33 @@ class GuardMiddleware:
         return cls(crawler.spider.crawl)  # type: ignore[attr-defined]
 
     async def process_request(self, request: Request) -> Response | None:
-        guard = self._crawl.guard
+        guard, jar = self._crawl.guard, self._crawl.jar
         request.meta["proxy"] = guard.address
         request.headers["Proxy-Authorization"] = guard.authorization
         page = request.meta.get("page")
-        if page is None or page.kind is not PageKind.ARCHIVE:
+        if page is None:  # robots.txt: for everybody
+            return None
+        cookies = jar.header(request.url) if jar and not request.meta.get("playwright") else ""
+        if cookies:
+            request.headers["Cookie"] = cookies
+        if page.kind is not PageKind.ARCHIVE:
             return None
         fetched = await fetch_archive(
             request.url,
             guard.address_with_password,
-            USER_AGENT,
+            {"User-Agent": USER_AGENT, **({"Cookie": cookies} if cookies else {})},
             self._crawl.keeper.blob_folder,
             self._crawl.card.budget.archive_bytes,
         )
         request.meta["archive"] = fetched
         return Response(request.url, status=fetched.status, headers=fetched.headers, request=request)
+
+    async def process_response(self, request: Request, response: Response) -> Response:
+        """What the site sets within a session counts for the rest of this crawl."""
+        jar, page = self._crawl.jar, request.meta.get("page")
+        if jar and page is not None and page.kind is not PageKind.ARCHIVE and not request.meta.get("playwright"):
+            jar.take(request.url, [value.decode("latin-1") for value in response.headers.getlist("Set-Cookie")])
+        return response
 
 
 class NoNames(CachingThreadedResolver):
@@ -188,7 +205,6 @@ def spider_settings(card: Card) -> dict[str, Any]:
         "DOWNLOAD_HANDLERS": {"file": None, "ftp": None, "data": None, "s3": None},
         "DOWNLOAD_MAXSIZE": PAGE_BYTES,
         "DOWNLOAD_WARNSIZE": 0,
-        "DOWNLOAD_TIMEOUT": PAGE_SECONDS,
         "DOWNLOAD_DELAY": card.pace.delay,
         "CONCURRENT_REQUESTS": card.pace.concurrency,
         "CONCURRENT_REQUESTS_PER_DOMAIN": card.pace.concurrency,

@@ -56,6 +56,9 @@ UNAUTHORISED_WORDS = re.compile(  # in answers for machines
     r"未登录|未授权|登录已过期|требуется авторизация|no autorizado",
     re.IGNORECASE,
 )
+HTML_HEAD = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<!--.{0,200}?-->\s*)?<(?:!doctype\s+html|html|head|body)[\s>]", re.I | re.S
+)
 SHORT_TEXT = 600  # letters; walls and error pages say little
 SHRUNK = 0.5  # of the text it had: a page that lost its listings and most of its text has emptied, not been rebuilt
 
@@ -88,6 +91,11 @@ class Known:
 def is_page(body: bytes, content_type: str) -> bool:
     """Is it text at all? A picture or an archive that a link calls a page is none, and is never kept as one."""
     return not (body.startswith(NO_PAGE) or body[8:12] == b"WEBP" or NO_PAGE_TYPE.match(content_type))
+
+
+def is_html(head: bytes) -> bool:
+    """Is it a page, whatever it is called? A login that came instead of an attachment is no sample."""
+    return HTML_HEAD.match(head[:1024]) is not None
 
 
 def measure_text(root: Selector) -> str:

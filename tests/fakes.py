@@ -1,6 +1,7 @@
-"""Small real things that stand where the outside world would: a web server that says what a test wants."""
+"""Small real things that stand where the outside world would: a web server, a SOCKS proxy."""
 
 import http.server
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -45,3 +46,54 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 NOT_FOUND: Answer = (404, {}, b"no")
+
+
+class Socks(threading.Thread):
+    """A SOCKS5 server (RFC 1928) that notes the names it was asked for and connects all of them to one port; but for
+    `dead` names, which it says it cannot reach. `silent_at` a greeting or a request it never answers."""
+
+    def __init__(self, to: int, port: int = 0) -> None:
+        super().__init__(daemon=True)
+        self._to = to
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port = self._listener.getsockname()[1]
+        self.asked: list[tuple[int, bytes]] = []
+        self.dead: set[bytes] = set()
+        self.silent_at = ""
+
+    def run(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        client.recv(2 + 255)
+        if self.silent_at == "greeting":
+            client.recv(1)
+            return
+        client.sendall(b"\5\0")
+        head = client.recv(4)
+        if len(head) < 4:
+            return
+        name = client.recv(client.recv(1)[0]) if head[3] == 3 else client.recv(4)
+        client.recv(2)
+        self.asked.append((head[3], name))
+        if self.silent_at == "request":
+            client.recv(1)
+            return
+        if name in self.dead:
+            client.sendall(b"\5\4\0\1\0\0\0\0\0\0")  # 4: host unreachable
+            return
+        server = socket.create_connection(("127.0.0.1", self._to))
+        client.sendall(b"\5\0\0\1\0\0\0\0\0\0")
+        threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
+        self._pump(client, server)
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+        finally:
+            target.close()

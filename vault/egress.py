@@ -15,14 +15,16 @@ import re
 import socket
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from python_socks import ProxyError
+from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from python_socks.async_.asyncio import Proxy
 
 from vault.addresses import Address, is_public
 from vault.errors import EgressRefused
 
 DIAL_SECONDS = 15.0
+GREETING_SECONDS = 5.0
 STREAM_BYTES = 64 * 1024
 SCHEME_PORTS = {"http": 80, "https": 443}
 DEFAULT_PORTS = tuple(SCHEME_PORTS.values())
@@ -178,16 +180,42 @@ async def resolve(target: Target, policy: Policy) -> list[str]:
     return addresses
 
 
+async def dial_upstream(target: Target, upstream: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect through a SOCKS proxy, which resolves the name. Raises EgressRefused: upstream_unavailable, where the
+    proxy is down or stalls; unreachable, where it is well and the host behind it is not."""
+    proxy = Proxy.from_url(upstream.replace("socks5h://", "socks5://"), rdns=True)
+    try:
+        sock = await proxy.connect(dest_host=target.host, dest_port=target.port, timeout=DIAL_SECONDS)
+        return await asyncio.open_connection(sock=sock, limit=STREAM_BYTES)
+    except ProxyTimeoutError as exc:
+        code = "unreachable" if await greets(upstream) else "upstream_unavailable"
+        raise EgressRefused(code, type(exc).__name__) from exc
+    except ProxyError as exc:  # it has answered, and said no
+        raise EgressRefused("unreachable", f"{target.pair}: {exc}") from exc
+    except (ProxyConnectionError, OSError, TimeoutError) as exc:
+        raise EgressRefused("upstream_unavailable", type(exc).__name__) from exc
+
+
+async def greets(upstream: str) -> bool:
+    """Does the SOCKS5 proxy answer a greeting (RFC 1928, section 3)?"""
+    parts = urlsplit(upstream)
+    try:
+        async with asyncio.timeout(GREETING_SECONDS):
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            writer.write(b"\5\2\0\2")
+            try:
+                return (await reader.readexactly(2))[0] == 5
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
+
+
 async def dial(target: Target, policy: Policy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to a checked address of the target, or through the upstream. Raises EgressRefused."""
     check_target(target, policy)
     if policy.upstream:
-        proxy = Proxy.from_url(policy.upstream.replace("socks5h://", "socks5://"), rdns=True)
-        try:
-            sock = await proxy.connect(dest_host=target.host, dest_port=target.port, timeout=DIAL_SECONDS)
-            return await asyncio.open_connection(sock=sock, limit=STREAM_BYTES)
-        except (ProxyError, OSError, TimeoutError) as exc:
-            raise EgressRefused("upstream_unavailable", type(exc).__name__) from exc
+        return await dial_upstream(target, policy.upstream)
     last: Exception | None = None
     for address in await resolve(target, policy):
         try:

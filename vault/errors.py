@@ -89,7 +89,8 @@ class SettingError(FacewardenError):
 class CardError(_CodedError):
     """`card_invalid`, `card_expired`, `card_missing`, `card_unsigned`, `card_changed`, `card_untrusted`, `card_paused`,
     `card_busy`, `card_kind` (another command is for it), `handed_in` (there is nothing to read); and of approvers' keys
-    `key_missing`, `key_exists`, `key_open`, `key_wrong`."""
+    `key_missing`, `key_exists`, `key_open`, `key_wrong`; of logins `session_not_allowed`, `session_missing`,
+    `session_invalid`, `session_empty`."""
 
 
 class ServerError(FacewardenError):

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     EXPORT = "export"
     ERASURE = "erasure"
     REFUSAL = "refusal"
+    LOGIN = "login"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

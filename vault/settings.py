@@ -83,8 +83,13 @@ class Crawl:
     approvers: Path | None = None  # whose signature of a card counts; default <home>/approvers.toml
     hash_lists: tuple[Path, ...] = ()  # files of MD5 or SHA-256 digests, one a line, of illegal pictures
     chromium: str = ""  # path of a Chromium; default: looked for on PATH
+    page_seconds: float = 60.0  # that a page or a picture may take in all, however slowly it drips
+    render_seconds: float = 50.0  # that a rendered page may take in all, whatever it does
 
     def __post_init__(self) -> None:
+        for name in ("page_seconds", "render_seconds"):
+            if not 1 <= getattr(self, name) <= 600:
+                raise ValueError(f"{name}: must be between 1 and 600")
         if any(os.pathsep in str(path) for path in self.hash_lists):
             raise ValueError(f"hash_lists: a path with {os.pathsep!r} in it cannot be passed on")
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from crawler.approval import open_card
-from crawler.cards import LOCAL
+from crawler.cards import LOCAL, Login
 from vault.errors import CardError, ServerError
 from vault.ledger import Kind
 from vault.lockdown import die_with_parent
@@ -18,10 +18,12 @@ from vault.log import get_logger
 from vault.settings import Settings
 from vault.store import DatabaseError, connect
 from vault.store.ledger import write_entry
+from vault.store.logins import has_login
 from vault.store.sources import get_source
 
 LOOK_SECONDS = 10.0
 AT_ONCE = 2
+NO_SESSION = "session_missing"
 STOP_SECONDS = 20.0  # less than what the supervisor and compose.yaml give us
 
 log = get_logger(__name__)
@@ -84,6 +86,11 @@ def list_due(settings: Settings, told: dict[Path, str]) -> list[Path]:
                     log.warning("a card was refused", card=path.name, why=str(exc))
                     write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="schedule")
                 told[path] = str(exc)
+                continue
+            if card.why.login is Login.SESSION and not has_login(conn, card.name):
+                if told.get(path) != NO_SESSION:
+                    log.warning("a card waits for a session: a person has to import one", card=path.name)
+                told[path] = NO_SESSION
                 continue
             told.pop(path, None)
             if card.kind in LOCAL:  # handed in, never due

@@ -1,4 +1,4 @@
-"""source cards: keys of approvers, proposing, signing and trying a card, health
+"""source cards: keys of approvers, proposing, signing and trying a card, sessions, health
 
 Nothing is fetched without a card that a trusted approver has signed. A card says why, where and how a source may be
 crawled; docs/sources.md walks through the making of one.
@@ -9,6 +9,7 @@ example:
   ./facewarden source new http://shop.example/list --out cards/shop.toml     (proposes a card; a person decides)
   ./facewarden source sign cards/shop.toml
   ./facewarden source test cards/shop.toml          (ten pages, nothing kept)
+  ./facewarden source session cards/forum.toml cookies.txt    (a login that you made in your browser)
   ./facewarden source list
 """
 
@@ -37,7 +38,8 @@ from crawler.approval import (
     sign_card,
     trust_approver,
 )
-from crawler.cards import LOCAL, Rendering, accept_header, parse_card, read_text
+from crawler.cards import LOCAL, Card, Login, Rendering, accept_header, parse_card, read_text
+from crawler.cookies import Cookie, Jar, choose_cookies, list_rules, parse_cookies, write_cookies
 from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
 from vault.files import write_whole
@@ -46,6 +48,7 @@ from vault.money import convert, show_amount
 from vault.records import Listing, Said
 from vault.settings import Money, Settings, config_folder
 from vault.store.ledger import write_entry
+from vault.store.logins import forget_login, reopen_walled, save_login
 from vault.store.status import list_sources
 
 if TYPE_CHECKING:
@@ -80,12 +83,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test.add_argument("card", type=Path)
     test.add_argument("--json", action="store_true", help="print everything that was read as JSON")
     add_lab(test)
+    session = actions.add_parser("session", help="import a login that a person made, as cookies; or forget it")
+    session.add_argument("card", type=Path)
+    what = session.add_mutually_exclusive_group(required=True)
+    what.add_argument("cookies", type=Path, nargs="?", help="cookies.txt, or a browser extension's JSON")
+    what.add_argument("--forget", action="store_true", help="erase the session and its key")
     listing = actions.add_parser("list", help="every source and how it is")
     listing.add_argument("--json", action="store_true")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    actions = {"key": make_key, "trust": trust, "new": propose, "sign": sign, "test": test, "list": show_sources}
+    actions = {"key": make_key, "trust": trust, "new": propose, "sign": sign, "test": test, "session": session,
+               "list": show_sources}  # fmt: skip
     return actions[args.action](args, settings)
 
 
@@ -212,7 +221,8 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     pages = 0
     if lab:
         print(f"lab: loopback open for {', '.join(lab)}", file=sys.stderr, flush=True)  # noqa: T201
-    with open_looker(settings, policy, card.rendering, card.read.wait_for, accept_header(card)) as looker:
+    jar = load_session(settings, card)
+    with open_looker(settings, policy, card.rendering, card.read.wait_for, accept_header(card), jar) as looker:
         for look, parsed in try_card(looker, card):
             pages += 1
             problems += [look.problem] if look.problem else []
@@ -280,12 +290,70 @@ def show_worth(listing: Listing, money: Money) -> str:
     return f"{own} ({show_amount(worth.amount)} {worth.currency}, {worth.day})" if worth and worth.day else own
 
 
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def session(args: argparse.Namespace, settings: Settings) -> int:
+    """Cookies of the card's hosts are kept, sealed; whose act it was is a row of the ledger, what they are is not."""
+    if args.forget:
+        card = parse_card(read_text(args.card), str(args.card), dt.date.min)  # an expired card's session goes as well
+        with open_database(settings) as (_settings, _keys, conn), conn.transaction():
+            count = forget_login(conn, card.name)
+            if count:
+                write_entry(
+                    conn, Kind.LOGIN, about=f"source:{card.name}", act="forgotten", by=name_user(), cookies=count
+                )
+        print(f"{card.name}: {f'{count} cookies erased' if count else 'no session was kept'}")  # noqa: T201
+        return 0
+    now = dt.datetime.now(dt.UTC)
+    card = open_card(settings, args.card, now).card
+    if card.why.login is not Login.SESSION:
+        raise CardError(
+            "session_not_allowed", f"{card.name}: the card allows no login",
+            mend='a person decides: why.login = "session" with a login_reason, then sign the card again',
+        )  # fmt: skip
+    chosen = choose_cookies(read_cookie_file(args.cookies), list_rules(card.where), now.timestamp())
+    dropped = f"{chosen.foreign} of other hosts and {chosen.expired} expired dropped"
+    if not chosen.cookies:
+        raise CardError(
+            "session_empty", f"{args.cookies}: no cookie for this card; {dropped}",
+            mend="log in at the card's hosts, then export the cookies of that browser",
+        )  # fmt: skip
+    count = len(chosen.cookies)
+    expires = None if chosen.expires is None else dt.datetime.fromtimestamp(chosen.expires, dt.UTC)
+    with open_database(settings) as (_settings, keys, conn), conn.transaction():
+        save_login(conn, keys, card.name, write_cookies(chosen.cookies), count=count, by=name_user(), expires=expires)
+        again = reopen_walled(conn, card.name)
+        write_entry(conn, Kind.LOGIN, about=f"source:{card.name}", act="imported", by=name_user(), cookies=count)
+    print(f"{card.name}: {count} cookies kept, {dropped}; {again} pages that were refused are fetched again")  # noqa: T201
+    end = show_time(expires) if expires else "when the site ends it"
+    print(f"it ends {end}; whoever has {args.cookies} is logged in: delete it")  # noqa: T201
+    return 0
+
+
+def read_cookie_file(path: Path) -> tuple[Cookie, ...]:
+    try:
+        return parse_cookies(path.read_bytes())
+    except OSError as exc:
+        raise CardError("session_invalid", f"cannot read {path}: {exc.strerror}", mend="check the path") from exc
+
+
+def load_session(settings: Settings, card: Card) -> Jar | None:
+    """The session that a card allows; the database is opened for it only."""
+    from crawler.run import open_session
+
+    if card.why.login is not Login.SESSION:
+        return None
+    with open_database(settings) as (_settings, keys, conn):
+        return open_session(conn, keys, card)
+
+
 # -- health -----------------------------------------------------------------------------------------------------------
 
 
 def show_sources(args: argparse.Namespace, settings: Settings) -> int:
     with open_database(settings) as (_settings, _keys, conn):
-        sources = list_sources(conn)
+        sources = [{**each, "mend": mend_source(each)} for each in list_sources(conn)]
     if args.json:
         print(json.dumps(sources, ensure_ascii=False, indent=1, default=str))  # noqa: T201
         return 0
@@ -294,8 +362,22 @@ def show_sources(args: argparse.Namespace, settings: Settings) -> int:
         health = f"{each['health']} ({each['reason']})" if each["reason"] else each["health"]
         table.add_row(each["name"], health, show_time(each["health_since"]),
                       str(each["pages"]), str(each["listings"]), show_time(each["last_crawl_at"]))  # fmt: skip
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(table)
+    for each in sources:
+        if each["mend"]:
+            console.print(f"{each['name']}: {each['mend']}", soft_wrap=True)
     return 0
+
+
+def mend_source(source: dict[str, Any]) -> str:
+    """What a person can do about a source that waits for one."""
+    if source["health"] != "login_wall":
+        return ""
+    if source["session_since"] is None:
+        return 'it wants a login; if that may be: why.login = "session" on its card, then ./facewarden source session'
+    since = show_time(source["session_since"])
+    return f"the session of {since} has ended: log in, then import a session again: ./facewarden source session"
 
 
 def show_time(at: dt.datetime | None) -> str:

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.proxy import GuardProcess
+from tests.fakes import Socks
 from vault import egress
 from vault.addresses import is_public
 from vault.egress import Policy, Target, check_target, parse_authority, parse_rule, parse_target
@@ -455,43 +456,6 @@ def test_a_server_that_hangs_up_without_a_word_does_not_answer() -> None:
 # -- SOCKS ------------------------------------------------------------------------------------------------------------
 
 
-class Socks(threading.Thread):
-    """A SOCKS5 server (RFC 1928) that notes the names it was asked for and connects all of them to one port."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self._to = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.asked: list[tuple[int, bytes]] = []
-
-    def run(self) -> None:
-        while True:
-            client, _ = self._listener.accept()
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        client.recv(2 + 255)
-        client.sendall(b"\5\0")
-        head = client.recv(4)
-        name = client.recv(client.recv(1)[0]) if head[3] == 3 else client.recv(4)
-        client.recv(2)
-        self.asked.append((head[3], name))
-        server = socket.create_connection(("127.0.0.1", self._to))
-        client.sendall(b"\5\0\0\1\0\0\0\0\0\0")
-        threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
-        self._pump(client, server)
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-        except OSError:
-            pass
-        finally:
-            target.close()
-
-
 def test_a_hidden_service_is_reached_by_name_through_its_proxy_and_waits_when_it_is_down(inside: int) -> None:
     socks = Socks(inside)
     socks.start()
@@ -502,3 +466,27 @@ def test_a_hidden_service_is_reached_by_name_through_its_proxy_and_waits_when_it
     down = Policy(hosts=("market.onion",), upstream="socks5h://127.0.0.1:1")
     with GuardProcess(down) as guard, through(guard) as client:
         assert client.get("http://market.onion/list").reason_phrase == "upstream_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("silent_at", "dead", "code"),
+    [
+        ("greeting", b"", "upstream_unavailable"),
+        ("request", b"", "unreachable"),  # the proxy is well: it is the service that does not come up
+        ("", b"market.onion", "unreachable"),
+    ],
+)
+def test_a_proxy_that_is_down_is_told_from_a_service_that_is(
+    inside: int, monkeypatch: pytest.MonkeyPatch, silent_at: str, dead: bytes, code: str
+) -> None:
+    import asyncio
+
+    monkeypatch.setattr(egress, "DIAL_SECONDS", 0.5)
+    monkeypatch.setattr(egress, "GREETING_SECONDS", 0.5)
+    socks = Socks(inside)
+    socks.silent_at, socks.dead = silent_at, {dead}
+    socks.start()
+    policy = Policy(hosts=("market.onion",), upstream=f"socks5h://127.0.0.1:{socks.port}")
+    with pytest.raises(EgressRefused) as caught:
+        asyncio.run(egress.dial(Target(host="market.onion", port=80), policy))
+    assert caught.value.stable_code == code

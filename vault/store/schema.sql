@@ -16,7 +16,7 @@ create table deployment (
 -- Data keys, wrapped by the key file. Erasing a key (wrapped = null) erases everything sealed with it.
 create table key (
     key_id      uuid primary key,
-    kind        text not null check (kind in ('blob', 'subject')),
+    kind        text not null check (kind in ('blob', 'subject', 'login')),
     wrapped     bytea,
     created_at  timestamptz not null default now(),
     erased_at   timestamptz,
@@ -53,6 +53,18 @@ create table source (
     health_reason   text not null default '',
     health_since    timestamptz,
     health_page     bigint  -- references page, see below
+);
+
+-- A login that a person made, as the cookies they imported for the card of this name, sealed under a key of its own.
+-- `expires_at`: when its last cookie ends; null if one has no end.
+create table login (
+    name        text primary key,
+    key_id      uuid not null unique references key,
+    sealed      bytea not null,
+    cookies     integer not null,
+    imported_by text not null,
+    imported_at timestamptz not null default now(),
+    expires_at  timestamptz
 );
 
 -- The frontier. One row a canonical URL of a source, whatever it is.

@@ -48,14 +48,19 @@ def mark_crawled(conn: Connection, source_id: int) -> None:
 
 def count_endings(conn: Connection, source_id: int) -> dict[str, list[tuple[str, int, int]]]:
     """How the pages of this cycle ended: for all pages and for those where a crawl starts, (ending, pages, an example).
-    An ending is `ok`, a verdict or an error code; a page that had listings and is there no more is `gone`."""
+    An ending is `ok`, a verdict or an error code; a page that had listings and is there no more is `gone`; one that
+    redirects counts only where it leads to a wall, and ends as that does."""
     rows = conn.execute(
-        """select coalesce(nullif(verdict, ''),
-                           case when listing_count > 0 and error_code in ('http_404', 'http_410') then 'gone' end,
-                           error_code, 'ok') as ending, depth = 0, count(*), min(page_id)
+        """select coalesce(nullif(wall.verdict, ''), nullif(page.verdict, ''),
+                           case when page.listing_count > 0 and page.error_code in ('http_404', 'http_410')
+                                then 'gone' end,
+                           page.error_code, 'ok') as ending, page.depth = 0, count(*),
+                  min(coalesce(wall.page_id, page.page_id))
            from page join source using (source_id)
-           where page.source_id = %(id)s and kind = 'page' and fetched_at >= cycle_at
-             and page.state in ('done', 'quarantined') and moved_to is null
+           left join page as wall on wall.page_id = page.moved_to and wall.state = 'quarantined'
+           where page.source_id = %(id)s and page.kind = 'page' and page.fetched_at >= cycle_at
+             and page.state in ('done', 'quarantined')
+             and (page.moved_to is null or wall.verdict in ('login_wall', 'captcha', 'blocked'))
            group by 1, 2 order by 1, 2""",
         {"id": source_id},
     ).fetchall()

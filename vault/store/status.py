@@ -33,6 +33,7 @@ def list_sources(conn: Connection) -> list[dict[str, Any]]:
                       case state when 'paused' then 'paused' else health end as health,
                       case state when 'paused' then reason else health_reason end as reason,
                       (select url from page where page_id = health_page) as health_example,
+                      (select imported_at from login where login.name = source.name) as session_since,
                       (select count(*) from page where page.source_id = source.source_id and kind = 'page') as pages,
                       (select count(*) from listing where listing.source_id = source.source_id) as listings
                from source order by name"""

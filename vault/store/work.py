@@ -124,6 +124,17 @@ def fail_row(
     _expect(conn.execute(query, values).rowcount, 1, table)
 
 
+def put_back_row(conn: Connection, table: WorkTable, row_id: Any, token: int, code: str, text: str) -> None:
+    """Keep the reason and let the row be tried again as if it had not been: the failure says nothing of it. Raises
+    LeaseLost."""
+    query = sql.SQL("""
+        update {table} set state = 'ready', attempts = greatest(attempts - 1, 0), not_before = clock_timestamp(),
+               lease_until = null, error_code = %(code)s, error_text = left(%(text)s, 500)
+        where {key} = %(id)s and token = %(token)s and state = 'running'""").format(**table.parts())
+    values = {"code": code, "text": text, "id": row_id, "token": token}
+    _expect(conn.execute(query, values).rowcount, 1, table)
+
+
 def extend_lease(conn: Connection, table: WorkTable, ids: Sequence[Any], token: int) -> None:
     """Ask for another 30 s. Raises LeaseLost if somebody else has the rows."""
     query = sql.SQL("""
