@@ -25,6 +25,7 @@ INSTALL = "apt-get install chromium"
 RENDER_MS = 30_000
 WAIT_MS = 15_000
 MOST_RESIDENT = 700 << 20  # bytes of one browser process; a page that wants more is ended
+ANSWER_SECONDS = 2.0
 SHOT_MS = 10_000
 SHOT_ATTEMPTS = 2  # of a page; after that it is read without, in case it was the screenshot that ended the browser
 SHOT_SIZE = {"x": 0, "y": 0, "width": 1280, "height": 10_000}
@@ -141,21 +142,22 @@ async def wait_for_content(page: Any, selector: str) -> None:
 
 async def read_answer(page: Any, seen: list[tuple[dt.datetime, Any]]) -> Answer | None:
     """What the server sent last for the page itself, not for its frames; None where the browser holds it no more."""
-    try:
-        for at, response in reversed(seen):
-            if response.frame != page.main_frame or 300 <= response.status < 400:
-                continue
-            async with asyncio.timeout(SHOT_MS / 1000):  # it may be one that never ends
+    for at, response in reversed(seen):
+        if response.frame != page.main_frame or 300 <= response.status < 400:
+            continue
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):  # it may be a download, or one that never ends
                 body = await response.body()
                 headers = tuple((each["name"], each["value"]) for each in await response.headers_array())
-            media_type = next((value for name, value in headers if name.lower() == "content-type"), "text/html")
-            if len(body) > MOST_ANSWER_BYTES:
-                return None
-            return Answer(
-                url=response.url, status=response.status, headers=headers, body=body, media_type=media_type, at=at
-            )
-    except (BrowserError, TimeoutError) as exc:
-        log.info("the answer behind a rendered page could not be read", error=type(exc).__name__)
+        except (BrowserError, TimeoutError) as exc:
+            log.info("an answer behind a rendered page could not be read", error=type(exc).__name__)
+            continue
+        media_type = next((value for name, value in headers if name.lower() == "content-type"), "text/html")
+        if len(body) > MOST_ANSWER_BYTES:
+            return None
+        return Answer(
+            url=response.url, status=response.status, headers=headers, body=body, media_type=media_type, at=at
+        )
     return None
 
 
