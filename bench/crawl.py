@@ -256,8 +256,9 @@ def crawl_once(folder: Path, port: int, pages: int, rendered: bool) -> tuple[flo
         seconds, told, peak = time_command(crawl_command(home, card, port))
         with connect_home(home) as conn:
             row = conn.execute(
-                """select (select count(*) from page where state = 'done'), (select count(*) from capture),
-                          (select count(*) from listing), (select setting from pg_settings where name = 'fsync')"""
+                """select (select count(*) from page where state = 'done'),
+                          (select count(distinct page_id) from capture), (select count(*) from listing),
+                          (select setting from pg_settings where name = 'fsync')"""
             ).fetchone()
     items = pages - max(1, round(pages / (A_LIST + 1)))
     if row != (pages, pages, items, "on"):
@@ -307,6 +308,7 @@ def compare(pages: int, runs: int, rendered: bool) -> dict[str, Any]:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             table["ours"].append(round(pages / seconds, 1))
+            print(f"bare {table['bare'][-1]}, ours {table['ours'][-1]} pages a second", file=sys.stderr, flush=True)
             table["peak_mb"] = max(table["peak_mb"], round(peak / 1e6, 1))
     table["ratio"] = round(statistics.median(table["ours"]) / statistics.median(table["bare"]), 3)
     return table

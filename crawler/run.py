@@ -32,7 +32,7 @@ from vault.store import Connection, DatabaseError, connect
 from vault.store.ledger import write_entry
 from vault.store.listings import settle_cycle
 from vault.store.logins import get_login
-from vault.store.pages import count_open, count_pages, lock_source, open_cycle
+from vault.store.pages import count_missed, count_open, count_pages, lock_source, open_cycle
 from vault.store.sources import (
     count_endings,
     count_listings,
@@ -42,7 +42,7 @@ from vault.store.sources import (
     save_source,
 )
 
-DONE, PAGES_LEFT, LOST_DATABASE = 0, 3, 75  # 75: EX_TEMPFAIL, sysexits.h: run it again
+DONE, PAGES_LEFT, PAGES_MISSED, LOST_DATABASE = 0, 3, 4, 75  # 75: EX_TEMPFAIL, sysexits.h: run it again
 
 log = get_logger(__name__)
 
@@ -171,6 +171,9 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
     if left:
         return PAGES_LEFT
     mark_crawled(conn, source_id)
+    if missed := count_missed(conn, source_id):
+        show(f"missed: {missed} addresses that could not be had in five tries; the next crawl asks again")
+        return PAGES_MISSED
     return DONE
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from vault.records import Capture, Page, PageKind
 from vault.store import Connection
 from vault.store.rows import record_row
+from vault.store.work import MOST_ATTEMPTS
 
 SOURCE_LOCK = 0x4657  # "FW": the first half of a two-part advisory lock, the second is the source's id
 
@@ -266,6 +267,17 @@ def count_open(conn: Connection, source_id: int) -> int:
     """Pages that are still to be fetched."""
     row = conn.execute(
         "select count(*) from page where source_id = %(id)s and state in ('ready', 'running')", {"id": source_id}
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_missed(conn: Connection, source_id: int) -> int:
+    """Addresses that were asked for in this cycle, in vain, as often as any is: they may be there all the same."""
+    row = conn.execute(
+        """select count(*) from page join source using (source_id)
+           where page.source_id = %(id)s and page.state = 'quarantined' and attempts >= %(most)s
+             and fetched_at >= cycle_at and error_code not in ('http_404', 'http_410')""",
+        {"id": source_id, "most": MOST_ATTEMPTS},
     ).fetchone()
     return int(row[0]) if row else 0
 
