@@ -10,8 +10,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from crawler.numbers.numerals import ALONE, HAN, HAN_UNITS, SCALE, SHIFT, WORD, Bound, Numeral, scan_numerals
-from crawler.numbers.text import LETTER, MARK_AFTER, MARK_BEFORE, NOT_LETTER, WINDOW, alternate, flatten
+from crawler.numbers.numerals import HAN, HAN_UNITS, SCALE, SHIFT, Bound, Numeral, scan_numerals
+from crawler.numbers.text import LETTER, MARK_AFTER, MARK_BEFORE, NOT_LETTER, WINDOW, Lazy, alternate, flatten
+from crawler.numbers.words import ALONE, WORD_OF
 
 LARGEST_COUNT = 10**10  # more than there are people
 
@@ -79,10 +80,10 @@ ONLY_BEFORE = {  # logo ka aadhaar: of people; but a logo may have photos
 
 def alternate_nouns(table: Mapping[Counted, str]) -> str:
     """The words of a table, the longest first; each ends where a word of its script does."""
-    words = sorted((word for words in table.values() for word in words.split()), key=len, reverse=True)
+    words = [word for words in table.values() for word in words.split()]
     ends = {word: f"(?!{NOT_MEASURE[word]})" if word in NOT_MEASURE else "" for word in words if word[-1] > "\u4e00"}
     ends |= {word: f"(?={after})" for word, after in ONLY_BEFORE.items()}
-    return "|".join(re.escape(word).replace("_", "[ -]") + ends.get(word, f"(?![{LETTER}\\d])") for word in words)
+    return alternate(words, {word: ends.get(word, f"(?![{LETTER}\\d])") for word in words})
 
 
 def count_by(noun: str) -> Counted:
@@ -106,7 +107,7 @@ ADJECTIVES = alternate(
 MORE = alternate(
     "plus 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"
 )
-UNIT = re.compile(
+UNIT = Lazy(
     rf"""(?P<more>\+|[ ]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
          (?:(?:{ADJECTIVES})(?:[ /-]{{1,2}}|[ ][+&][ ]|(?<=[\u4e00-\u9fff]))){{0,4}}
          (?P<noun>(?:{alternate_nouns(PLURALS)})
@@ -123,29 +124,29 @@ BOUNDS = {
         将近 接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
         kareeb लगभग करीब""",
 }
-QUALIFIER = re.compile(
+QUALIFIER = Lazy(
     rf"(?<![{LETTER}])(?:{'|'.join(f'(?P<{bound.value}>{alternate(words)})' for bound, words in BOUNDS.items())}) ?\Z"
 )
-NEGATED = re.compile(rf"(?<![{LETTER}])(?:no|not|не) \Z|[不没] ?\Z")
+NEGATED = Lazy(rf"(?<![{LETTER}])(?:no|not|не) \Z|[不没] ?\Z")
 OPPOSITE = {Bound.AT_LEAST: Bound.AT_MOST, Bound.AT_MOST: Bound.AT_LEAST}
-AFTER = re.compile(
+AFTER = Lazy(
     r"(?: ?(?P<at_least>及?以上|or more|и более|или больше|y más|o más|\+(?! ?[^\W\d_]))| ?(?P<about>左右|上下))"
 )
-RANGE = re.compile(r" ?(?:-|~|至|到) ?| (?:to|till|до|a|se|से) ")
-RANGE_BETWEEN = re.compile(r" (?:and|y|и|по|aur) | ?和 ?")
-BETWEEN = re.compile(r"(?:between|entre|между|с|от|desde|from) ?\Z")
-LABEL = re.compile(  # "photos: 5000", "人数：1200"; not "ID: 5000"
+RANGE = Lazy(r" ?(?:-|~|至|到) ?| (?:to|till|до|a|se|से) ")
+RANGE_BETWEEN = Lazy(r" (?:and|y|и|по|aur) | ?和 ?")
+BETWEEN = Lazy(r"(?:between|entre|между|с|от|desde|from) ?\Z")
+LABEL = Lazy(  # "photos: 5000", "人数：1200"; not "ID: 5000"
     rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(PLURALS)})(?:[ (-]{{0,2}}(?:count|total|quantity|qty|cantidad"
     rf"|количество|кол-во|总?数量?|总量|量))? ?[:=x×*] ?\Z"
 )
-TIMES = re.compile(rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(SINGULARS)}) ?[x×] ?\Z")  # "selfie x 350"
+TIMES = Lazy(rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(SINGULARS)}) ?[x×] ?\Z")  # "selfie x 350"
 LARGER_THAN_A_SET = 100  # "ID + selfie x 2" is what a set holds; "18-25, 40" may be ages
 DATA = "库|数据集?|data|dataset|datasets|база|базы|base|bases|dump|database|db"
-BESIDE = re.compile(rf"(?<![{LETTER}])(?:(?P<noun>{NOUN})(?:[ -]?(?:{DATA}))?|{DATA})[ :(]{{0,2}}\Z")
-BESIDE_END = re.compile(r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d)")
+BESIDE = Lazy(rf"(?<![{LETTER}])(?:(?P<noun>{NOUN})(?:[ -]?(?:{DATA}))?|{DATA})[ :(]{{0,2}}\Z")
+BESIDE_END = Lazy(r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d)")
 NUMBERED = alternate("set pack lot class grade bundle album batch лот набор комплект пак класс партия paquete lote")
-SMALL_ORDINAL = re.compile(rf"(?<![{LETTER}])(?:{NUMBERED})[ :]?\Z")  # "set 3 selfie", "class 10 photos"
-ORDINAL = re.compile(
+SMALL_ORDINAL = Lazy(rf"(?<![{LETTER}])(?:{NUMBERED})[ :]?\Z")  # "set 3 selfie", "class 10 photos"
+ORDINAL = Lazy(
     rf"(?<![{LETTER}])(?:"
     + alternate(
         """iphone ipad galaxy samsung pixel huawei xiaomi redmi oppo vivo android ios windows win version ver v vol
@@ -163,16 +164,17 @@ ORDINAL = re.compile(
 JOINS = (
     "to|or|и|или|或|and|y|o|a|e|aur|ya|me[ ]se|mein[ ]se|में[ ]से|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
 )
-LONGER = re.compile(
-    rf"(?<![{LETTER}])(?:{SHIFT}|{WORD}|{SCALE})[ -](?:(?:and|y|с) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
+NUMBER_WORD = alternate([word for word in WORD_OF if word not in ("saath", "sath")])  # "ke saath" is with
+LONGER = Lazy(
+    rf"(?<![{LETTER}])(?:{SHIFT}|{NUMBER_WORD}|{SCALE})[ -](?:(?:and|y|с) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
     rf"|(?:half|third|quarters?|fourth|fifth|tenth|part|fraction) of \Z"
 )  # the end of a longer number
-NO_LIST = re.compile(  # "ages 18-25, 1200 faces", "en 4k, 900 fotos": the first says what it is
+NO_LIST = Lazy(  # "ages 18-25, 1200 faces", "en 4k, 900 fotos": the first says what it is
     rf"(?<![{LETTER}])(?:(?:age[sd]?|edad(?:es)?|возраст|umar|年龄)[ :]{{0,2}}(?:de |от )?"
     rf"\d\d ?(?:-|~|to|a|до|se) ?\d\d"
     rf"|(?:in|at|en|в) [248][kк]) ?, ?\Z"
 )
-NOT_BEFORE = re.compile(
+NOT_BEFORE = Lazy(
     rf"""(?:[{LETTER}]|[-/\\#@_%^&=.№])(?<![^{LETTER}][x×])\Z   # part of a word, a name, a path; a negative number
        | [$€£¥₹₽₿]\ ?\Z                                        # a price
        | \d\ ?(?:{SCALE})?(?::|\ ?(?:[ x×*~/-]|{JOINS})\ ?)\Z   # half of a number, a time, a size, a choice
@@ -180,7 +182,7 @@ NOT_BEFORE = re.compile(
          # a list of numbers, which neither a size nor the end of a date or a telephone number begins""",
     re.VERBOSE,
 )
-NOT_AFTER = re.compile(
+NOT_AFTER = Lazy(
     r" ?(?:(?:bought|viewed|watching|watched|likes?|liked|sold|ordered|online|visited|voted|купили|продано|смотрят"
     r"|vendidas|vendidos)\b"
     r"|/ ?(?:元|块|[$€£¥₽₹]|usd|rs\b|руб|day|d\b|天|日|h\b|час|день)|(?:per|a|each|every) (?:day|hour|week|month)"
@@ -192,7 +194,7 @@ NOT_AFTER = re.compile(
     rf"| (?:por|de|en|para) cada (?!(?:{HUMANS}|{SETS}|un[oa]?){NOT_LETTER})[a-z]|(?:每|/)[国省市]"
     rf"| por (?:país|ciudad|estado|carpeta|pedido){NOT_LETTER}"
 )
-EACH_AFTER = re.compile(
+EACH_AFTER = Lazy(
     rf"(?: (?:of|de) (?:(?:the|la|el|su) )?(?:faces?|caras?|rostros?)| лиц[оа]?)?"
     rf" ?(?:(?:per|for each|each|for every|/) ?(?:unique )?(?:{HUMANS}|people|face|id|identity|head|model"
     rf"|subject){NOT_LETTER}"
@@ -201,30 +203,30 @@ EACH_AFTER = re.compile(
     rf"|har ek|/ ?чел"
     rf"|[x×] (?:{HUMANS}){NOT_LETTER}|[x×*] ?[\d.,]{{1,12}} ?(?:{SCALE})? ?(?:{HUMANS}){NOT_LETTER})"
 )
-EACH_BEFORE = re.compile(
+EACH_BEFORE = Lazy(
     rf"(?:每个?人|每位|人均|[一1] ?人|(?:each|per|every|har) (?:{HUMANS}|id|identity|model)(?: has| k[aie])?|each"
     rf"|each (?:with|has)"
     rf"|(?:на|с|у) (?:каждого|человека)|(?:cada|por) persona(?: tiene)?|cada un[oa] con|har ek ke|प्रति व्यक्ति"
     rf"|(?:{HUMANS})[ )]?[x×*])(?: по)?[ :-]{{0,2}}\Z"
 )
-SHARED_OUT = re.compile(rf"(?<![{LETTER}])по \Z")  # "по 20 фото на 3000 человек"
-SET_BEFORE = re.compile(
+SHARED_OUT = Lazy(rf"(?<![{LETTER}])по \Z")  # "по 20 фото на 3000 человек"
+SET_BEFORE = Lazy(
     rf"(?:(?<![{LETTER}])(?:{SETS})(?: of| по| de|[ )]?[x×*]|: )|每[套份]|[一1全整][套份]|(?:each|per"
     rf"|every) (?:{SETS})(?: has)?)[ :]?\Z"
 )
-SET_AFTER = re.compile(rf" ?(?:per|each|in each|in a|/|in every|в|por|por cada|на) ?(?:{SETS}){NOT_LETTER}")
-YEAR = re.compile(r"199\d|200[1-9]|20[1-3]\d")  # 2000 photos are rather photos than a year
+SET_AFTER = Lazy(rf" ?(?:per|each|in each|in a|/|in every|в|por|por cada|на) ?(?:{SETS}){NOT_LETTER}")
+YEAR = Lazy(r"199\d|200[1-9]|20[1-3]\d")  # 2000 photos are rather photos than a year
 AGES = frozenset(("16", "18", "21"))  # 18+ selfies
 RESOLUTIONS = frozenset(("2k", "4k", "8k", "2к", "4к", "8к"))  # 4k photos
-PLUS = re.compile(r"\+ ?\Z")  # ID + 2 selfies
-RANGE_START = re.compile(r"(?:from|от|с|desde|de) ?\Z")
-NOT_BARE = re.compile(rf" ?[{LETTER}%°/]|[\u4e00-\u9fff]")
-LONE_END = re.compile(r" ?(?:\+|以上|左右|多)? ?[.!。]?\Z")
-ENGLISH = re.compile(r"[a-z]+s|people|face|photo|selfie|image|picture|person|pic")
+PLUS = Lazy(r"\+ ?\Z")  # ID + 2 selfies
+RANGE_START = Lazy(r"(?:from|от|с|desde|de) ?\Z")
+NOT_BARE = Lazy(rf" ?[{LETTER}%°/]|[\u4e00-\u9fff]")
+LONE_END = Lazy(r" ?(?:\+|以上|左右|多)? ?[.!。]?\Z")
+ENGLISH = Lazy(r"[a-z]+s|people|face|photo|selfie|image|picture|person|pic")
 SPANISH = frozenset(
     ("fotos", "caras", "rostros", "personas", "selfis", "imagenes", "documentos", "pasaportes", "juegos", "paquetes")
 )
-SAID_IN_SPANISH = re.compile(rf"(?<![{LETTER}])(?:por|cada|vendo|más|cédula|rostros|caras){NOT_LETTER}")
+SAID_IN_SPANISH = Lazy(rf"(?<![{LETTER}])(?:por|cada|vendo|más|cédula|rostros|caras){NOT_LETTER}")
 
 
 def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:

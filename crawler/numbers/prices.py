@@ -26,6 +26,7 @@ from crawler.numbers.text import (
     LONGEST_TEXT,
     NOT_LETTER,
     WINDOW,
+    Lazy,
     alternate_marks,
     flatten,
 )
@@ -54,36 +55,37 @@ LOOSE = {
 WHOLE = frozenset(("EUR", "RUB", "UAH", "KZT", "ARS", "COP", "CLP", "BRL", ""))  # written 1.200 for 1200 at home
 COINS = frozenset(("BTC", "ETH", "XMR", "LTC", "TRX", "TON"))  # have fractions of any length
 COUNTRIES = "usd|mxn|ars|cop|clp|cad|aud|sgd|hkd|twd|rmb|cny|jpy|人民币"
-MARK = re.compile(rf"(?:(?<![{LETTER}])(?P<country>{COUNTRIES}) ?(?=[$¥]))?(?P<mark>{alternate_marks(CODE_OF)})")
-PER_AFTER = re.compile(
+MARK = Lazy(rf"(?:(?<![{LETTER}])(?P<country>{COUNTRIES}) ?(?=[$¥]))?(?P<mark>{alternate_marks(CODE_OF)})")
+PER_AFTER = Lazy(
     rf"""[ ]?(?P<word>/(?!-)|per|for[ ](?:each|every)|each|every|an?|за(?:[ ]кажд\w{{2,3}}|[ ]одну|[ ]одно|[ ]один)?
            |por(?:[ ]cada)?(?:[ ]una?)?|cada|la|el|[一每]|1(?=[张套份个人条组])|प्रति|prati)[ ]?
          (?:(?P<n>\d{{1,7}}|1[ .,]000)?(?P<scale>k|к|w|тыс(?:ячу|яч)?\.?|thousand|lakh|百|千|万)?(?![{LETTER}\d]))?[ ]?
          (?:(?:{ADJECTIVES})[ ]){{0,2}}(?P<noun>(?:{NOUN}|pc)(?![{LETTER}]))?""",
     re.VERBOSE,
 )
-PER_BEFORE = re.compile(
+PER_BEFORE = Lazy(
     rf"(?:(?<!第)(?:每|[一1])(?P<n>\d{{2,6}})? ?(?P<scale>百|千|万)?(?P<han>[张套份个人条组])(?:人脸|照片|图片|图"
     rf"|身份证)?"
     rf"|(?<![{LETTER}])(?:per|each|cada|за|por|одно|одна|प्रति|prati|ek|एक) (?P<noun>{NOUN})) ?[:=-]? ?\Z"
 )
-PER_ALONE = re.compile(rf" ?(?:each|apiece|c/u|cada un[oa]){NOT_LETTER}")
-PER_TIME = re.compile(
+PER_ALONE = Lazy(rf" ?(?:each|apiece|c/u|cada un[oa]){NOT_LETTER}")
+PER_TIME = Lazy(
     rf" ?(?:/|per|an?|each|every|每|一|в|за|al|por|cada|包)? ?"
     rf"(?:day|week|month|year|hour|mo|min|天|周|月|年|小时|день|неделю|месяц|мес|час|mes|día|semana|año|gb|mb|гб|g"
     rf"|kg){NOT_LETTER}"
 )
 SCALE_PER = {"": 1, "百": 100, "k": 1000, "к": 1000, "т": 1000, "千": 1000, "w": 10_000, "万": 10_000, "l": 100_000}
 ANY_MARK = alternate_marks(CODE_OF)
-NO_PRICE_BEFORE = re.compile(
+NO_PRICE_BEFORE = Lazy(
     rf"(?:[\d.,_@#№=\\^%-]|\d[ ~]|\A- )\Z|\d ?(?:{ANY_MARK})? ?(?:-|~|/|{JOINS}) ?\Z|(?:{ANY_MARK}) ?/ ?\Z"
 )
-NO_PRICE_AFTER = re.compile(rf" ?(?:-|~|{JOINS}) ?(?:{alternate_marks(BOTH_SIDES)})? ?\d")
-LETTERS = re.compile(rf"[{LETTER}%°]")
-HUNDREDS = re.compile(r" \d{1,3}(?!\d)")
-DISCOUNT = re.compile(r"\d ?[%$€£¥]? ?-?off\b|折|满 ?\d+ ?减|立减|скидк|discount|descuento")
-PRICE_LABEL = re.compile(r"(?:price|cost|цена|стоимость|precio|价格|售价|价|कीमत|दाम|daam|kimat)? ?[:=]? ?")
-JAPANESE = re.compile(r"[\u3040-\u30ff]|円|日元|jpy|yen")
+NO_PRICE_AFTER = Lazy(rf" ?(?:-|~|{JOINS}) ?(?:{alternate_marks(BOTH_SIDES)})? ?\d")
+LETTERS = Lazy(rf"[{LETTER}%°]")
+HUNDREDS = Lazy(r" \d{1,3}(?!\d)")
+DISCOUNT = Lazy(r"\d ?[%$€£¥]? ?-?off\b|折|满 ?\d+ ?减|立减|скидк|discount|descuento")
+PRICE_LABEL = Lazy(r"(?:price|cost|цена|стоимость|precio|价格|售价|价|कीमत|दाम|daam|kimat)? ?[:=]? ?")
+FROM_AFTER = re.compile(r" ?(?:起|及?以上|\+)")
+JAPANESE = Lazy(r"[\u3040-\u30ff]|円|日元|jpy|yen")
 
 
 class Mark(NamedTuple):
@@ -236,10 +238,8 @@ def read_amount(numeral: Numeral, code: str | None) -> Decimal | None:
     return numeral.read("group" if not point or code in WHOLE else "doubt")
 
 
-TAIL = re.compile(
-    rf"(?P<digit>[\d{HAN}])(?P<coin>毛|角|(?=[一每][张套份个人条组])|(?!\d|[{HAN}]|[张套份个人条组名位]))"
-)
-TAIL_COUNT = re.compile(rf"(?:[一每1][张套份个人条组]|\d[\d.,]*(?:{SCALE})?(?=[ +]?[^\d]))")
+TAIL = Lazy(rf"(?P<digit>[\d{HAN}])(?P<coin>毛|角|(?=[一每][张套份个人条组])|(?!\d|[{HAN}]|[张套份个人条组名位]))")
+TAIL_COUNT = Lazy(rf"(?:[一每1][张套份个人条组]|\d[\d.,]*(?:{SCALE})?(?=[ +]?[^\d]))")
 
 
 def read_tail(flat: str, numeral: Numeral, end: int, marks: list[Mark]) -> tuple[Decimal, int] | None:
@@ -296,7 +296,7 @@ def find_price_bound(flat: str, start: int, end: int) -> Bound:
     window = max(0, start - WINDOW)
     if qualified := find_qualifier(flat, start):
         return qualified[1]
-    if re.compile(r" ?(?:起|及?以上|\+)").match(flat, end) or RANGE_START.search(flat, window, start):
+    if FROM_AFTER.match(flat, end) or RANGE_START.search(flat, window, start):
         return Bound.AT_LEAST
     return Bound.EXACT
 
