@@ -155,20 +155,21 @@ def read_few(match: re.Match[str]) -> Numeral | None:
         low = high = COUPLE_OF[match["few"]]
     else:
         pair = PAIR.fullmatch(match["few"])
-        if pair is None or pair["low"] in ARTICLES:
+        if pair is None:
             return None
         low, high = WORD_OF[pair["low"]], WORD_OF[pair["high"]]
-        step = 10 if low >= 20 else 1
-        beside = high - low == step and low % step == 0
-        if not (low < high < 100 and low % 1 == high % 1 == 0 and (beside or len(pair["between"]) > 1)):
-            return read_plain(match)
+        either = len(pair["between"]) > 1
+        beside = high - low == (10 if low >= 20 else 1) and (low < 20 or low % 10 == 0)
+        whole = pair["low"] not in ARTICLES and low % 1 == high % 1 == 0
+        if not (whole and low < high < 100 and (beside or either)):
+            return None if either else read_plain(match)
     return Numeral(*match.span(), "", Decimal(1), match["times"], low * scale, high * scale, Bound.ABOUT)
 
 
 def read_plain(match: re.Match[str]) -> Numeral | None:
     """ "twenty five thousand" begins as "two three thousand" does."""
     parts = [part[0] for part in PART.finditer(match[0])]
-    value = None if re.search(f" (?:{EITHER}) ", match[0]) else read_words(parts)
+    value = read_words(parts)
     return None if value is None else Numeral(*match.span(), "", Decimal(1), parts[-1], value, value)
 
 
