@@ -10,9 +10,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from crawler.numbers.numerals import HAN, HAN_UNITS, SCALE, SHIFT, Bound, Numeral, scan_numerals
+from crawler.numbers.numerals import EITHER, HAN, HAN_UNITS, SCALE, SHIFT, Bound, Numeral, scan_numerals
 from crawler.numbers.text import LETTER, MARK_AFTER, MARK_BEFORE, NOT_LETTER, WINDOW, Lazy, alternate, flatten
-from crawler.numbers.words import ALONE, WORD_OF
+from crawler.numbers.words import ALONE, TIGHT, WORD_OF
 
 LARGEST_COUNT = 10**10  # more than there are people
 
@@ -42,13 +42,25 @@ class Claim:
         return self.low if self.low == self.high else None
 
 
+PARTS = {  # of people by sex: where a seller counts them apart, the number of all is the sum
+    "men": """男 男性 男生 男人 men males guys boys hombres varones chicos niños мужчин мужчины парней парня мальчиков
+        purush mard ladke पुरुष पुरुषों लड़के""",
+    "women": """女 女性 女生 女人 women females girls ladies mujeres chicas niñas женщин женщины девушек девушки
+        девочек mahila mahilaen mahilayen auratein ladkiyan महिला महिलाएं महिलाओं लड़कियां औरतें""",
+    "children": "儿童 小孩 children kids дети детей menores bachche बच्चे",
+}
+LONE_PARTS = {"men": "male masculinos masculinas мужских", "women": "female femeninos femeninas женских"}
+PART_OF = {word: part for table in (PARTS, LONE_PARTS) for part, words in table.items() for word in words.split()}
 PLURALS = {
-    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 faces photos pics pictures images imgs selfies
-        photographs headshots portraits mugshots фото фотографий фотографии фоток фотки лиц лица селфи снимков
-        изображений caras rostros fotos fotografías fotografias imágenes imagenes selfis फोटो तस्वीरें तस्वीर चेहरे
-        चेहरों सेल्फी chehre chehron tasveer tasveeren tasveerein""",
-    Counted.PERSON: """人 位 名 people ppl persons individuals identities subjects humans человек людей персон личностей
-        personas gente individuos identidades logon logo aadmiyon लोग लोगों व्यक्ति व्यक्तियों""",
+    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 证件照 训练图 素材图 样本图 人像图 正面图 大头照 faces photos pics pictures images
+        imgs selfies photographs headshots portraits mugshots snapshots crops avatars pngs jpgs jpegs closeups
+        close-ups фото фотографий фотографии фоток фотки лиц лица селфи снимков снимка изображений изображения
+        портретов портрета кадров аватарок кропов caras retratos recortes avatares rostros fotos fotografías
+        fotografias imágenes imagenes selfis फोटो तस्वीरें तस्वीर चेहरे चेहरों सेल्फी chehre chehron tasveer
+        tasveeren tasveerein""",
+    Counted.PERSON: f"""{" ".join(PARTS.values())} 人 位 名 people participants volunteers donors adults students ppl persons individuals identities subjects humans человек людей персон личностей
+        участников добровольцев граждан взрослых студентов personas gente individuos identidades participantes
+        voluntarios sujetos estudiantes adultos logon logo aadmiyon लोग लोगों व्यक्ति व्यक्तियों""",
     Counted.DOCUMENT: """身份证 证件 ids passports documents id_cards aadhaar_cards aadhar_cards pan_cards паспортов
         паспорта документов pasaportes documentos dnis आधार""",
     Counted.SET: """套 份 组 条 sets packs kits kycs records profiles наборов набора комплектов комплекта анкет
@@ -56,8 +68,9 @@ PLURALS = {
     Counted.ITEM: "个 pieces pcs штук unidades piezas",
 }
 SINGULARS = {  # a seller's "5000 photo" counts, "5000 photo frames" does not
-    Counted.PHOTO: "face photo pic picture image selfie foto cara rostro лицо лиц. фотографию चेहरा",
-    Counted.PERSON: "person persona log aadmi vyakti человека head",
+    Counted.PHOTO: """face photo pic picture image selfie foto cara rostro retrato portrait headshot crop png
+        jpg jpeg mugshot лицо лиц. портрет снимок фотографию चेहरा tasvir chehra""",
+    Counted.PERSON: "male female person persona log aadmi vyakti человека head",
     Counted.DOCUMENT: "id passport document dni паспорт",
     Counted.SET: "set pack kit kyc record profile набор комплект juego paquete",
     Counted.ITEM: "piece штуку штука шт. шт unit unidad pieza",
@@ -68,10 +81,11 @@ COUNTED_BY = ONLY_IN_PRICES | {
 }
 MEASURES = "张幅人位名套份组条个"  # after these no year and no resolution is meant
 NOT_MEASURE = {  # 人民币 is money, 5000人付款 are buyers, 5000张三 is a name
-    "人": "民币|气|次|看|付款|购买|已|收|关注|喜欢|浏览|评|工|均|下单|买", "人脸": "识别|支付|机|门禁|面具|口罩",
+    "人": "脸|民币|气|次|看|付款|购买|已|收|关注|喜欢|浏览|评|工|均|下单|买", "人脸": "识别|支付|机|门禁|面具|口罩",
     "张": "三|嘴|口",
     "名": "片|单|字|额", "位": "置|数|于|密", "套": "路|餐", "组": "合|织", "条": "件|款", "个": "[\u4e00-\u9fff]",
     "身份证": "号",
+    **dict.fromkeys(PARTS["men"].split()[:4] + PARTS["women"].split()[:4], "[\u4e00-\u9fff](?<!共|合)"),
 }  # fmt: skip
 ONLY_BEFORE = {  # logo ka aadhaar: of people; but a logo may have photos
     "logo": "[ ]k[aie][ ](?:aadhaa?r|adhaa?r|pan|kyc|id|selfie|chehr[aeo]|face)"
@@ -96,7 +110,7 @@ SETS = alternate(
     "套 份 set sets pack packs kit kits набор набора наборы наборов комплект комплекта juego juegos paquetes सेट"
 )
 ADJECTIVES = alternate(
-    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 大学生 学生 亚洲 real unique different
+    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 人脸识别 人脸 训练 大学生 学生 亚洲 real unique different
         distinct fresh new hq hd high_quality high_res high_resolution good clear original authentic verified live
         full private leaked scraped raw male female adult asian chinese indian russian american european african
         latin mexican spanish brazilian us usa eu face facial id kyc selfie photo human people person passport
@@ -105,14 +119,20 @@ ADJECTIVES = alternate(
         असली अलग की के"""
 )
 MORE = alternate(
-    "plus 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"
+    """plus odd and_some and_counting y_pico y_picos y_algo y_tantos y_tantas с_лишним с_лишком с_хвостиком с_небольшим с_гаком
+        kuch_upar 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"""
+)
+GOES_ON = alternate(  # after one "photo" of many; any other word may be what is counted
+    """and or with for from only in y con dump data aur ya ready available hai hain he milega milenge milenge total each
+        per at on of plus sab all real new fresh also no de para por listo disponibles total ka ke se sirf chahiye pack
+        packs set sets bundle collection"""
 )
 UNIT = Lazy(
-    rf"""(?P<more>\+|[ ]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
+    rf"""(?P<more>\+|[ -]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
          (?:(?:{ADJECTIVES})(?:[ /-]{{1,2}}|[ ][+&][ ]|(?<=[\u4e00-\u9fff]))){{0,4}}
          (?P<noun>(?:{alternate_nouns(PLURALS)})
                  |(?<!\+)(?:{alternate_nouns(SINGULARS)})
-                  (?![ -](?!and|or|with|for|from|only|in|y|con|dump|data|wal[aei][ ](?:data|dump))[a-z]))""",
+                  (?![ -](?!(?:{GOES_ON}){NOT_LETTER}|data(?:set|base)|wal[aei][ ](?:data|dump))[a-z]))""",
     re.VERBOSE,
 )
 BOUNDS = {
@@ -143,7 +163,9 @@ TIMES = Lazy(rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(SINGULARS)}) ?[x×] ?\Z
 LARGER_THAN_A_SET = 100  # "ID + selfie x 2" is what a set holds; "18-25, 40" may be ages
 DATA = "库|数据集?|data|dataset|datasets|база|базы|base|bases|dump|database|db"
 BESIDE = Lazy(rf"(?<![{LETTER}])(?:(?P<noun>{NOUN})(?:[ -]?(?:{DATA}))?|{DATA})[ :(]{{0,2}}\Z")
-BESIDE_END = Lazy(r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d)")
+BESIDE_END = Lazy(
+    r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d| (?=全|高清|真人|都|带|可|打包|低价|出|一手|不重|含))"
+)
 NUMBERED = alternate("set pack lot class grade bundle album batch лот набор комплект пак класс партия paquete lote")
 SMALL_ORDINAL = Lazy(rf"(?<![{LETTER}])(?:{NUMBERED})[ :]?\Z")  # "set 3 selfie", "class 10 photos"
 ORDINAL = Lazy(
@@ -166,7 +188,7 @@ JOINS = (
 )
 NUMBER_WORD = alternate([word for word in WORD_OF if word not in ("saath", "sath")])  # "ke saath" is with
 LONGER = Lazy(
-    rf"(?<![{LETTER}])(?:{SHIFT}|{NUMBER_WORD}|{SCALE})[ -](?:(?:and|y|с) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
+    rf"(?<![{LETTER}])(?:{SHIFT}|{NUMBER_WORD}|{SCALE})[ -](?:(?:and|y|с|{EITHER}) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
     rf"|(?:half|third|quarters?|fourth|fifth|tenth|part|fraction) of \Z"
 )  # the end of a longer number
 NO_LIST = Lazy(  # "ages 18-25, 1200 faces", "en 4k, 900 fotos": the first says what it is
@@ -219,6 +241,46 @@ YEAR = Lazy(r"199\d|200[1-9]|20[1-3]\d")  # 2000 photos are rather photos than a
 AGES = frozenset(("16", "18", "21"))  # 18+ selfies
 RESOLUTIONS = frozenset(("2k", "4k", "8k", "2к", "4к", "8к"))  # 4k photos
 PLUS = Lazy(r"\+ ?\Z")  # ID + 2 selfies
+LENSES = frozenset(
+    [
+        "8",
+        "10",
+        "12",
+        "14",
+        "16",
+        "18",
+        "20",
+        "24",
+        "28",
+        "35",
+        "40",
+        "50",
+        "55",
+        "60",
+        "70",
+        "80",
+        "85",
+        "90",
+        "100",
+        "105",
+        "120",
+        "135",
+        "200",
+        "300",
+        "400",
+    ]
+)
+PART_WORD = Lazy(f"(?<![{LETTER}])(?:{alternate(PART_OF)}){NOT_LETTER}")
+PART_AFTER = Lazy(f" (?:de |of |с |от )?(?P<part>{alternate(PART_OF)}){NOT_LETTER}")
+PART_BEFORE = Lazy(f"(?P<part>{alternate([word for word in PART_OF if word[0] > chr(0x4E00)])}) ?[:共]? ?\\Z")
+PART_JOIN = Lazy(
+    r"[ ,;/+&、|.:]{0,3}(?:(?:and|y|e|и|а также|aur|plus|more|और|和|及|以及|男|女)[ :]{0,2}|[男女]性[ :]?)?"
+)
+PART_PAIR = re.compile(rf"(?:{alternate(PART_OF)})(?: (?:and|y|и|aur|और|or|или|o) | ?[/&+] ?|)(?:{alternate(PART_OF)})")
+PART_ALONE = Lazy(rf"(?:{alternate([w for words in LONE_PARTS.values() for w in words.split()])}|男|女)\Z")
+OF_WHICH = Lazy(
+    rf"(?<![{LETTER}])(?:{alternate('including incl incl. of_which of_them out_of_which из_них в_том_числе включая incluye incluyendo de_los_cuales de_las_cuales de_ellos jisme jismein inme जिनमें 其中 包括')})[ :]{{0,2}}\Z"
+)
 RANGE_START = Lazy(r"(?:from|от|с|desde|de) ?\Z")
 NOT_BARE = Lazy(rf" ?[{LETTER}%°/]|[\u4e00-\u9fff]")
 LONE_END = Lazy(r" ?(?:\+|以上|左右|多)? ?[.!。]?\Z")
@@ -226,14 +288,17 @@ ENGLISH = Lazy(r"[a-z]+s|people|face|photo|selfie|image|picture|person|pic")
 SPANISH = frozenset(
     ("fotos", "caras", "rostros", "personas", "selfis", "imagenes", "documentos", "pasaportes", "juegos", "paquetes")
 )
-SAID_IN_SPANISH = Lazy(rf"(?<![{LETTER}])(?:por|cada|vendo|más|cédula|rostros|caras){NOT_LETTER}")
+SAID_IN_SPANISH = Lazy(
+    rf"(?<![{LETTER}])(?:por|cada|vendo|más|cédula|rostros|caras|hoy|ahora|precio"
+    rf"|oferta|descuento|para|los|las|reales|nuevas|nuevos|todas|todos|hombres|mujeres|dólares){NOT_LETTER}"
+)
 
 
 def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
     """What a text claims to hold. `labelled`: it comes from a place for the count alone, so a bare number is one."""
     flat = flatten(text)
     numerals = scan_numerals(flat)
-    claims: list[Claim] = []
+    found: list[Found] = []
     second = False
     for low, after in zip(numerals, [*numerals[1:], None], strict=False):
         if second:
@@ -241,10 +306,11 @@ def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
             continue
         high = after if after is not None and is_range(flat, low, after) else low
         second = high is not low
-        claim = read_claim(text, flat, low, high, labelled=labelled)
-        if claim is not None:
-            claims.append(claim)
-    return tuple(claims)
+        place = find_place(flat, low, high, labelled)
+        claim = place and read_claim(text, flat, low, high, place)
+        if place and claim:
+            found.append(Found(claim, min(low.start, place.start), place.end, find_part(flat, low, high, place)))
+    return add_parts(text, flat, found)
 
 
 def parse_count(text: str, *, labelled: bool = False) -> int | None:
@@ -299,21 +365,6 @@ def is_range(flat: str, low: Numeral, high: Numeral) -> bool:
     return bool(RANGE.fullmatch(between) or (before and RANGE_BETWEEN.fullmatch(between)))
 
 
-def read_claim(text: str, flat: str, low: Numeral, high: Numeral, *, labelled: bool) -> Claim | None:
-    """The claim whose number is `low` to `high`, if its surroundings say that it is one."""
-    place = find_place(flat, low, high, labelled)
-    counts = read_counts(low, high)
-    if place is None or counts is None or is_other_number(flat, low, high, place):
-        return None
-    start, bound = find_bound(flat, low, high, place)
-    end = place.end
-    if after := AFTER.match(flat, end):
-        bound, end = Bound(str(after.lastgroup)), after.end()
-    if place.start < low.start:
-        start = min(start, place.start)
-    return Claim(text=text[start:end], low=counts[0], high=counts[1], bound=bound, of=find_owner(flat, start, place))
-
-
 class Place(NamedTuple):
     """Where a number stands beside its noun: `start` to `end` holds both."""
 
@@ -322,6 +373,29 @@ class Place(NamedTuple):
     noun: str
     of: Counted
     more: bool
+
+
+class Found(NamedTuple):
+    """A claim, where it stands, and which part of the people it counts: men, women or children."""
+
+    claim: Claim
+    start: int
+    end: int
+    part: str
+
+
+def read_claim(text: str, flat: str, low: Numeral, high: Numeral, place: Place) -> Claim | None:
+    """The claim whose number is `low` to `high`, if its surroundings say that it is one."""
+    counts = read_counts(low, high)
+    if counts is None or is_other_number(flat, low, high, place) or is_lens(text, low):
+        return None
+    start, bound = find_bound(flat, low, high, place)
+    end = place.end
+    if after := AFTER.match(flat, end):
+        bound, end = Bound(str(after.lastgroup)), after.end()
+    if place.start < low.start:
+        start = min(start, place.start)
+    return Claim(text=text[start:end], low=counts[0], high=counts[1], bound=bound, of=find_owner(flat, start, place))
 
 
 def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place | None:
@@ -346,12 +420,67 @@ def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place 
     return Place(low.start, high.end, "", Counted.ITEM, False) if alone and (large or labelled) else None
 
 
+def find_part(flat: str, low: Numeral, high: Numeral, place: Place) -> str:
+    """ "300 women", "300 female faces", "300 fotos de mujeres", "女2000人"; nothing where it says two of them or none."""
+    after = PART_AFTER.match(flat, place.end)
+    before = PART_BEFORE.search(flat, max(0, low.start - WINDOW), low.start)
+    words = [match[0] for match in PART_WORD.finditer(flat[place.start : place.end])]
+    words += [match["part"] for match in (after, before) if match]
+    parts = {PART_OF[word] for word in words}
+    return parts.pop() if len(parts) == 1 else ""
+
+
+def add_parts(text: str, flat: str, found: list[Found]) -> tuple[Claim, ...]:
+    """ "300 men and 450 women" claims 750. One part of which the others are not known says nothing of the whole."""
+    runs: list[list[Found]] = []
+    for each in found:
+        last = runs[-1] if runs else []
+        fits = each.part and all(one.part and one.part != each.part for one in last)
+        if last and fits and PART_JOIN.fullmatch(flat, last[-1].end, each.start):
+            last.append(each)
+        else:
+            runs.append([each])
+    spoken = {PART_OF[match[0]] for match in PART_WORD.finditer(PART_PAIR.sub("", flat))}
+    return tuple(claim for run in runs if (claim := add_run(text, flat, run, spoken)))
+
+
+def add_run(text: str, flat: str, run: list[Found], spoken: set[str]) -> Claim | None:
+    claims = [each.claim for each in run]
+    first = claims[0]
+    if len(run) == 1:
+        vague = run[0].part and (len(spoken) > 1 or PART_ALONE.search(flat, run[0].start, run[0].end))
+        return None if vague or OF_WHICH.search(flat, max(0, run[0].start - WINDOW), run[0].start) else first
+    kinds = {claim.of for claim in claims}
+    if kinds & {Counted.PHOTO_PER_PERSON, Counted.PHOTO_PER_SET}:
+        return None
+    joined = "+" in flat[run[0].end : run[-1].start]
+    bounds = {claim.bound for claim in (claims[:1] if joined else claims)}
+    return Claim(
+        text=text[run[0].start : run[-1].end],
+        low=sum(claim.low for claim in claims),
+        high=sum(claim.high for claim in claims),
+        bound=bounds.pop() if len(bounds) == 1 else Bound.ABOUT,
+        of=Counted.PHOTO if Counted.PHOTO in kinds else first.of,
+    )
+
+
+def is_lens(text: str, numeral: Numeral) -> bool:
+    """3.5MM faces are millions, 35mm photos were taken with a lens."""
+    if numeral.scale_word != "mm":
+        return False
+    return not text[numeral.start : numeral.end].endswith("MM") or numeral.digits in LENSES
+
+
 def is_large(numeral: Numeral) -> bool:
     """Is it written as only a large number is: with a scale, in words, or in groups of three?"""
     if numeral.low is not None:
         return numeral.low * numeral.scale >= 1000 and numeral.scale_word not in ALONE
     marks = re.sub(r"\d", "", numeral.digits)
-    return bool(numeral.scale_word) or len(marks) > 1 or (marks in (",", " ", "'") and read_count(numeral) is not None)
+    return (
+        (bool(numeral.scale_word) and numeral.scale_word not in (*TIGHT, "mm"))
+        or len(marks) > 1
+        or (marks in (",", " ", "'") and read_count(numeral) is not None)
+    )
 
 
 def read_count(numeral: Numeral) -> Decimal | None:
@@ -381,12 +510,14 @@ def read_counts(low: Numeral, high: Numeral) -> tuple[int, int] | None:
 def is_other_number(flat: str, low: Numeral, high: Numeral, place: Place) -> bool:
     """Is it a year, an age, a resolution, a price, a part of a longer number, an ordinal, or what buyers did?"""
     window = max(0, low.start - WINDOW)
-    if place.start == low.start and is_part(flat, low, high):
+    if place.start == low.start and is_part(flat, low, high, part=place.noun in PART_OF):
         return True
     if NOT_AFTER.match(flat, place.end):
         return True
     if place.noun and place.noun[0] in MEASURES and place.noun not in ("人脸", "人像"):
         return False
+    if place.noun in PART_OF and (read_count(low) or 0) < LARGER_THAN_A_SET and is_age(flat, low, high, place):
+        return True
     written = {each.digits + each.scale_word for each in (low, high)}
     if any(YEAR.fullmatch(each) for each in written):
         return True
@@ -396,7 +527,13 @@ def is_other_number(flat: str, low: Numeral, high: Numeral, place: Place) -> boo
     return bool(low is high and (written & AGES if qualified else written & RESOLUTIONS and place.of == Counted.PHOTO))
 
 
-def is_part(flat: str, low: Numeral, high: Numeral) -> bool:
+def is_age(flat: str, low: Numeral, high: Numeral, place: Place) -> bool:
+    """ "women 18-35", "men: 25", "over 40 women" """
+    qualified = place.more or find_qualifier(flat, low.start) or AFTER.match(flat, place.end)
+    return bool(low is not high or place.start < low.start or qualified)
+
+
+def is_part(flat: str, low: Numeral, high: Numeral, *, part: bool) -> bool:
     """Does what stands before a number make it another one: "iPhone 15", "1920x1080", "ID + 2 selfies"?"""
     window = max(0, low.start - WINDOW)
     ranged = low is not high and RANGE_START.search(flat, window, low.start)
@@ -407,7 +544,7 @@ def is_part(flat: str, low: Numeral, high: Numeral) -> bool:
         or (small and (read_count(low) or 0) < 100 and SMALL_ORDINAL.search(flat, window, low.start))
         or (not alone and NOT_BEFORE.search(flat, window, low.start))
         or LONGER.search(flat, window, low.start)
-        or (small and PLUS.search(flat, window, low.start))
+        or (small and not part and PLUS.search(flat, window, low.start))
     )
 
 
