@@ -52,13 +52,15 @@ PARTS = {  # of people by sex: where a seller counts them apart, the number of a
 LONE_PARTS = {"men": "male masculinos masculinas мужских", "women": "female femeninos femeninas женских"}
 PART_OF = {word: part for table in (PARTS, LONE_PARTS) for part, words in table.items() for word in words.split()}
 PLURALS = {
-    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 证件照 训练图 素材图 样本图 人像图 正面图 大头照 faces photos pics pictures images
+    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 证件照 训练图 素材图 样本图 人像图 正面图 大头照
+        faces photos pics pictures images
         imgs selfies photographs headshots portraits mugshots snapshots crops avatars pngs jpgs jpegs closeups
         close-ups фото фотографий фотографии фоток фотки лиц лица селфи снимков снимка изображений изображения
         портретов портрета кадров аватарок кропов caras retratos recortes avatares rostros fotos fotografías
         fotografias imágenes imagenes selfis फोटो तस्वीरें तस्वीर चेहरे चेहरों सेल्फी chehre chehron tasveer
         tasveeren tasveerein""",
-    Counted.PERSON: f"""{" ".join(PARTS.values())} 人 位 名 people participants volunteers donors adults students ppl persons individuals identities subjects humans человек людей персон личностей
+    Counted.PERSON: f"""{" ".join(PARTS.values())} 人 位 名 people participants volunteers donors adults
+        students ppl persons individuals identities subjects humans человек людей персон личностей
         участников добровольцев граждан взрослых студентов personas gente individuos identidades participantes
         voluntarios sujetos estudiantes adultos logon logo aadmiyon लोग लोगों व्यक्ति व्यक्तियों""",
     Counted.DOCUMENT: """身份证 证件 ids passports documents id_cards aadhaar_cards aadhar_cards pan_cards паспортов
@@ -110,22 +112,23 @@ SETS = alternate(
     "套 份 set sets pack packs kit kits набор набора наборы наборов комплект комплекта juego juegos paquetes सेट"
 )
 ADJECTIVES = alternate(
-    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 人脸识别 人脸 训练 大学生 学生 亚洲 real unique different
-        distinct fresh new hq hd high_quality high_res high_resolution good clear original authentic verified live
-        full private leaked scraped raw male female adult asian chinese indian russian american european african
-        latin mexican spanish brazilian us usa eu face facial id kyc selfie photo human people person passport
-        document doc profile liveness biometric portrait aadhaar aadhar adhaar of реальных уникальных свежих новых
-        разных живых качественных настоящих nuevas nuevos diferentes distintas únicas unicas de asli alag naye नए
-        असली अलग की के"""
+    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 人脸识别 人脸 训练 大学生 学生
+        亚洲 real unique different distinct fresh new hq hd high_quality high_res high_resolution good clear
+        original authentic verified live full private leaked scraped raw male female adult asian chinese
+        indian russian american european african latin mexican spanish brazilian us usa eu face facial id kyc
+        selfie photo human people person passport document doc profile liveness biometric portrait aadhaar
+        aadhar adhaar of реальных уникальных свежих новых разных живых качественных настоящих nuevas nuevos
+        diferentes distintas únicas unicas de asli alag naye नए असली अलग की के"""
 )
 MORE = alternate(
-    """plus odd and_some and_counting y_pico y_picos y_algo y_tantos y_tantas с_лишним с_лишком с_хвостиком с_небольшим с_гаком
-        kuch_upar 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"""
+    """plus odd and_some and_counting y_pico y_picos y_algo y_tantos y_tantas с_лишним с_лишком с_хвостиком
+        с_небольшим с_гаком kuch_upar 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar
+        से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"""
 )
 GOES_ON = alternate(  # after one "photo" of many; any other word may be what is counted
-    """and or with for from only in y con dump data aur ya ready available hai hain he milega milenge milenge total each
-        per at on of plus sab all real new fresh also no de para por listo disponibles total ka ke se sirf chahiye pack
-        packs set sets bundle collection"""
+    """and or with for from only in y con dump data aur ya ready available hai hain he milega milenge milenge
+        total each per at on of plus sab all real new fresh also no de para por listo disponibles total ka ke
+        se sirf chahiye pack packs set sets bundle collection"""
 )
 UNIT = Lazy(
     rf"""(?P<more>\+|[ -]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
@@ -138,8 +141,8 @@ UNIT = Lazy(
 BOUNDS = {
     Bound.AT_LEAST: """more_than over above at_least > >= ≥ 超过 超 多于 大于 不少于 不止 至少 逾 过 上 более больше
         свыше не_менее más_de mas_de al_menos por_lo_menos kam_se_kam कम_से_कम""",
-    Bound.AT_MOST: """up_to less_than fewer_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше не_более hasta
-        menos_de""",
+    Bound.AT_MOST: """up_to less_than fewer_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше
+        не_более hasta menos_de""",
     Bound.ABOUT: """about around close_to approx approx. approximately nearly almost roughly circa ca. ~ ≈ 约 大约 近
         将近 接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
         kareeb लगभग करीब""",
@@ -188,7 +191,8 @@ JOINS = (
 )
 NUMBER_WORD = alternate([word for word in WORD_OF if word not in ("saath", "sath")])  # "ke saath" is with
 LONGER = Lazy(
-    rf"(?<![{LETTER}])(?:{SHIFT}|{NUMBER_WORD}|{SCALE})[ -](?:(?:and|y|с|{EITHER}) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
+    rf"(?<![{LETTER}])(?:{SHIFT}|{NUMBER_WORD}|{SCALE})[ -](?:(?:and|y|с|{EITHER}) )?\Z(?<! a )(?<![百千万亿] )"
+    rf"|[{HAN}几数]好?\Z"
     rf"|(?:half|third|quarters?|fourth|fifth|tenth|part|fraction) of \Z"
 )  # the end of a longer number
 NO_LIST = Lazy(  # "ages 18-25, 1200 faces", "en 4k, 900 fotos": the first says what it is
@@ -278,9 +282,11 @@ PART_JOIN = Lazy(
 )
 PART_PAIR = re.compile(rf"(?:{alternate(PART_OF)})(?: (?:and|y|и|aur|और|or|или|o) | ?[/&+] ?|)(?:{alternate(PART_OF)})")
 PART_ALONE = Lazy(rf"(?:{alternate([w for words in LONE_PARTS.values() for w in words.split()])}|男|女)\Z")
-OF_WHICH = Lazy(
-    rf"(?<![{LETTER}])(?:{alternate('including incl incl. of_which of_them out_of_which из_них в_том_числе включая incluye incluyendo de_los_cuales de_las_cuales de_ellos jisme jismein inme जिनमें 其中 包括')})[ :]{{0,2}}\Z"
+INCLUDING = alternate(
+    """including incl incl. of_which of_them out_of_which из_них в_том_числе включая incluye incluyendo de_los_cuales
+        de_las_cuales de_ellos jisme jismein inme जिनमें 其中 包括"""
 )
+OF_WHICH = Lazy(rf"(?<![{LETTER}])(?:{INCLUDING})[ :]{{0,2}}\Z")
 RANGE_START = Lazy(r"(?:from|от|с|desde|de) ?\Z")
 NOT_BARE = Lazy(rf" ?[{LETTER}%°/]|[\u4e00-\u9fff]")
 LONE_END = Lazy(r" ?(?:\+|以上|左右|多)? ?[.!。]?\Z")
@@ -421,7 +427,7 @@ def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place 
 
 
 def find_part(flat: str, low: Numeral, high: Numeral, place: Place) -> str:
-    """ "300 women", "300 female faces", "300 fotos de mujeres", "女2000人"; nothing where it says two of them or none."""
+    """ "300 women", "300 female faces", "300 fotos de mujeres", "女2000人"; nothing where it says two or none."""
     after = PART_AFTER.match(flat, place.end)
     before = PART_BEFORE.search(flat, max(0, low.start - WINDOW), low.start)
     words = [match[0] for match in PART_WORD.finditer(flat[place.start : place.end])]
@@ -454,7 +460,7 @@ def add_run(text: str, flat: str, run: list[Found], spoken: set[str]) -> Claim |
     if kinds & {Counted.PHOTO_PER_PERSON, Counted.PHOTO_PER_SET}:
         return None
     joined = "+" in flat[run[0].end : run[-1].start]
-    bounds = {claim.bound for claim in (claims[:1] if joined else claims)}
+    bounds = {Bound.EXACT} if joined else {claim.bound for claim in claims}
     return Claim(
         text=text[run[0].start : run[-1].end],
         low=sum(claim.low for claim in claims),

@@ -114,8 +114,10 @@ CURRENCIES = {  # first those that may stand on both sides of the number, then t
     "": ("", "pesos peso"),  # of which country?
 }  # fmt: skip
 FRACTIONS = {
-    "CNY": {"0.1": "毛 毛钱 角", "0.01": "分 分钱"}, "USD": {"0.01": "cents cent ¢"}, "INR": {"0.01": "paise"},
-    "RUB": {"0.01": "коп коп. копеек", "1000": "т.р. т.р тр тыр"},
+    "CNY": {"0.1": "毛 毛钱 角", "0.01": "分 分钱"},
+    "USD": {"0.01": "cents cent ¢ центов"}, "INR": {"0.01": "paise paisa"},
+    "EUR": {"0.01": "céntimos euro_cents евроцентов"},
+    "RUB": {"0.01": "коп коп. копеек", "1000": "т.р. т.р тр тыр косарь косаря косарей"},
 }  # fmt: skip
 CODE_OF = {word.replace("_", " "): code for code, both in CURRENCIES.items() for side in both for word in side.split()}
 CODE_OF |= {mark: code for code, each in FRACTIONS.items() for marks in each.values() for mark in marks.split()}
