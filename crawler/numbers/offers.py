@@ -32,8 +32,7 @@ EITHER_IS_WELCOME = Lazy(
 BETWEEN_TWO = re.compile(r" ?(?:[,/|;]|or|ya|o|или|либо|या|或者?|也可|=)? ?")
 GIVEN = Lazy(
     rf"(?<![{LETTER}-])(?:free (?:to )?(?:download|downloads|giveaway|take|for all|for everyone|of charge|dataset"
-    rf"|database
-    rf"|leak|dump)|(?:for|totally|completely|absolutely|entirely|all|100%|its|is) free|giving (?:it )?away"
+    rf"|database|leak|dump)|(?:for|totally|completely|absolutely|entirely|all|100%|its|is) free|giving (?:it )?away"
     rf"|(?:bilkul |ek ?dam |poora |pura |sab )?(?:free|muft|फ्री|मुफ्त|मुफ़्त) (?:mein|me|mai|m|में|hai|है)"
     rf"|bilkul (?:free|muft)"
     rf"|muft|मुफ्त|मुफ़्त|gratis|gratuit[oa]s?|sin costo|de regalo|regalo todo|бесплатно|безвозмездно|даром|отдам даром"
@@ -54,7 +53,7 @@ NOT_GIVEN = Lazy(  # a sample, the shipping, or a part of what is sold
 )
 ASKED = Lazy(
     rf"(?<![{LETTER}])(?:asking(?: price)?(?: is)?|selling (?:it |all )?for|yours for|all for|everything for"
-    rf"|the lot for
+    rf"|the lot for"
     rf"|letting (?:it )?go (?:for|at)|прошу|отдам(?: все)? за|продам(?: все)? за|все за|pido|vendo todo (?:por|en|a)"
     rf"|lo dejo en|todo por|me sab|sab ke liye|poora|pura|sab sirf|सब सिर्फ)[ :]{{1,2}}\Z"
     rf"|(?:打包价?|一口价|总价|全要|全部|共收|只要|全出)[ :]?\Z"
