@@ -11,7 +11,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from crawler.numbers.numerals import EITHER, HAN, HAN_UNITS, SCALE, SHIFT, Bound, Numeral, scan_numerals
-from crawler.numbers.text import LETTER, MARK_AFTER, MARK_BEFORE, NOT_LETTER, WINDOW, Lazy, alternate, flatten
+from crawler.numbers.text import (
+    LETTER,
+    LONGEST_TEXT,
+    MARK_AFTER,
+    MARK_BEFORE,
+    NOT_LETTER,
+    WINDOW,
+    Lazy,
+    alternate,
+    flatten,
+)
 from crawler.numbers.words import ALONE, TIGHT, WORD_OF
 
 LARGEST_COUNT = 10**10  # more than there are people
@@ -43,13 +53,15 @@ class Claim:
 
 
 PARTS = {  # of people by sex: where a seller counts them apart, the number of all is the sum
-    "men": """男 男性 男生 男人 men males guys boys hombres varones chicos niños мужчин мужчины парней парня мальчиков
-        purush mard ladke पुरुष पुरुषों लड़के""",
-    "women": """女 女性 女生 女人 women females girls ladies mujeres chicas niñas женщин женщины девушек девушки
-        девочек mahila mahilaen mahilayen auratein ladkiyan महिला महिलाएं महिलाओं लड़कियां औरतें""",
-    "children": "儿童 小孩 children kids дети детей menores bachche बच्चे",
+    "men": """男 男性 男生 男人 men males guys hombres varones мужчин мужчины парней парня purush mard पुरुष पुरुषों""",
+    "boys": "boys chicos мальчиков ladke लड़के",
+    "women": """女 女性 女生 女人 women females ladies mujeres женщин женщины mahila mahilaen mahilayen auratein महिला
+        महिलाएं महिलाओं औरतें""",
+    "girls": "girls chicas niñas девушек девушки девочек ladkiyan लड़कियां",
+    "children": "儿童 小孩 children kids niños дети детей menores bachche बच्चे",
 }
 LONE_PARTS = {"men": "male masculinos masculinas мужских", "women": "female femeninos femeninas женских"}
+SEXES = {"boys": "men", "girls": "women"}
 PART_OF = {word: part for table in (PARTS, LONE_PARTS) for part, words in table.items() for word in words.split()}
 PLURALS = {
     Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 证件照 训练图 素材图 样本图 人像图 正面图 大头照
@@ -72,7 +84,7 @@ PLURALS = {
 SINGULARS = {  # a seller's "5000 photo" counts, "5000 photo frames" does not
     Counted.PHOTO: """face photo pic picture image selfie foto cara rostro retrato portrait headshot crop png
         jpg jpeg mugshot лицо лиц. портрет снимок фотографию चेहरा tasvir chehra""",
-    Counted.PERSON: "male female person persona log aadmi vyakti человека head",
+    Counted.PERSON: f"{' '.join(LONE_PARTS.values())} person persona log aadmi vyakti человека head",
     Counted.DOCUMENT: "id passport document dni паспорт",
     Counted.SET: "set pack kit kyc record profile набор комплект juego paquete",
     Counted.ITEM: "piece штуку штука шт. шт unit unidad pieza",
@@ -87,11 +99,18 @@ NOT_MEASURE = {  # 人民币 is money, 5000人付款 are buyers, 5000张三 is a
     "张": "三|嘴|口",
     "名": "片|单|字|额", "位": "置|数|于|密", "套": "路|餐", "组": "合|织", "条": "件|款", "个": "[\u4e00-\u9fff]",
     "身份证": "号",
-    **dict.fromkeys(PARTS["men"].split()[:4] + PARTS["women"].split()[:4], "[\u4e00-\u9fff](?<!共|合)"),
+    **dict.fromkeys(PARTS["men"].split()[:4] + PARTS["women"].split()[:4], "[\u4e00-\u9fff:](?<!共|合)"),
 }  # fmt: skip
 ONLY_BEFORE = {  # logo ka aadhaar: of people; but a logo may have photos
     "logo": "[ ]k[aie][ ](?:aadhaa?r|adhaa?r|pan|kyc|id|selfie|chehr[aeo]|face)"
 }
+
+
+GOES_ON = alternate(  # after one "photo" of many; any other word may be what is counted
+    """and or with for from only in y con dump data aur ya ready available hai hain he milega milenge milenge
+        total each per at on of plus sab all real new fresh also no de para por listo disponibles total ka ke
+        se sirf chahiye pack aged ages age who looking jóvenes latinos latinas packs set sets bundle collection"""
+)
 
 
 def alternate_nouns(table: Mapping[Counted, str]) -> str:
@@ -99,6 +118,9 @@ def alternate_nouns(table: Mapping[Counted, str]) -> str:
     words = [word for words in table.values() for word in words.split()]
     ends = {word: f"(?!{NOT_MEASURE[word]})" if word in NOT_MEASURE else "" for word in words if word[-1] > "\u4e00"}
     ends |= {word: f"(?={after})" for word, after in ONLY_BEFORE.items()}
+    ends |= {  # "men's", "boys watches"
+        word: f"(?![{LETTER}\\d'])(?![ -](?!(?:{GOES_ON}){NOT_LETTER})[a-z])" for word in PART_OF if word.isascii()
+    }
     return alternate(words, {word: ends.get(word, f"(?![{LETTER}\\d])") for word in words})
 
 
@@ -112,8 +134,9 @@ SETS = alternate(
     "套 份 set sets pack packs kit kits набор набора наборы наборов комплект комплекта juego juegos paquetes सेट"
 )
 ADJECTIVES = alternate(
-    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 人脸识别 人脸 训练 大学生 学生
-        亚洲 real unique different distinct fresh new hq hd high_quality high_res high_resolution good clear
+    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 men women мужских женских
+        人脸识别 人脸 训练 大学生
+        学生         亚洲 real unique different distinct fresh new hq hd high_quality high_res high_resolution good clear
         original authentic verified live full private leaked scraped raw male female adult asian chinese
         indian russian american european african latin mexican spanish brazilian us usa eu face facial id kyc
         selfie photo human people person passport document doc profile liveness biometric portrait aadhaar
@@ -124,11 +147,6 @@ MORE = alternate(
     """plus odd and_some and_counting y_pico y_picos y_algo y_tantos y_tantas с_лишним с_лишком с_хвостиком
         с_небольшим с_гаком kuch_upar 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar
         से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"""
-)
-GOES_ON = alternate(  # after one "photo" of many; any other word may be what is counted
-    """and or with for from only in y con dump data aur ya ready available hai hain he milega milenge milenge
-        total each per at on of plus sab all real new fresh also no de para por listo disponibles total ka ke
-        se sirf chahiye pack packs set sets bundle collection"""
 )
 UNIT = Lazy(
     rf"""(?P<more>\+|[ -]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
@@ -276,11 +294,15 @@ LENSES = frozenset(
 )
 PART_WORD = Lazy(f"(?<![{LETTER}])(?:{alternate(PART_OF)}){NOT_LETTER}")
 PART_AFTER = Lazy(f" (?:de |of |с |от )?(?P<part>{alternate(PART_OF)}){NOT_LETTER}")
-PART_BEFORE = Lazy(f"(?P<part>{alternate([word for word in PART_OF if word[0] > chr(0x4E00)])}) ?[:共]? ?\\Z")
+PART_BEFORE = Lazy(rf"(?<![{LETTER}\d{HAN}])(?P<part>{alternate(PART_OF)})(?:共|[ :(]{{1,2}})?\Z")
 PART_JOIN = Lazy(
-    r"[ ,;/+&、|.:]{0,3}(?:(?:and|y|e|и|а также|aur|plus|more|और|和|及|以及|男|女)[ :]{0,2}|[男女]性[ :]?)?"
+    rf"[ ,;/+&、|.:]{{0,3}}(?:(?:and|y|e|и|а также|aur|plus|more|और|和|及|以及)[ :]{{0,2}})?"
+    rf"(?:(?:{alternate(PART_OF)})[ :]{{0,2}})?"
 )
-PART_PAIR = re.compile(rf"(?:{alternate(PART_OF)})(?: (?:and|y|и|aur|और|or|или|o) | ?[/&+] ?|)(?:{alternate(PART_OF)})")
+PART_PAIR = Lazy(
+    rf"(?:{alternate(PART_OF)})(?:(?:,? (?:and|y|и|aur|और|or|или|o) |, | ?[/&+、和] ?|)"
+    rf"(?:{alternate(PART_OF)})){{1,4}}+"
+)
 PART_ALONE = Lazy(rf"(?:{alternate([w for words in LONE_PARTS.values() for w in words.split()])}|男|女)\Z")
 INCLUDING = alternate(
     """including incl incl. of_which of_them out_of_which из_них в_том_числе включая incluye incluyendo de_los_cuales
@@ -393,6 +415,8 @@ class Found(NamedTuple):
 def read_claim(text: str, flat: str, low: Numeral, high: Numeral, place: Place) -> Claim | None:
     """The claim whose number is `low` to `high`, if its surroundings say that it is one."""
     counts = read_counts(low, high)
+    if low.scale_word == "l" and place.of in (Counted.SET, Counted.ITEM):  # litres
+        return None
     if counts is None or is_other_number(flat, low, high, place) or is_lens(text, low):
         return None
     start, bound = find_bound(flat, low, high, place)
@@ -429,9 +453,9 @@ def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place 
 def find_part(flat: str, low: Numeral, high: Numeral, place: Place) -> str:
     """ "300 women", "300 female faces", "300 fotos de mujeres", "女2000人"; nothing where it says two or none."""
     after = PART_AFTER.match(flat, place.end)
-    before = PART_BEFORE.search(flat, max(0, low.start - WINDOW), low.start)
+    before = PART_BEFORE.search(flat, max(0, place.start - WINDOW), place.start)
     words = [match[0] for match in PART_WORD.finditer(flat[place.start : place.end])]
-    words += [match["part"] for match in (after, before) if match]
+    words += [match["part"] for match in ((after,) if words else (after, before)) if match]
     parts = {PART_OF[word] for word in words}
     return parts.pop() if len(parts) == 1 else ""
 
@@ -446,7 +470,10 @@ def add_parts(text: str, flat: str, found: list[Found]) -> tuple[Claim, ...]:
             last.append(each)
         else:
             runs.append([each])
-    spoken = {PART_OF[match[0]] for match in PART_WORD.finditer(PART_PAIR.sub("", flat))}
+    if not any(each.part for each in found):
+        return tuple(each.claim for each in found if not is_lone(flat, each))
+    single = PART_PAIR.compiled.sub("", flat[:LONGEST_TEXT])  # "500 men and women" are 500
+    spoken = {SEXES.get(part, part) for part in (PART_OF[match[0]] for match in PART_WORD.finditer(single))}
     return tuple(claim for run in runs if (claim := add_run(text, flat, run, spoken)))
 
 
@@ -454,8 +481,7 @@ def add_run(text: str, flat: str, run: list[Found], spoken: set[str]) -> Claim |
     claims = [each.claim for each in run]
     first = claims[0]
     if len(run) == 1:
-        vague = run[0].part and (len(spoken) > 1 or PART_ALONE.search(flat, run[0].start, run[0].end))
-        return None if vague or OF_WHICH.search(flat, max(0, run[0].start - WINDOW), run[0].start) else first
+        return None if (run[0].part and len(spoken) > 1) or is_lone(flat, run[0]) else first
     kinds = {claim.of for claim in claims}
     if kinds & {Counted.PHOTO_PER_PERSON, Counted.PHOTO_PER_SET}:
         return None
@@ -468,6 +494,12 @@ def add_run(text: str, flat: str, run: list[Found], spoken: set[str]) -> Claim |
         bound=bounds.pop() if len(bounds) == 1 else Bound.ABOUT,
         of=Counted.PHOTO if Counted.PHOTO in kinds else first.of,
     )
+
+
+def is_lone(flat: str, found: Found) -> bool:
+    """ "3000 female" without a noun or "of which 3000 women" is a part of a number that stands elsewhere."""
+    alone = found.part and PART_ALONE.search(flat, found.start, found.end)
+    return bool(alone or OF_WHICH.search(flat, max(0, found.start - WINDOW), found.start))
 
 
 def is_lens(text: str, numeral: Numeral) -> bool:

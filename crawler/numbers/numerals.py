@@ -18,7 +18,7 @@ from crawler.numbers.text import (
     alternate,
     alternate_marks,
 )
-from crawler.numbers.words import ALONE, ARTICLES, COUPLE_OF, SCALE_OF, SHIFT_OF, TIGHT, WORD_OF
+from crawler.numbers.words import ALONE, ARTICLES, COUPLE_OF, FALSE_FRIENDS, SCALE_OF, SHIFT_OF, TIGHT, WORD_OF
 
 HAN_DIGITS = dict(zip("零一二三四五六七八九两俩仨", (*range(10), 2, 2, 3), strict=True))
 HAN_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
@@ -58,6 +58,7 @@ NUMERAL = Lazy(
 PART = Lazy(f"(?:{SHIFT}|{WORD}|{SCALE}){NOT_LETTER}|пол")
 PAIR = Lazy(f"(?P<low>{WORD})(?P<between>[ -]|[ ](?:{EITHER})[ ])(?P<high>{INNER})")
 SPOKEN = Lazy(f" {SPOKEN_MARK}")
+THEIR_MARK = re.compile(r" (?:rup|pais|peso|dólar|sol)")
 MILLIONS = re.compile(r"[1-9]\d{0,2}'\d{3}[.,]\d{3}")  # so in Colombia
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:(?P<mark>[., '])\d{3})(?:(?P=mark)\d{3})*|[1-9]\d?(?:,\d{2})+,\d{3}")
 HALF = Decimal("0.5")
@@ -134,6 +135,8 @@ def read_numeral(match: re.Match[str]) -> Numeral | None:
             return None
         return Numeral(start, end, "", Decimal(1), parts[-1], value, value)
     if match["small"]:
+        if match["small"] in FALSE_FRIENDS and not THEIR_MARK.match(match.string, end):
+            return None
         value = WORD_OF[match["small"]]
         return Numeral(start, end, "", Decimal(1), match["small"], value, value) if value >= 1 else None
     if match["alone"]:

@@ -90,7 +90,7 @@ NO_PRICE_BEFORE = Lazy(
 NO_PRICE_AFTER = Lazy(rf" ?(?:-|~|{JOINS}) ?(?:{alternate_marks(BOTH_SIDES)})? ?\d")
 LETTERS = Lazy(rf"[{LETTER}%°]")
 HUNDREDS = Lazy(r" \d{1,3}(?!\d)")
-MONEY_WORDS = re.compile("分(?=享|类|发|批)|[一-龥]分(?=享)")
+NO_COIN = re.compile("分(?=享|类|发|批)")  # to share, not a hundredth
 DISCOUNT = Lazy(r"\d ?[%$€£¥]? ?-?off\b|折|满 ?\d+ ?减|立减|скидк|discount|descuento")
 PRICE_LABEL = Lazy(r"(?:price|cost|цена|стоимость|precio|价格|售价|价|कीमत|दाम|daam|kimat)? ?[:=]? ?")
 FROM_AFTER = re.compile(r" ?(?:起|及?以上|\+)")
@@ -259,6 +259,8 @@ def read_amount(numeral: Numeral, code: str | None) -> Decimal | None:
     """A price has two decimals, a coin more; 1.200 is read only where it is the custom for a thousand."""
     if numeral.bound != Bound.EXACT:
         return None
+    if numeral.scale_word == "l" and code != "INR":
+        return None
     point = "," not in numeral.digits
     if numeral.scale_word:
         han = numeral.scale_word[-1] in HAN_UNITS
@@ -345,7 +347,7 @@ def find_money(text: str) -> Money | None:
 def find_unmarked(text: str) -> Money | None:
     """What is asked where no currency stands: nothing for what is given away, or "asking 250 for all"."""
     flat = flatten(text)
-    if MARK.search(MONEY_WORDS.sub("", flat)):
+    if MARK.search(NO_COIN.sub("", flat)):
         return None
     if given := find_given(flat):
         start, end, amount = *given, Decimal(0)

@@ -104,6 +104,7 @@ def count_up(listed: str) -> dict[int, str]:
 SCALE_OF = value_words(SCALES) | {word: Decimal(value) for word, value in TIGHT.items()}
 WORD_OF = value_words(count_up(HINDI), latin=True) | value_words(count_up(DEVANAGARI))
 WORD_OF |= value_words(ENGLISH) | value_words(SPANISH) | value_words(RUSSIAN) | value_words(PARTS)
+FALSE_FRIENDS = frozenset(("once", *value_words(count_up(HINDI), latin=True)))  # "once dollars", "do euros"
 SHIFT_OF = value_words(SHIFTS)
 COUPLE_OF = dict.fromkeys(spell(COUPLES), Decimal(2))
 ALONE |= {word: int(value) for word, value in WORD_OF.items() if value >= 100}
