@@ -136,8 +136,8 @@ SETS = alternate(
 ADJECTIVES = alternate(
     """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 men women мужских женских
         人脸识别 人脸 训练 大学生
-        学生         亚洲 real unique different distinct fresh new hq hd high_quality high_res high_resolution good clear
-        original authentic verified live full private leaked scraped raw male female adult asian chinese
+        学生 亚洲 real unique different distinct fresh new hq hd high_quality high_res high_resolution good
+        clear         original authentic verified live full private leaked scraped raw male female adult asian chinese
         indian russian american european african latin mexican spanish brazilian us usa eu face facial id kyc
         selfie photo human people person passport document doc profile liveness biometric portrait aadhaar
         aadhar adhaar of реальных уникальных свежих новых разных живых качественных настоящих nuevas nuevos

@@ -7,7 +7,7 @@ from crawler.numbers.text import LETTER, LONGEST_TEXT, NOT_LETTER, WINDOW, Lazy,
 
 OLD = alternate(
     """原价 市场价 门市价 专柜价 吊牌价 原售价 之前 以前 was before old_price original_price originally
-        regular_price regularly regular list_price rrp msrp mrp usual_price usually normally antes antes_era
+        regular_price regularly  list_price rrp msrp mrp usual_price usually normally antes antes_era
         precio_anterior precio_original precio_normal старая_цена прежняя_цена обычная_цена раньше было
         была стоило стоила pehle pahle purana_rate asli_price पहले पुरानी_कीमत"""
 )
@@ -53,7 +53,8 @@ NOT_ALL = alternate(
 )
 NOT_GIVEN = Lazy(  # a sample, the shipping, or a part of what is sold
     rf"(?<![{LETTER}])(?:{NOT_ALL}){NOT_LETTER}"
-    r"|\d ?(?:gratis|free|бесплатно|muft|免费)|\+ ?\d|\dx\d|样[本品图例]|试|前\d|包邮|运费|邮费|送货|更新|售后|赠送|买|首"
+    r"|\d ?(?:gratis|free|бесплатно|muft|免费)|\+ ?\d|\dx\d|样[本品图例]|试|前\d"
+    r"|包邮|运费|邮费|送货|更新|售后|赠送|买|首"
     r"|不免费|非免费|会员"
     r"|前[一二三四五六七八九十百两]|不是免费"
 )
