@@ -59,7 +59,7 @@ NOT_GIVEN = Lazy(  # a sample, the shipping, or a part of what is sold
     r"|前[一二三四五六七八九十百两]|不是免费"
 )
 ASKED = Lazy(
-    rf"(?<![{LETTER}])(?:asking(?: price)?(?: is)?|selling (?:it |all )?for|yours for|all for|everything for"
+    rf"(?<![{LETTER}])(?<!was )(?<!were )(?:asking(?: price)?(?: is)?|selling (?:it |all )?for|yours for|all for|everything for"
     rf"|the lot for"
     rf"|letting (?:it )?go (?:for|at)|прошу|отдам(?: все)? за|продам(?: все)? за|все за|pido|vendo todo (?:por|en|a)"
     rf"|lo dejo en|todo por|sab ke liye|सब के लिए)[ :]{{1,2}}\Z"
@@ -105,6 +105,8 @@ def find_asked(flat: str, numerals: list[Numeral]) -> tuple[int, int, Numeral] |
         fits = STANDS_ALONE.search(flat, max(0, numeral.start - WINDOW), numeral.start) is not None
         if YEAR.fullmatch(numeral.digits) or len(numeral.digits) > LONGEST_ASKED:
             continue
+        if after and not before and not fits:  # a second one, or the count of something
+            return None
         if (before and (after or ASKED_END.match(flat, numeral.end))) or (after and fits):
             start = before.start() if before else numeral.start
             found.append((start, after.end() if after else numeral.end, numeral))

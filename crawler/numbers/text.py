@@ -133,7 +133,8 @@ def alternate_marks(marks: Collection[str]) -> str:
         end = rf"{NOT_LETTER}(?!\.[a-z])" if letter.match(mark[-1]) or mark[-1] == "/" else ""
         (words if letter.match(mark) else signs).append(re.escape(mark) + end)
     first = re.escape("".join(sorted({mark[0] for mark in marks})))  # looked at first, because it is quick
-    return f"(?=[{first}])(?:(?<![{LETTER}])(?:{'|'.join(words)})|{'|'.join(signs)})"
+    each = [f"(?<![{LETTER}])(?:{'|'.join(words)})"] if words else []
+    return f"(?=[{first}])(?:{'|'.join(each + signs)})"
 
 
 MARK_BEFORE = Lazy(rf"(?:{alternate_marks(BOTH_SIDES)})[ .:]?\Z")

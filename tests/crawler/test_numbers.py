@@ -22,6 +22,7 @@ from crawler.numbers import (
     read_claims,
     read_prices,
     sum_up,
+    words,
 )
 from crawler.numbers import text as in_plain
 from crawler.numbers.text import Lazy
@@ -472,7 +473,7 @@ WORDS = [  # each kind of spelling in the five languages; a range is no one numb
     ("ID ke saath hazaar photo", None), ("ID ke saath 5000 photo", 5000), ("do hazaar ya teen hazaar photo", None),
     ("2L selfies", 200_000), ("2L", None), ("2L pack", None), ("3.5MM face images", 3_500_000),
     ("35mm portraits", None),
-    ("50MM portraits", None), ("3.5mm faces", None), ("5000 photo ready", 5000), ("5000 png files", None),
+    ("50MM portraits", None), ("3.5mm faces", None), ("5000 photo ready", 5000), ("5000 png files", None), ("two photos of 500 people", 500),
 ]  # fmt: skip
 PARTS = [  # of people by sex
     ("300 men and 200 women", 500), ("300 men + 200 women", 500), ("3000 female and 2000 male selfies", 5000),
@@ -502,7 +503,7 @@ OFFERS = [  # which of several prices, and what no currency stands beside
     ("отдам даром", "0", None), ("первые 10 бесплатно", None, None), ("пример бесплатно", None, None),
     ("totalmente gratis 500 caras", "0", None), ("muestra gratis", None, None), ("2x1 gratis", None, None),
     ("gratis si compras el pack", None, None), ("muft mein", "0", None), ("मुफ्त में", "0", None),
-    ("asking 250", "250", None), ("asking 250 people", None, None), ("asking 250-300", None, None),
+    ("asking 250", "250", None), ("I was asking 250 for all, now 200 for all", None, None), ("asking 250 people", None, None), ("asking 250-300", None, None),
     ("500 faces for all", None, None), ("call 98765 43210 for all", None, None), ("version 2 for all", None, None),
     ("прошу 250 за всё", "250", None), ("отдам за 300", "300", None), ("pido 250 por todo", "250", None),
     ("500 fotos por todo", None, None), ("250 mein sab", "250", None), ("三百五全要", "350", None),
