@@ -59,7 +59,8 @@ NOT_GIVEN = Lazy(  # a sample, the shipping, or a part of what is sold
     r"|前[一二三四五六七八九十百两]|不是免费"
 )
 ASKED = Lazy(
-    rf"(?<![{LETTER}])(?<!was )(?<!were )(?:asking(?: price)?(?: is)?|selling (?:it |all )?for|yours for|all for|everything for"
+    rf"(?<![{LETTER}])(?<!was )(?<!were )"
+    rf"(?:asking(?: price)?(?: is)?|selling (?:it |all )?for|yours for|all for|everything for"
     rf"|the lot for"
     rf"|letting (?:it )?go (?:for|at)|прошу|отдам(?: все)? за|продам(?: все)? за|все за|pido|vendo todo (?:por|en|a)"
     rf"|lo dejo en|todo por|sab ke liye|सब के लिए)[ :]{{1,2}}\Z"
