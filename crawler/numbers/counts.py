@@ -10,8 +10,19 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from crawler.numbers.numerals import ALONE, HAN, HAN_UNITS, SCALE, SHIFT, WORD, Bound, Numeral, scan_numerals
-from crawler.numbers.text import LETTER, MARK_AFTER, MARK_BEFORE, NOT_LETTER, WINDOW, alternate, flatten
+from crawler.numbers.numerals import EITHER, HAN, HAN_UNITS, SCALE, SHIFT, Bound, Numeral, scan_numerals
+from crawler.numbers.text import (
+    LETTER,
+    LONGEST_TEXT,
+    MARK_AFTER,
+    MARK_BEFORE,
+    NOT_LETTER,
+    WINDOW,
+    Lazy,
+    alternate,
+    flatten,
+)
+from crawler.numbers.words import ALONE, TIGHT, WORD_OF
 
 LARGEST_COUNT = 10**10  # more than there are people
 
@@ -41,13 +52,29 @@ class Claim:
         return self.low if self.low == self.high else None
 
 
+PARTS = {  # of people by sex: where a seller counts them apart, the number of all is the sum
+    "men": """男 男性 男生 男人 men males guys hombres varones мужчин мужчины парней парня purush mard पुरुष पुरुषों""",
+    "boys": "boys chicos мальчиков ladke लड़के",
+    "women": """女 女性 女生 女人 women females ladies mujeres женщин женщины mahila mahilaen mahilayen auratein महिला
+        महिलाएं महिलाओं औरतें""",
+    "girls": "girls chicas niñas девушек девушки девочек ladkiyan लड़कियां",
+    "children": "儿童 小孩 children kids niños дети детей menores bachche बच्चे",
+}
+LONE_PARTS = {"men": "male masculinos masculinas мужских", "women": "female femeninos femeninas женских"}
+SEXES = {"boys": "men", "girls": "women"}
+PART_OF = {word: part for table in (PARTS, LONE_PARTS) for part, words in table.items() for word in words.split()}
 PLURALS = {
-    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 faces photos pics pictures images imgs selfies
-        photographs headshots portraits mugshots фото фотографий фотографии фоток фотки лиц лица селфи снимков
-        изображений caras rostros fotos fotografías fotografias imágenes imagenes selfis फोटो तस्वीरें तस्वीर चेहरे
-        चेहरों सेल्फी chehre chehron tasveer tasveeren tasveerein""",
-    Counted.PERSON: """人 位 名 people ppl persons individuals identities subjects humans человек людей персон личностей
-        personas gente individuos identidades logon logo aadmiyon लोग लोगों व्यक्ति व्यक्तियों""",
+    Counted.PHOTO: """张 幅 人脸 人像 头像 照片 图片 相片 自拍 正脸 证件照 训练图 素材图 样本图 人像图 正面图 大头照
+        faces photos pics pictures images
+        imgs selfies photographs headshots portraits mugshots snapshots crops avatars pngs jpgs jpegs closeups
+        close-ups фото фотографий фотографии фоток фотки лиц лица селфи снимков снимка изображений изображения
+        портретов портрета кадров аватарок кропов caras retratos recortes avatares rostros fotos fotografías
+        fotografias imágenes imagenes selfis फोटो तस्वीरें तस्वीर चेहरे चेहरों सेल्फी chehre chehron tasveer
+        tasveeren tasveerein""",
+    Counted.PERSON: f"""{" ".join(PARTS.values())} 人 位 名 people participants volunteers donors adults
+        students ppl persons individuals identities subjects humans человек людей персон личностей
+        участников добровольцев граждан взрослых студентов personas gente individuos identidades participantes
+        voluntarios sujetos estudiantes adultos logon logo aadmiyon लोग लोगों व्यक्ति व्यक्तियों""",
     Counted.DOCUMENT: """身份证 证件 ids passports documents id_cards aadhaar_cards aadhar_cards pan_cards паспортов
         паспорта документов pasaportes documentos dnis आधार""",
     Counted.SET: """套 份 组 条 sets packs kits kycs records profiles наборов набора комплектов комплекта анкет
@@ -55,8 +82,9 @@ PLURALS = {
     Counted.ITEM: "个 pieces pcs штук unidades piezas",
 }
 SINGULARS = {  # a seller's "5000 photo" counts, "5000 photo frames" does not
-    Counted.PHOTO: "face photo pic picture image selfie foto cara rostro лицо лиц. фотографию चेहरा",
-    Counted.PERSON: "person persona log aadmi vyakti человека head",
+    Counted.PHOTO: """face photo pic picture image selfie foto cara rostro retrato portrait headshot crop png
+        jpg jpeg mugshot лицо лиц. портрет снимок фотографию चेहरा tasvir chehra""",
+    Counted.PERSON: f"{' '.join(LONE_PARTS.values())} person persona log aadmi vyakti человека head",
     Counted.DOCUMENT: "id passport document dni паспорт",
     Counted.SET: "set pack kit kyc record profile набор комплект juego paquete",
     Counted.ITEM: "piece штуку штука шт. шт unit unidad pieza",
@@ -67,22 +95,33 @@ COUNTED_BY = ONLY_IN_PRICES | {
 }
 MEASURES = "张幅人位名套份组条个"  # after these no year and no resolution is meant
 NOT_MEASURE = {  # 人民币 is money, 5000人付款 are buyers, 5000张三 is a name
-    "人": "民币|气|次|看|付款|购买|已|收|关注|喜欢|浏览|评|工|均|下单|买", "人脸": "识别|支付|机|门禁|面具|口罩",
+    "人": "脸|民币|气|次|看|付款|购买|已|收|关注|喜欢|浏览|评|工|均|下单|买", "人脸": "识别|支付|机|门禁|面具|口罩",
     "张": "三|嘴|口",
     "名": "片|单|字|额", "位": "置|数|于|密", "套": "路|餐", "组": "合|织", "条": "件|款", "个": "[\u4e00-\u9fff]",
     "身份证": "号",
+    **dict.fromkeys(PARTS["men"].split()[:4] + PARTS["women"].split()[:4], "[\u4e00-\u9fff:](?<!共|合)"),
 }  # fmt: skip
 ONLY_BEFORE = {  # logo ka aadhaar: of people; but a logo may have photos
     "logo": "[ ]k[aie][ ](?:aadhaa?r|adhaa?r|pan|kyc|id|selfie|chehr[aeo]|face)"
 }
 
 
+GOES_ON = alternate(  # after one "photo" of many; any other word may be what is counted
+    """and or with for from only in y con dump data aur ya ready available hai hain he milega milenge milenge
+        total each per at on of plus sab all real new fresh also no de para por listo disponibles total ka ke
+        se sirf chahiye pack aged ages age who looking jóvenes latinos latinas packs set sets bundle collection"""
+)
+
+
 def alternate_nouns(table: Mapping[Counted, str]) -> str:
     """The words of a table, the longest first; each ends where a word of its script does."""
-    words = sorted((word for words in table.values() for word in words.split()), key=len, reverse=True)
+    words = [word for words in table.values() for word in words.split()]
     ends = {word: f"(?!{NOT_MEASURE[word]})" if word in NOT_MEASURE else "" for word in words if word[-1] > "\u4e00"}
     ends |= {word: f"(?={after})" for word, after in ONLY_BEFORE.items()}
-    return "|".join(re.escape(word).replace("_", "[ -]") + ends.get(word, f"(?![{LETTER}\\d])") for word in words)
+    ends |= {  # "men's", "boys watches"
+        word: f"(?![{LETTER}\\d'])(?![ -](?!(?:{GOES_ON}){NOT_LETTER})[a-z])" for word in PART_OF if word.isascii()
+    }
+    return alternate(words, {word: ends.get(word, f"(?![{LETTER}\\d])") for word in words})
 
 
 def count_by(noun: str) -> Counted:
@@ -95,57 +134,62 @@ SETS = alternate(
     "套 份 set sets pack packs kit kits набор набора наборы наборов комплект комплекта juego juegos paquetes सेट"
 )
 ADJECTIVES = alternate(
-    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 大学生 学生 亚洲 real unique different
-        distinct fresh new hq hd high_quality high_res high_resolution good clear original authentic verified live
-        full private leaked scraped raw male female adult asian chinese indian russian american european african
-        latin mexican spanish brazilian us usa eu face facial id kyc selfie photo human people person passport
-        document doc profile liveness biometric portrait aadhaar aadhar adhaar of реальных уникальных свежих новых
-        разных живых качественных настоящих nuevas nuevos diferentes distintas únicas unicas de asli alag naye नए
-        असली अलग की के"""
+    """真人 高清 实名 真实 全新 独家 不同 活体 国内 中国 外国 男性 女性 男 女 men women мужских женских
+        人脸识别 人脸 训练 大学生
+        学生 亚洲 real unique different distinct fresh new hq hd high_quality high_res high_resolution good
+        clear         original authentic verified live full private leaked scraped raw male female adult asian chinese
+        indian russian american european african latin mexican spanish brazilian us usa eu face facial id kyc
+        selfie photo human people person passport document doc profile liveness biometric portrait aadhaar
+        aadhar adhaar of реальных уникальных свежих новых разных живых качественных настоящих nuevas nuevos
+        diferentes distintas únicas unicas de asli alag naye नए असली अलग की के"""
 )
 MORE = alternate(
-    "plus 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"
+    """plus odd and_some and_counting y_pico y_picos y_algo y_tantos y_tantas с_лишним с_лишком с_хвостиком
+        с_небольшим с_гаком kuch_upar 多 余 or_more и_более или_больше y_más o_más se_zyada se_jyada se_upar
+        से_ज्यादा से_ज़्यादा से_अधिक से_ऊपर"""
 )
-UNIT = re.compile(
-    rf"""(?P<more>\+|[ ]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
+UNIT = Lazy(
+    rf"""(?P<more>\+|[ -]?(?:{MORE}))?(?:[ ]?来)?[ ]{{0,2}}(?:个(?=[\u4e00-\u9fff]))?
          (?:(?:{ADJECTIVES})(?:[ /-]{{1,2}}|[ ][+&][ ]|(?<=[\u4e00-\u9fff]))){{0,4}}
          (?P<noun>(?:{alternate_nouns(PLURALS)})
                  |(?<!\+)(?:{alternate_nouns(SINGULARS)})
-                  (?![ -](?!and|or|with|for|from|only|in|y|con|dump|data|wal[aei][ ](?:data|dump))[a-z]))""",
+                  (?![ -](?!(?:{GOES_ON}){NOT_LETTER}|data(?:set|base)|wal[aei][ ](?:data|dump))[a-z]))""",
     re.VERBOSE,
 )
 BOUNDS = {
     Bound.AT_LEAST: """more_than over above at_least > >= ≥ 超过 超 多于 大于 不少于 不止 至少 逾 过 上 более больше
         свыше не_менее más_de mas_de al_menos por_lo_menos kam_se_kam कम_से_कम""",
-    Bound.AT_MOST: """up_to less_than fewer_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше не_более hasta
-        menos_de""",
+    Bound.AT_MOST: """up_to less_than fewer_than below under < <= ≤ 最多 不超过 不到 少于 до менее меньше
+        не_более hasta menos_de""",
     Bound.ABOUT: """about around close_to approx approx. approximately nearly almost roughly circa ca. ~ ≈ 约 大约 近
         将近 接近 大概 около примерно почти порядка unos unas cerca_de aproximadamente casi alrededor_de lagbhag karib
         kareeb लगभग करीब""",
 }
-QUALIFIER = re.compile(
+QUALIFIER = Lazy(
     rf"(?<![{LETTER}])(?:{'|'.join(f'(?P<{bound.value}>{alternate(words)})' for bound, words in BOUNDS.items())}) ?\Z"
 )
-NEGATED = re.compile(rf"(?<![{LETTER}])(?:no|not|не) \Z|[不没] ?\Z")
+NEGATED = Lazy(rf"(?<![{LETTER}])(?:no|not|не) \Z|[不没] ?\Z")
 OPPOSITE = {Bound.AT_LEAST: Bound.AT_MOST, Bound.AT_MOST: Bound.AT_LEAST}
-AFTER = re.compile(
+AFTER = Lazy(
     r"(?: ?(?P<at_least>及?以上|or more|и более|или больше|y más|o más|\+(?! ?[^\W\d_]))| ?(?P<about>左右|上下))"
 )
-RANGE = re.compile(r" ?(?:-|~|至|到) ?| (?:to|till|до|a|se|से) ")
-RANGE_BETWEEN = re.compile(r" (?:and|y|и|по|aur) | ?和 ?")
-BETWEEN = re.compile(r"(?:between|entre|между|с|от|desde|from) ?\Z")
-LABEL = re.compile(  # "photos: 5000", "人数：1200"; not "ID: 5000"
+RANGE = Lazy(r" ?(?:-|~|至|到) ?| (?:to|till|до|a|se|से) ")
+RANGE_BETWEEN = Lazy(r" (?:and|y|и|по|aur) | ?和 ?")
+BETWEEN = Lazy(r"(?:between|entre|между|с|от|desde|from) ?\Z")
+LABEL = Lazy(  # "photos: 5000", "人数：1200"; not "ID: 5000"
     rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(PLURALS)})(?:[ (-]{{0,2}}(?:count|total|quantity|qty|cantidad"
     rf"|количество|кол-во|总?数量?|总量|量))? ?[:=x×*] ?\Z"
 )
-TIMES = re.compile(rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(SINGULARS)}) ?[x×] ?\Z")  # "selfie x 350"
+TIMES = Lazy(rf"(?<![{LETTER}])(?P<noun>{alternate_nouns(SINGULARS)}) ?[x×] ?\Z")  # "selfie x 350"
 LARGER_THAN_A_SET = 100  # "ID + selfie x 2" is what a set holds; "18-25, 40" may be ages
 DATA = "库|数据集?|data|dataset|datasets|база|базы|base|bases|dump|database|db"
-BESIDE = re.compile(rf"(?<![{LETTER}])(?:(?P<noun>{NOUN})(?:[ -]?(?:{DATA}))?|{DATA})[ :(]{{0,2}}\Z")
-BESIDE_END = re.compile(r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d)")
+BESIDE = Lazy(rf"(?<![{LETTER}])(?:(?P<noun>{NOUN})(?:[ -]?(?:{DATA}))?|{DATA})[ :(]{{0,2}}\Z")
+BESIDE_END = Lazy(
+    r" ?\+?(?: ?\Z| ?[,.;|!()，。、\n]| [$€£¥₹₽]?\d| (?=全|高清|真人|都|带|可|打包|低价|出|一手|不重|含))"
+)
 NUMBERED = alternate("set pack lot class grade bundle album batch лот набор комплект пак класс партия paquete lote")
-SMALL_ORDINAL = re.compile(rf"(?<![{LETTER}])(?:{NUMBERED})[ :]?\Z")  # "set 3 selfie", "class 10 photos"
-ORDINAL = re.compile(
+SMALL_ORDINAL = Lazy(rf"(?<![{LETTER}])(?:{NUMBERED})[ :]?\Z")  # "set 3 selfie", "class 10 photos"
+ORDINAL = Lazy(
     rf"(?<![{LETTER}])(?:"
     + alternate(
         """iphone ipad galaxy samsung pixel huawei xiaomi redmi oppo vivo android ios windows win version ver v vol
@@ -163,16 +207,18 @@ ORDINAL = re.compile(
 JOINS = (
     "to|or|и|или|或|and|y|o|a|e|aur|ya|me[ ]se|mein[ ]se|में[ ]से|se|से|до|至|到|de|of|из|和|&"  # "500 or 800", "3 of 5"
 )
-LONGER = re.compile(
-    rf"(?<![{LETTER}])(?:{SHIFT}|{WORD}|{SCALE})[ -](?:(?:and|y|с) )?\Z(?<! a )(?<![百千万亿] )|[{HAN}几数]好?\Z"
+NUMBER_WORD = alternate([word for word in WORD_OF if word not in ("saath", "sath")])  # "ke saath" is with
+LONGER = Lazy(
+    rf"(?<![{LETTER}])(?:{SHIFT}|{NUMBER_WORD}|{SCALE})[ -](?:(?:and|y|с|{EITHER}) )?\Z(?<! a )(?<![百千万亿] )"
+    rf"|[{HAN}几数]好?\Z"
     rf"|(?:half|third|quarters?|fourth|fifth|tenth|part|fraction) of \Z"
 )  # the end of a longer number
-NO_LIST = re.compile(  # "ages 18-25, 1200 faces", "en 4k, 900 fotos": the first says what it is
+NO_LIST = Lazy(  # "ages 18-25, 1200 faces", "en 4k, 900 fotos": the first says what it is
     rf"(?<![{LETTER}])(?:(?:age[sd]?|edad(?:es)?|возраст|umar|年龄)[ :]{{0,2}}(?:de |от )?"
     rf"\d\d ?(?:-|~|to|a|до|se) ?\d\d"
     rf"|(?:in|at|en|в) [248][kк]) ?, ?\Z"
 )
-NOT_BEFORE = re.compile(
+NOT_BEFORE = Lazy(
     rf"""(?:[{LETTER}]|[-/\\#@_%^&=.№])(?<![^{LETTER}][x×])\Z   # part of a word, a name, a path; a negative number
        | [$€£¥₹₽₿]\ ?\Z                                        # a price
        | \d\ ?(?:{SCALE})?(?::|\ ?(?:[ x×*~/-]|{JOINS})\ ?)\Z   # half of a number, a time, a size, a choice
@@ -180,7 +226,7 @@ NOT_BEFORE = re.compile(
          # a list of numbers, which neither a size nor the end of a date or a telephone number begins""",
     re.VERBOSE,
 )
-NOT_AFTER = re.compile(
+NOT_AFTER = Lazy(
     r" ?(?:(?:bought|viewed|watching|watched|likes?|liked|sold|ordered|online|visited|voted|купили|продано|смотрят"
     r"|vendidas|vendidos)\b"
     r"|/ ?(?:元|块|[$€£¥₽₹]|usd|rs\b|руб|day|d\b|天|日|h\b|час|день)|(?:per|a|each|every) (?:day|hour|week|month)"
@@ -192,7 +238,7 @@ NOT_AFTER = re.compile(
     rf"| (?:por|de|en|para) cada (?!(?:{HUMANS}|{SETS}|un[oa]?){NOT_LETTER})[a-z]|(?:每|/)[国省市]"
     rf"| por (?:país|ciudad|estado|carpeta|pedido){NOT_LETTER}"
 )
-EACH_AFTER = re.compile(
+EACH_AFTER = Lazy(
     rf"(?: (?:of|de) (?:(?:the|la|el|su) )?(?:faces?|caras?|rostros?)| лиц[оа]?)?"
     rf" ?(?:(?:per|for each|each|for every|/) ?(?:unique )?(?:{HUMANS}|people|face|id|identity|head|model"
     rf"|subject){NOT_LETTER}"
@@ -201,37 +247,86 @@ EACH_AFTER = re.compile(
     rf"|har ek|/ ?чел"
     rf"|[x×] (?:{HUMANS}){NOT_LETTER}|[x×*] ?[\d.,]{{1,12}} ?(?:{SCALE})? ?(?:{HUMANS}){NOT_LETTER})"
 )
-EACH_BEFORE = re.compile(
+EACH_BEFORE = Lazy(
     rf"(?:每个?人|每位|人均|[一1] ?人|(?:each|per|every|har) (?:{HUMANS}|id|identity|model)(?: has| k[aie])?|each"
     rf"|each (?:with|has)"
     rf"|(?:на|с|у) (?:каждого|человека)|(?:cada|por) persona(?: tiene)?|cada un[oa] con|har ek ke|प्रति व्यक्ति"
     rf"|(?:{HUMANS})[ )]?[x×*])(?: по)?[ :-]{{0,2}}\Z"
 )
-SHARED_OUT = re.compile(rf"(?<![{LETTER}])по \Z")  # "по 20 фото на 3000 человек"
-SET_BEFORE = re.compile(
+SHARED_OUT = Lazy(rf"(?<![{LETTER}])по \Z")  # "по 20 фото на 3000 человек"
+SET_BEFORE = Lazy(
     rf"(?:(?<![{LETTER}])(?:{SETS})(?: of| по| de|[ )]?[x×*]|: )|每[套份]|[一1全整][套份]|(?:each|per"
     rf"|every) (?:{SETS})(?: has)?)[ :]?\Z"
 )
-SET_AFTER = re.compile(rf" ?(?:per|each|in each|in a|/|in every|в|por|por cada|на) ?(?:{SETS}){NOT_LETTER}")
-YEAR = re.compile(r"199\d|200[1-9]|20[1-3]\d")  # 2000 photos are rather photos than a year
+SET_AFTER = Lazy(rf" ?(?:per|each|in each|in a|/|in every|в|por|por cada|на) ?(?:{SETS}){NOT_LETTER}")
+YEAR = Lazy(r"199\d|200[1-9]|20[1-3]\d")  # 2000 photos are rather photos than a year
 AGES = frozenset(("16", "18", "21"))  # 18+ selfies
 RESOLUTIONS = frozenset(("2k", "4k", "8k", "2к", "4к", "8к"))  # 4k photos
-PLUS = re.compile(r"\+ ?\Z")  # ID + 2 selfies
-RANGE_START = re.compile(r"(?:from|от|с|desde|de) ?\Z")
-NOT_BARE = re.compile(rf" ?[{LETTER}%°/]|[\u4e00-\u9fff]")
-LONE_END = re.compile(r" ?(?:\+|以上|左右|多)? ?[.!。]?\Z")
-ENGLISH = re.compile(r"[a-z]+s|people|face|photo|selfie|image|picture|person|pic")
+PLUS = Lazy(r"\+ ?\Z")  # ID + 2 selfies
+LENSES = frozenset(
+    [
+        "8",
+        "10",
+        "12",
+        "14",
+        "16",
+        "18",
+        "20",
+        "24",
+        "28",
+        "35",
+        "40",
+        "50",
+        "55",
+        "60",
+        "70",
+        "80",
+        "85",
+        "90",
+        "100",
+        "105",
+        "120",
+        "135",
+        "200",
+        "300",
+        "400",
+    ]
+)
+PART_WORD = Lazy(f"(?<![{LETTER}])(?:{alternate(PART_OF)}){NOT_LETTER}")
+PART_AFTER = Lazy(f" (?:de |of |с |от )?(?P<part>{alternate(PART_OF)}){NOT_LETTER}")
+PART_BEFORE = Lazy(rf"(?<![{LETTER}\d{HAN}])(?P<part>{alternate(PART_OF)})(?:共|[ :(]{{1,2}})?\Z")
+PART_JOIN = Lazy(
+    rf"[ ,;/+&、|.:]{{0,3}}(?:(?:and|y|e|и|а также|aur|plus|more|और|和|及|以及)[ :]{{0,2}})?"
+    rf"(?:(?:{alternate(PART_OF)})[ :]{{0,2}})?"
+)
+PART_PAIR = Lazy(
+    rf"(?:{alternate(PART_OF)})(?:(?:,? (?:and|y|и|aur|और|or|или|o) |, | ?[/&+、和] ?|)"
+    rf"(?:{alternate(PART_OF)})){{1,4}}+"
+)
+PART_ALONE = Lazy(rf"(?:{alternate([w for words in LONE_PARTS.values() for w in words.split()])}|男|女)\Z")
+INCLUDING = alternate(
+    """including incl incl. of_which of_them out_of_which из_них в_том_числе включая incluye incluyendo de_los_cuales
+        de_las_cuales de_ellos jisme jismein inme जिनमें 其中 包括"""
+)
+OF_WHICH = Lazy(rf"(?<![{LETTER}])(?:{INCLUDING})[ :]{{0,2}}\Z")
+RANGE_START = Lazy(r"(?:from|от|с|desde|de) ?\Z")
+NOT_BARE = Lazy(rf" ?[{LETTER}%°/]|[\u4e00-\u9fff]")
+LONE_END = Lazy(r" ?(?:\+|以上|左右|多)? ?[.!。]?\Z")
+ENGLISH = Lazy(r"[a-z]+s|people|face|photo|selfie|image|picture|person|pic")
 SPANISH = frozenset(
     ("fotos", "caras", "rostros", "personas", "selfis", "imagenes", "documentos", "pasaportes", "juegos", "paquetes")
 )
-SAID_IN_SPANISH = re.compile(rf"(?<![{LETTER}])(?:por|cada|vendo|más|cédula|rostros|caras){NOT_LETTER}")
+SAID_IN_SPANISH = Lazy(
+    rf"(?<![{LETTER}])(?:por|cada|vendo|más|cédula|rostros|caras|hoy|ahora|precio"
+    rf"|oferta|descuento|para|los|las|reales|nuevas|nuevos|todas|todos|hombres|mujeres|dólares){NOT_LETTER}"
+)
 
 
 def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
     """What a text claims to hold. `labelled`: it comes from a place for the count alone, so a bare number is one."""
     flat = flatten(text)
     numerals = scan_numerals(flat)
-    claims: list[Claim] = []
+    found: list[Found] = []
     second = False
     for low, after in zip(numerals, [*numerals[1:], None], strict=False):
         if second:
@@ -239,10 +334,11 @@ def read_claims(text: str, *, labelled: bool = False) -> tuple[Claim, ...]:
             continue
         high = after if after is not None and is_range(flat, low, after) else low
         second = high is not low
-        claim = read_claim(text, flat, low, high, labelled=labelled)
-        if claim is not None:
-            claims.append(claim)
-    return tuple(claims)
+        place = find_place(flat, low, high, labelled)
+        claim = place and read_claim(text, flat, low, high, place)
+        if place and claim:
+            found.append(Found(claim, min(low.start, place.start), place.end, find_part(flat, low, high, place)))
+    return add_parts(text, flat, found)
 
 
 def parse_count(text: str, *, labelled: bool = False) -> int | None:
@@ -297,21 +393,6 @@ def is_range(flat: str, low: Numeral, high: Numeral) -> bool:
     return bool(RANGE.fullmatch(between) or (before and RANGE_BETWEEN.fullmatch(between)))
 
 
-def read_claim(text: str, flat: str, low: Numeral, high: Numeral, *, labelled: bool) -> Claim | None:
-    """The claim whose number is `low` to `high`, if its surroundings say that it is one."""
-    place = find_place(flat, low, high, labelled)
-    counts = read_counts(low, high)
-    if place is None or counts is None or is_other_number(flat, low, high, place):
-        return None
-    start, bound = find_bound(flat, low, high, place)
-    end = place.end
-    if after := AFTER.match(flat, end):
-        bound, end = Bound(str(after.lastgroup)), after.end()
-    if place.start < low.start:
-        start = min(start, place.start)
-    return Claim(text=text[start:end], low=counts[0], high=counts[1], bound=bound, of=find_owner(flat, start, place))
-
-
 class Place(NamedTuple):
     """Where a number stands beside its noun: `start` to `end` holds both."""
 
@@ -320,6 +401,31 @@ class Place(NamedTuple):
     noun: str
     of: Counted
     more: bool
+
+
+class Found(NamedTuple):
+    """A claim, where it stands, and which part of the people it counts: men, women or children."""
+
+    claim: Claim
+    start: int
+    end: int
+    part: str
+
+
+def read_claim(text: str, flat: str, low: Numeral, high: Numeral, place: Place) -> Claim | None:
+    """The claim whose number is `low` to `high`, if its surroundings say that it is one."""
+    counts = read_counts(low, high)
+    if low.scale_word == "l" and place.of in (Counted.SET, Counted.ITEM):  # litres
+        return None
+    if counts is None or is_other_number(flat, low, high, place) or is_lens(text, low):
+        return None
+    start, bound = find_bound(flat, low, high, place)
+    end = place.end
+    if after := AFTER.match(flat, end):
+        bound, end = Bound(str(after.lastgroup)), after.end()
+    if place.start < low.start:
+        start = min(start, place.start)
+    return Claim(text=text[start:end], low=counts[0], high=counts[1], bound=bound, of=find_owner(flat, start, place))
 
 
 def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place | None:
@@ -344,12 +450,75 @@ def find_place(flat: str, low: Numeral, high: Numeral, labelled: bool) -> Place 
     return Place(low.start, high.end, "", Counted.ITEM, False) if alone and (large or labelled) else None
 
 
+def find_part(flat: str, low: Numeral, high: Numeral, place: Place) -> str:
+    """ "300 women", "300 female faces", "300 fotos de mujeres", "女2000人"; nothing where it says two or none."""
+    after = PART_AFTER.match(flat, place.end)
+    before = PART_BEFORE.search(flat, max(0, place.start - WINDOW), place.start)
+    words = [match[0] for match in PART_WORD.finditer(flat[place.start : place.end])]
+    words += [match["part"] for match in ((after,) if words else (after, before)) if match]
+    parts = {PART_OF[word] for word in words}
+    return parts.pop() if len(parts) == 1 else ""
+
+
+def add_parts(text: str, flat: str, found: list[Found]) -> tuple[Claim, ...]:
+    """ "300 men and 450 women" claims 750. One part of which the others are not known says nothing of the whole."""
+    runs: list[list[Found]] = []
+    for each in found:
+        last = runs[-1] if runs else []
+        fits = each.part and all(one.part and one.part != each.part for one in last)
+        if last and fits and PART_JOIN.fullmatch(flat, last[-1].end, each.start):
+            last.append(each)
+        else:
+            runs.append([each])
+    if not any(each.part for each in found):
+        return tuple(each.claim for each in found if not is_lone(flat, each))
+    single = PART_PAIR.compiled.sub("", flat[:LONGEST_TEXT])  # "500 men and women" are 500
+    spoken = {SEXES.get(part, part) for part in (PART_OF[match[0]] for match in PART_WORD.finditer(single))}
+    return tuple(claim for run in runs if (claim := add_run(text, flat, run, spoken)))
+
+
+def add_run(text: str, flat: str, run: list[Found], spoken: set[str]) -> Claim | None:
+    claims = [each.claim for each in run]
+    first = claims[0]
+    if len(run) == 1:
+        return None if (run[0].part and len(spoken) > 1) or is_lone(flat, run[0]) else first
+    kinds = {claim.of for claim in claims}
+    if kinds & {Counted.PHOTO_PER_PERSON, Counted.PHOTO_PER_SET}:
+        return None
+    joined = "+" in flat[run[0].end : run[-1].start]
+    bounds = {Bound.EXACT} if joined else {claim.bound for claim in claims}
+    return Claim(
+        text=text[run[0].start : run[-1].end],
+        low=sum(claim.low for claim in claims),
+        high=sum(claim.high for claim in claims),
+        bound=bounds.pop() if len(bounds) == 1 else Bound.ABOUT,
+        of=Counted.PHOTO if Counted.PHOTO in kinds else first.of,
+    )
+
+
+def is_lone(flat: str, found: Found) -> bool:
+    """ "3000 female" without a noun or "of which 3000 women" is a part of a number that stands elsewhere."""
+    alone = found.part and PART_ALONE.search(flat, found.start, found.end)
+    return bool(alone or OF_WHICH.search(flat, max(0, found.start - WINDOW), found.start))
+
+
+def is_lens(text: str, numeral: Numeral) -> bool:
+    """3.5MM faces are millions, 35mm photos were taken with a lens."""
+    if numeral.scale_word != "mm":
+        return False
+    return not text[numeral.start : numeral.end].endswith("MM") or numeral.digits in LENSES
+
+
 def is_large(numeral: Numeral) -> bool:
     """Is it written as only a large number is: with a scale, in words, or in groups of three?"""
     if numeral.low is not None:
         return numeral.low * numeral.scale >= 1000 and numeral.scale_word not in ALONE
     marks = re.sub(r"\d", "", numeral.digits)
-    return bool(numeral.scale_word) or len(marks) > 1 or (marks in (",", " ", "'") and read_count(numeral) is not None)
+    return (
+        (bool(numeral.scale_word) and numeral.scale_word not in (*TIGHT, "mm"))
+        or len(marks) > 1
+        or (marks in (",", " ", "'") and read_count(numeral) is not None)
+    )
 
 
 def read_count(numeral: Numeral) -> Decimal | None:
@@ -379,12 +548,14 @@ def read_counts(low: Numeral, high: Numeral) -> tuple[int, int] | None:
 def is_other_number(flat: str, low: Numeral, high: Numeral, place: Place) -> bool:
     """Is it a year, an age, a resolution, a price, a part of a longer number, an ordinal, or what buyers did?"""
     window = max(0, low.start - WINDOW)
-    if place.start == low.start and is_part(flat, low, high):
+    if place.start == low.start and is_part(flat, low, high, part=place.noun in PART_OF):
         return True
     if NOT_AFTER.match(flat, place.end):
         return True
     if place.noun and place.noun[0] in MEASURES and place.noun not in ("人脸", "人像"):
         return False
+    if place.noun in PART_OF and (read_count(low) or 0) < LARGER_THAN_A_SET and is_age(flat, low, high, place):
+        return True
     written = {each.digits + each.scale_word for each in (low, high)}
     if any(YEAR.fullmatch(each) for each in written):
         return True
@@ -394,7 +565,13 @@ def is_other_number(flat: str, low: Numeral, high: Numeral, place: Place) -> boo
     return bool(low is high and (written & AGES if qualified else written & RESOLUTIONS and place.of == Counted.PHOTO))
 
 
-def is_part(flat: str, low: Numeral, high: Numeral) -> bool:
+def is_age(flat: str, low: Numeral, high: Numeral, place: Place) -> bool:
+    """ "women 18-35", "men: 25", "over 40 women" """
+    qualified = place.more or find_qualifier(flat, low.start) or AFTER.match(flat, place.end)
+    return bool(low is not high or place.start < low.start or qualified)
+
+
+def is_part(flat: str, low: Numeral, high: Numeral, *, part: bool) -> bool:
     """Does what stands before a number make it another one: "iPhone 15", "1920x1080", "ID + 2 selfies"?"""
     window = max(0, low.start - WINDOW)
     ranged = low is not high and RANGE_START.search(flat, window, low.start)
@@ -405,7 +582,7 @@ def is_part(flat: str, low: Numeral, high: Numeral) -> bool:
         or (small and (read_count(low) or 0) < 100 and SMALL_ORDINAL.search(flat, window, low.start))
         or (not alone and NOT_BEFORE.search(flat, window, low.start))
         or LONGER.search(flat, window, low.start)
-        or (small and PLUS.search(flat, window, low.start))
+        or (small and not part and PLUS.search(flat, window, low.start))
     )
 
 

@@ -1,61 +1,31 @@
 """In comes a plain text, out come its numbers in their order, in digits or words: where each stands and its value."""
 
+import math
 import re
 from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from crawler.numbers.text import LETTER, LONGEST_TEXT, MOST_NUMERALS, NOT_LETTER, alternate
+from crawler.numbers.text import (
+    BOTH_SIDES,
+    CODE_OF,
+    LETTER,
+    LONGEST_TEXT,
+    MOST_NUMERALS,
+    NOT_LETTER,
+    Lazy,
+    alternate,
+    alternate_marks,
+)
+from crawler.numbers.words import ALONE, ARTICLES, COUPLE_OF, FALSE_FRIENDS, SCALE_OF, SHIFT_OF, TIGHT, WORD_OF
 
-SCALES = {
-    100: "百 hundred sau सौ",
-    1000: "千 k к thousand thsd тыс. тыс тысяч тысячи тысяча mil hazar hazaar hajar हजार हज़ार हज़ार",
-    10_000: "万 w",
-    100_000: "十万 lakh lakhs lac lacs लाख",
-    10**6: "百万 m mn mln million millions mio млн. млн миллион миллиона миллионов кк millón millon millones",
-    10**7: "千万 crore crores cr करोड़ करोड़",
-    10**8: "亿",
-    10**9: "billion млрд миллиард миллиарда",
-}  # fmt: skip
-SCALE_OF = {word: Decimal(scale) for scale, words in SCALES.items() for word in words.split()}
-WORDS = {
-    1: "one a an un una ek एक один одна", 2: "two dos две два двух do दो", 3: "three tres три трех teen तीन",
-    4: "four cuatro четыре chaar char चार", 5: "five cinco пять пяти paanch panch पांच पाँच", 6: "six seis шесть chhe छह",
-    7: "seven siete семь saat सात", 8: "eight ocho восемь aath आठ", 9: "nine nueve девять nau नौ",
-    10: "ten diez десять десяти das दस", 11: "eleven once одиннадцать", 12: "twelve doce двенадцать barah बारह",
-    13: "thirteen trece тринадцать", 14: "fourteen catorce четырнадцать",
-    15: "fifteen quince пятнадцать pandrah पंद्रह", 16: "sixteen dieciséis dieciseis шестнадцать",
-    17: "seventeen diecisiete семнадцать", 18: "eighteen dieciocho восемнадцать",
-    19: "nineteen diecinueve девятнадцать",
-    20: "twenty veinte двадцать bees बीस", 21: "veintiuno veintiuna veintiún veintiun", 22: "veintidós veintidos",
-    23: "veintitrés veintitres", 24: "veinticuatro", 25: "pachees veinticinco पच्चीस", 26: "veintiséis veintiseis",
-    27: "veintisiete", 28: "veintiocho", 29: "veintinueve", 30: "thirty treinta тридцать tees तीस",
-    40: "forty cuarenta сорок chalis",
-    50: "fifty cincuenta пятьдесят pachas पचास", 60: "sixty sesenta шестьдесят", 70: "seventy setenta семьдесят",
-    80: "eighty ochenta восемьдесят", 90: "ninety noventa девяносто", 100: "cien ciento сто",
-    200: "doscientos doscientas двести", 300: "trescientos trescientas триста",
-    400: "cuatrocientos cuatrocientas четыреста",
-    500: "quinientos quinientas пятьсот", 600: "seiscientos seiscientas шестьсот",
-    700: "setecientos setecientas семьсот", 800: "ochocientos ochocientas восемьсот",
-    900: "novecientos novecientas девятьсот",
-}  # fmt: skip
-WORD_OF = {word: Decimal(value) for value, words in WORDS.items() for word in words.split()}
-WORD_OF |= dict.fromkeys(("half a", "a half", "medio", "media", "пол", "половиной", "aadha", "आधा"), Decimal("0.5"))
-WORD_OF |= dict.fromkeys(("a quarter of a", "quarter of a", "a quarter", "quarter", "четверть"), Decimal("0.25"))
-WORD_OF |= dict.fromkeys(("полтора", "полторы", "полутора", "dedh", "derh", "डेढ़", "डेढ़"), Decimal("1.5"))
-WORD_OF |= dict.fromkeys(("dhai", "dhaai", "adhai", "ढाई"), Decimal("2.5"))
-SHIFTS = {
-    "saadhe sadhe saade sade साढ़े साढ़े": "0.5",
-    "sawa sava सवा": "0.25",
-    "paune pone पौने": "-0.25",
-}  # added to what follows
-SHIFT_OF = {word: Decimal(shift) for words, shift in SHIFTS.items() for word in words.split()}
-ALONE = {"mil": 1000, "тысяча": 1000, "полмиллиона": 500_000, "миллион": 10**6}  # a number without another word
-ALONE |= {word: int(value) for word, value in WORD_OF.items() if value >= 100}
 HAN_DIGITS = dict(zip("零一二三四五六七八九两俩仨", (*range(10), 2, 2, 3), strict=True))
 HAN_UNITS = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
 HAN = "".join((*HAN_DIGITS, *HAN_UNITS))
+TWO_DIGITS = re.compile(  # 七八千 is seven to eight thousand, 十七八万 170 to 180 thousand
+    "(?P<head>[十百千万亿一二三四五六七八九两]*[十百千万亿]|)(?P<low>[一二两三四五六七八])(?P<high>[二两三四五六七八九])(?P<tail>[十百千万亿]+)"
+)
 LONE_AFTER = re.compile(
     "[^\u4e00-\u9fff\\d.]|[上近过超约达逾破成出售有共]"
 )  # before 万张: what leaves it a number of its own
@@ -63,20 +33,33 @@ MIL_AFTER = re.compile(  # "dies mil" is a misspelt ten thousand
     rf"(?<![{LETTER}])(?:de|casi|unos|unas|los|las|por|con|vendo|tengo|hay|son|solo|sólo|hasta|pack|lote|total) \Z"
     rf"|[^{LETTER} ] ?\Z|\A ?\Z"
 )
-SHIFT = alternate(list(SHIFT_OF))
-WORD = alternate(list(WORD_OF))
-SCALE = alternate(list(SCALE_OF))
+SHIFT = alternate(SHIFT_OF)
+WORD = alternate(WORD_OF)
+SCALE = alternate([word for word in SCALE_OF if word not in TIGHT])
+COUPLE = alternate(COUPLE_OF)
 INNER = alternate([word for word in WORD_OF if word not in ("a", "an")])  # "five thousand a day" is no 5001
-NUMERAL = re.compile(
-    rf"""(?P<mixed>(?<![\d.,])\d{{1,4}}+[多余来][百千万亿]{{1,2}}|(?<![\d.,])\d{{1,4}}+[百千万亿]\d{{1,4}}+(?:[百千万]\d{{0,4}}+)*+(?![\d.,元块毛角u¥$€]))
+EITHER = "or|to|o|a|или|до|ya|se|या|से"  # "two or three thousand"
+SPOKEN_MARK = alternate_marks([word for word in CODE_OF if len(word) > 3 and word not in BOTH_SIDES])
+NUMERAL = Lazy(
+    rf"""(?P<mixed>(?<![\d.,])\d{{1,4}}+[多余来][百千万亿]{{1,2}}
+                  |(?<![\d.,])\d{{1,4}}+[百千万亿]\d{{1,4}}+(?:[百千万]\d{{0,4}}+)*+(?![\d元块毛角u¥$€]|[.,]\d))
        | (?P<digits>(?<!\d)(?<!\d[.,'])(?:\d{{1,3}}(?:[ ]\d{{3}})++(?!\d)(?:[.,]\d++)?|\d++(?:[.,']\d++)*+))
-         (?:[ ]?(?P<scale>{SCALE}){NOT_LETTER})?
-       | (?P<han>[几数{HAN}](?:[{HAN}几多余]|来(?=[百千万亿])){{0,15}}+)
+         (?:[ ]?(?P<scale>{SCALE}){NOT_LETTER}|(?P<tight>l|т\.(?![ ]?[рp])|т){NOT_LETTER}(?!\.[ ]?[рp]))?
+       | (?P<han>[几数{HAN}](?:[{HAN}几多余]|来(?=[百千万亿])|(?<=[百千万])把(?=[张人名个套份条])){{0,15}}+)
+       | (?<![{LETTER}\d])(?:(?P<few>{COUPLE}|(?:{WORD})(?:[ -]|[ ](?:{EITHER})[ ])(?:{INNER}))[ ]
+           (?P<times>(?:{SCALE}){NOT_LETTER}(?:[ ](?:{SCALE}){NOT_LETTER})?))
+         (?![ -](?:(?:y|and|с)[ ])?(?:{INNER}){NOT_LETTER})
        | (?<![{LETTER}\d])
          (?P<words>(?:{SHIFT}|{WORD})(?:(?:[ -](?:(?:y|and|с)[ ])?|(?<=пол))(?:{INNER}|{SCALE}){NOT_LETTER}){{1,9}})
-       | (?<![{LETTER}\d])(?P<alone>{alternate(list(ALONE))}){NOT_LETTER}""",
+       | (?<![{LETTER}\d])(?P<small>{INNER})(?=[ ]{SPOKEN_MARK})
+       | (?<![{LETTER}\d])(?P<alone>{alternate(ALONE)}){NOT_LETTER}""",
     re.VERBOSE,
 )
+PART = Lazy(f"(?:{SHIFT}|{WORD}|{SCALE}){NOT_LETTER}|пол")
+PAIR = Lazy(f"(?P<low>{WORD})(?P<between>[ -]|[ ](?:{EITHER})[ ])(?P<high>{INNER})")
+SPOKEN = Lazy(f" {SPOKEN_MARK}")
+THEIR_MARK = re.compile(r" (?:rup|pais|peso|dólar|sol)")
+MILLIONS = re.compile(r"[1-9]\d{0,2}'\d{3}[.,]\d{3}")  # so in Colombia
 GROUPED = re.compile(r"[1-9]\d{0,2}(?:(?P<mark>[., '])\d{3})(?:(?P=mark)\d{3})*|[1-9]\d?(?:,\d{2})+,\d{3}")
 HALF = Decimal("0.5")
 THOUSANDS = frozenset(("thousand", "mil", "тысяч", "тысячи", "тысяча", "hazaar", "hazar", "hajar", "हजार"))
@@ -141,12 +124,21 @@ def join_numerals(flat: str, large: Numeral, small: Numeral) -> Numeral | None:
 def read_numeral(match: re.Match[str]) -> Numeral | None:
     start, end = match.span()
     if match["digits"]:
-        word = match["scale"] or ""
+        word = match["scale"] or match["tight"] or ""
         return Numeral(start, end, match["digits"], SCALE_OF.get(word, Decimal(1)), word)
+    if match["few"]:
+        return read_few(match)
     if match["words"]:
-        parts = re.findall(f"(?:{SHIFT}|{WORD}|{SCALE}){NOT_LETTER}|пол", match["words"])
-        value = read_words(parts)
-        return None if value is None else Numeral(start, end, "", Decimal(1), parts[-1], value, value)
+        parts = [part[0] for part in PART.finditer(match["words"])]
+        value = read_words(parts, alone=SPOKEN.match(match.string, end) is not None)
+        if value is None or (parts[0] in ("saath", "sath") and match.string.endswith("ke ", 0, start)):  # with
+            return None
+        return Numeral(start, end, "", Decimal(1), parts[-1], value, value)
+    if match["small"]:
+        if match["small"] in FALSE_FRIENDS and not THEIR_MARK.match(match.string, end):
+            return None
+        value = WORD_OF[match["small"]]
+        return Numeral(start, end, "", Decimal(1), match["small"], value, value) if value >= 1 else None
     if match["alone"]:
         if match["alone"] == "mil" and not MIL_AFTER.search(match.string, max(0, start - 12), start):
             return None
@@ -155,8 +147,38 @@ def read_numeral(match: re.Match[str]) -> Numeral | None:
     return read_vague_han(match["mixed"] or match["han"], start, match.string[max(0, start - 1) : start])
 
 
-def read_words(parts: list[str]) -> Decimal | None:
-    """ "one hundred and twenty thousand", "un millón y medio", "saadhe teen lakh"; a small number needs a scale."""
+def read_few(match: re.Match[str]) -> Numeral | None:
+    """ "a couple of thousand" is about 2000; "two or three thousand" and "do teen lakh" are ranges: where nothing says
+    "or", the two numbers are neighbours."""
+    scales = [SCALE_OF[part[0]] for part in PART.finditer(match["times"])]
+    scale = math.prod(scales)
+    if len(scales) == 2 and not scales[0] < scales[1]:
+        return None
+    if match["few"] in COUPLE_OF:
+        low = high = COUPLE_OF[match["few"]]
+    else:
+        pair = PAIR.fullmatch(match["few"])
+        if pair is None:
+            return None
+        low, high = WORD_OF[pair["low"]], WORD_OF[pair["high"]]
+        either = len(pair["between"]) > 1
+        beside = high - low == (10 if low >= 20 else 1) and (low < 20 or low % 10 == 0)
+        whole = pair["low"] not in ARTICLES and low % 1 == high % 1 == 0
+        if not (whole and low < high < 100 and (beside or either)):
+            return None if either else read_plain(match)
+    return Numeral(*match.span(), "", Decimal(1), match["times"], low * scale, high * scale, Bound.ABOUT)
+
+
+def read_plain(match: re.Match[str]) -> Numeral | None:
+    """ "twenty five thousand" begins as "two three thousand" does."""
+    parts = [part[0] for part in PART.finditer(match[0])]
+    value = read_words(parts)
+    return None if value is None else Numeral(*match.span(), "", Decimal(1), parts[-1], value, value)
+
+
+def read_words(parts: list[str], *, alone: bool = False) -> Decimal | None:
+    """ "one hundred and twenty thousand", "un millón y medio", "saadhe teen lakh"; a small number needs a scale, unless
+    it may stand alone."""
     total, scale = Decimal(0), Decimal(0)
     shift = SHIFT_OF.get(parts[0], Decimal(0))
     group: list[Decimal] = [] if parts[0] not in SHIFT_OF or parts[1] not in SCALE_OF else [Decimal(1)]
@@ -170,7 +192,7 @@ def read_words(parts: list[str]) -> Decimal | None:
         value, shift = (value + shift) * size, Decimal(0)
         total, scale, group = (total, scale, [value]) if size == 100 else (total + value, size, [])
     rest = add_words(group) if group else Decimal(0)
-    if rest is None or (rest < 100 and not SCALE_OF.keys() & parts) or (scale and rest >= scale):
+    if rest is None or (rest < 100 and not alone and not SCALE_OF.keys() & parts) or (scale and rest >= scale):
         return None
     return total + (scale / 2 if rest == HALF else rest)
 
@@ -188,7 +210,14 @@ def add_words(values: list[Decimal]) -> Decimal | None:
 def read_vague_han(written: str, start: int, before: str) -> Numeral | None:
     """十七万 is 170,000; 三万多 is at least 30,000; 十来万 is about 100,000; 数万, 几万 and 十几万 are ranges."""
     more = written.endswith(("多", "余")) or re.search(r"[多余][百千万亿]+$", written)
-    plain = re.sub("[多余来]", "", written)
+    plain = re.sub("[多余来把]", "", written)
+    if pair := TWO_DIGITS.fullmatch(plain):
+        ends = [read_han(pair["head"] + digit + pair["tail"]) for digit in (pair["low"], pair["high"])]
+        low, high = ends
+        neighbours = HAN_DIGITS[pair["high"]] - HAN_DIGITS[pair["low"]] == 1 or pair["low"] + pair["high"] == "三五"
+        if low is None or high is None or not neighbours or more:
+            return None
+        return Numeral(start, start + len(written), "", Decimal(1), "han", Decimal(low), Decimal(high), Bound.ABOUT)
     few = re.fullmatch(rf"([{HAN}]*)([几数])([{HAN}]*)", plain)
     if few:  # 几 is one to nine of what follows it
         low, high = (read_han(few[1] + digit + few[3]) for digit in "一九")
@@ -201,7 +230,7 @@ def read_vague_han(written: str, start: int, before: str) -> Numeral | None:
     alone = plain in ("百", "千", "万", "亿")
     if alone and before and not LONE_AFTER.fullmatch(before):
         return None
-    bound = Bound.AT_LEAST if more else Bound.ABOUT if few or alone or "来" in written else Bound.EXACT
+    bound = Bound.AT_LEAST if more else Bound.ABOUT if few or alone or re.search("[来把]", written) else Bound.EXACT
     return Numeral(start, start + len(written), "", Decimal(1), "han", Decimal(low), Decimal(high), bound)
 
 
@@ -237,6 +266,8 @@ def read_digits(digits: str, three: Three) -> Decimal | None:
         return None
     if digits.isdigit():
         return Decimal(digits) if digits == "0" or digits[0] != "0" else None
+    if MILLIONS.fullmatch(digits) and three == "group":
+        return Decimal(re.sub(r"\D", "", digits))
     if GROUPED.fullmatch(digits):
         marks = re.sub(r"\d", "", digits)
         if len(marks) > 1 or marks in " '" or three == "group":

@@ -18,6 +18,7 @@ from crawler.numbers.counts import (
     find_qualifier,
 )
 from crawler.numbers.numerals import HAN, HAN_UNITS, NUMERAL, SCALE, Bound, Numeral, read_han, scan_numerals
+from crawler.numbers.offers import BETWEEN_TWO, EITHER_IS_WELCOME, choose_current, find_asked, find_given, is_current
 from crawler.numbers.text import (
     BOTH_SIDES,
     CODE_OF,
@@ -26,9 +27,12 @@ from crawler.numbers.text import (
     LONGEST_TEXT,
     NOT_LETTER,
     WINDOW,
+    Lazy,
+    alternate,
     alternate_marks,
     flatten,
 )
+from crawler.numbers.words import SCALE_OF, WORD_OF
 
 HIGHEST_PRICE = Decimal(10) ** 12
 
@@ -54,36 +58,43 @@ LOOSE = {
 WHOLE = frozenset(("EUR", "RUB", "UAH", "KZT", "ARS", "COP", "CLP", "BRL", ""))  # written 1.200 for 1200 at home
 COINS = frozenset(("BTC", "ETH", "XMR", "LTC", "TRX", "TON"))  # have fractions of any length
 COUNTRIES = "usd|mxn|ars|cop|clp|cad|aud|sgd|hkd|twd|rmb|cny|jpy|人民币"
-MARK = re.compile(rf"(?:(?<![{LETTER}])(?P<country>{COUNTRIES}) ?(?=[$¥]))?(?P<mark>{alternate_marks(CODE_OF)})")
-PER_AFTER = re.compile(
+MARK = Lazy(rf"(?:(?<![{LETTER}])(?P<country>{COUNTRIES}) ?(?=[$¥]))?(?P<mark>{alternate_marks(CODE_OF)})")
+PER_SCALE = alternate(
+    """k к w тыс. тыс тысячу тысяч сотню thousand hundred mil cien cientos hazaar hazar hajar sau lakh हज़ार
+        हजार सौ लाख 百 千 万 l"""
+)
+PER_AFTER = Lazy(
     rf"""[ ]?(?P<word>/(?!-)|per|for[ ](?:each|every)|each|every|an?|за(?:[ ]кажд\w{{2,3}}|[ ]одну|[ ]одно|[ ]один)?
-           |por(?:[ ]cada)?(?:[ ]una?)?|cada|la|el|[一每]|1(?=[张套份个人条组])|प्रति|prati)[ ]?
-         (?:(?P<n>\d{{1,7}}|1[ .,]000)?(?P<scale>k|к|w|тыс(?:ячу|яч)?\.?|thousand|lakh|百|千|万)?(?![{LETTER}\d]))?[ ]?
+           |por(?:[ ]cada)?(?:[ ]una?)?|cada|la|el|[一每]|1(?=[张套份个人条组])|प्रति|prati|ek|har|एक|हर|का)[ ]?
+         (?:(?P<n>\d{{1,3}}(?:[ .,]000){{1,2}}|\d{{1,7}})?[ ]?(?P<scale>{PER_SCALE})?(?![{LETTER}\d]))?[ ]?
          (?:(?:{ADJECTIVES})[ ]){{0,2}}(?P<noun>(?:{NOUN}|pc)(?![{LETTER}]))?""",
     re.VERBOSE,
 )
-PER_BEFORE = re.compile(
-    rf"(?:(?<!第)(?:每|[一1])(?P<n>\d{{2,6}})? ?(?P<scale>百|千|万)?(?P<han>[张套份个人条组])(?:人脸|照片|图片|图"
+PER_BEFORE = Lazy(
+    rf"(?:(?:(?<!第)(?:每|[一1])(?P<n>\d{{2,6}})? ?(?P<scale>百|千|万)?|(?<![\w.])(?P<many>百|千|万))"
+    rf"(?P<han>[张套份个人条组])(?:人脸|照片|图片|图"
     rf"|身份证)?"
     rf"|(?<![{LETTER}])(?:per|each|cada|за|por|одно|одна|प्रति|prati|ek|एक) (?P<noun>{NOUN})) ?[:=-]? ?\Z"
 )
-PER_ALONE = re.compile(rf" ?(?:each|apiece|c/u|cada un[oa]){NOT_LETTER}")
-PER_TIME = re.compile(
+WHOLE_AFTER = Lazy(rf" (?:complet[oa]s?|enter[oa]s?|целиком|полностью|pura|poora){NOT_LETTER}")
+PER_ALONE = Lazy(rf" ?(?:each|apiece|c/u|cada un[oa]){NOT_LETTER}")
+PER_TIME = Lazy(
     rf" ?(?:/|per|an?|each|every|每|一|в|за|al|por|cada|包)? ?"
     rf"(?:day|week|month|year|hour|mo|min|天|周|月|年|小时|день|неделю|месяц|мес|час|mes|día|semana|año|gb|mb|гб|g"
     rf"|kg){NOT_LETTER}"
 )
-SCALE_PER = {"": 1, "百": 100, "k": 1000, "к": 1000, "т": 1000, "千": 1000, "w": 10_000, "万": 10_000, "l": 100_000}
 ANY_MARK = alternate_marks(CODE_OF)
-NO_PRICE_BEFORE = re.compile(
+NO_PRICE_BEFORE = Lazy(
     rf"(?:[\d.,_@#№=\\^%-]|\d[ ~]|\A- )\Z|\d ?(?:{ANY_MARK})? ?(?:-|~|/|{JOINS}) ?\Z|(?:{ANY_MARK}) ?/ ?\Z"
 )
-NO_PRICE_AFTER = re.compile(rf" ?(?:-|~|{JOINS}) ?(?:{alternate_marks(BOTH_SIDES)})? ?\d")
-LETTERS = re.compile(rf"[{LETTER}%°]")
-HUNDREDS = re.compile(r" \d{1,3}(?!\d)")
-DISCOUNT = re.compile(r"\d ?[%$€£¥]? ?-?off\b|折|满 ?\d+ ?减|立减|скидк|discount|descuento")
-PRICE_LABEL = re.compile(r"(?:price|cost|цена|стоимость|precio|价格|售价|价|कीमत|दाम|daam|kimat)? ?[:=]? ?")
-JAPANESE = re.compile(r"[\u3040-\u30ff]|円|日元|jpy|yen")
+NO_PRICE_AFTER = Lazy(rf" ?(?:-|~|{JOINS}) ?(?:{alternate_marks(BOTH_SIDES)})? ?\d")
+LETTERS = Lazy(rf"[{LETTER}%°]")
+HUNDREDS = Lazy(r" \d{1,3}(?!\d)")
+NO_COIN = re.compile("分(?=享|类|发|批)")  # to share, not a hundredth
+DISCOUNT = Lazy(r"\d ?[%$€£¥]? ?-?off\b|折|满 ?\d+ ?减|立减|скидк|discount|descuento")
+PRICE_LABEL = Lazy(r"(?:price|cost|цена|стоимость|precio|价格|售价|价|कीमत|दाम|daam|kimat)? ?[:=]? ?")
+FROM_AFTER = re.compile(r" ?(?:起|及?以上|\+)")
+JAPANESE = Lazy(r"[\u3040-\u30ff]|円|日元|jpy|yen")
 
 
 class Mark(NamedTuple):
@@ -99,11 +110,32 @@ DOUBT = Mark(-1, -1, "")
 def read_prices(text: str) -> tuple[Money | None, ...]:
     """The prices of a text in their order; None for each number beside a currency that cannot be read for certain."""
     flat = flatten(text)
-    if not MARK.search(flat) or DISCOUNT.search(flat):
+    if not MARK.search(flat):
         return ()
     numerals = scan_numerals(flat)
-    owned = share_marks(flat, numerals)
-    return tuple(read_money(text, flat, numerals[at], marks) for at, marks in sorted(owned.items()))
+    owned = sorted(share_marks(flat, numerals).items())
+    starts = [min([numerals[at].start, *(mark.start for mark in marks if mark is not DOUBT)]) for at, marks in owned]
+    current = choose_current(flat, starts)
+    if current is None:
+        return (None,) * len(owned)
+    if DISCOUNT.search(flat) and not all(is_current(flat, starts[at]) for at in current):
+        return ()
+    chosen = [owned[at] for at in current]
+    if len(chosen) == 2 and EITHER_IS_WELCOME.search(flat):
+        first = cut_first(flat, numerals, chosen)
+        if first is not None:
+            return read_prices(text[:first])
+    return tuple(read_money(text, flat, numerals[at], marks) for at, marks in chosen)
+
+
+def cut_first(flat: str, numerals: list[Numeral], owned: list[tuple[int, list[Mark]]]) -> int | None:
+    """Where the first of two prices for one offer ends, if they are in two currencies: "100 USDT or 8500 rupees"."""
+    (one, marks), (other, others) = owned
+    end = max(numerals[one].end, *(mark.end for mark in marks))
+    start = min(numerals[other].start, *(mark.start for mark in others))
+    codes = [{CODE_OF.get(mark.word) for mark in each} for each in (marks, others)]
+    apart = DOUBT not in marks + others and not codes[0] & codes[1]
+    return end if apart and BETWEEN_TWO.fullmatch(flat, end, start) else None
 
 
 def share_marks(flat: str, numerals: list[Numeral]) -> dict[int, list[Mark]]:
@@ -227,6 +259,8 @@ def read_amount(numeral: Numeral, code: str | None) -> Decimal | None:
     """A price has two decimals, a coin more; 1.200 is read only where it is the custom for a thousand."""
     if numeral.bound != Bound.EXACT:
         return None
+    if numeral.scale_word == "l" and code != "INR":
+        return None
     point = "," not in numeral.digits
     if numeral.scale_word:
         han = numeral.scale_word[-1] in HAN_UNITS
@@ -236,10 +270,8 @@ def read_amount(numeral: Numeral, code: str | None) -> Decimal | None:
     return numeral.read("group" if not point or code in WHOLE else "doubt")
 
 
-TAIL = re.compile(
-    rf"(?P<digit>[\d{HAN}])(?P<coin>毛|角|(?=[一每][张套份个人条组])|(?!\d|[{HAN}]|[张套份个人条组名位]))"
-)
-TAIL_COUNT = re.compile(rf"(?:[一每1][张套份个人条组]|\d[\d.,]*(?:{SCALE})?(?=[ +]?[^\d]))")
+TAIL = Lazy(rf"(?P<digit>[\d{HAN}])(?P<coin>毛|角|(?=[一每][张套份个人条组])|(?!\d|[{HAN}]|[张套份个人条组名位]))")
+TAIL_COUNT = Lazy(rf"(?:[一每1][张套份个人条组]|\d[\d.,]*(?:{SCALE})?(?=[ +]?[^\d]))")
 
 
 def read_tail(flat: str, numeral: Numeral, end: int, marks: list[Mark]) -> tuple[Decimal, int] | None:
@@ -258,6 +290,10 @@ def read_tail(flat: str, numeral: Numeral, end: int, marks: list[Mark]) -> tuple
     return (Decimal(0), end) if unit and not single else None
 
 
+def worth_of_scale(word: str) -> int:
+    return int(SCALE_OF.get(word) or WORD_OF.get(word) or 1)
+
+
 class Per(NamedTuple):
     of: Counted | None
     number: int
@@ -268,19 +304,17 @@ class Per(NamedTuple):
 def find_per(flat: str, start: int, end: int) -> Per | None:
     """What a price at `start` to `end` is for; None where it is for something unknown."""
     if before := PER_BEFORE.search(flat, max(0, start - WINDOW), start):
-        count = int(before["n"] or 1) * SCALE_PER[before["scale"] or ""]
+        count = int(before["n"] or 1) * worth_of_scale(before["scale"] or before["many"] or "")
         return Per(count_by(before["han"] or before["noun"]), count, before.start(), end)
     after = PER_AFTER.match(flat, end)
     if after is None:
         alone = PER_ALONE.match(flat, end)
         return Per(Counted.ITEM, 1, start, alone.end()) if alone else Per(None, 1, start, end)
     word, noun = after["word"], after["noun"]
-    number, scale = re.sub(r"\D", "", after["n"] or ""), SCALE_PER[(after["scale"] or "")[:1].replace("t", "k")]
-    if (
-        noun
-        and (not number or word in ("/", "per"))
-        and not (word.startswith(("за", "por")) and (number or after["scale"]))
-    ):
+    if noun and WHOLE_AFTER.match(flat, after.end()):
+        return Per(None, 1, start, end)
+    number, scale = re.sub(r"\D", "", after["n"] or ""), worth_of_scale(after["scale"] or "")
+    if noun and (not number or word in ("/", "per")) and not (word.startswith(("за", "por")) and number):
         return Per(count_by(noun), int(number or 1) * scale, start, after.end())
     open_end = word == "/" or (word == "per" and not LETTERS.match(flat[after.end() :].strip()[:1]))
     if open_end and (scale > 1 or number in ("100", "1000", "10000")):
@@ -296,7 +330,7 @@ def find_price_bound(flat: str, start: int, end: int) -> Bound:
     window = max(0, start - WINDOW)
     if qualified := find_qualifier(flat, start):
         return qualified[1]
-    if re.compile(r" ?(?:起|及?以上|\+)").match(flat, end) or RANGE_START.search(flat, window, start):
+    if FROM_AFTER.match(flat, end) or RANGE_START.search(flat, window, start):
         return Bound.AT_LEAST
     return Bound.EXACT
 
@@ -304,8 +338,26 @@ def find_price_bound(flat: str, start: int, end: int) -> Bound:
 def find_money(text: str) -> Money | None:
     """The price of a text; None if there is none, more than one, or one that cannot be read."""
     prices = read_prices(text)
+    if not prices:
+        return find_unmarked(text)
     values = {price and (price.amount, price.currency, price.per, price.per_count) for price in prices}
     return prices[0] if len(values) == 1 else None
+
+
+def find_unmarked(text: str) -> Money | None:
+    """What is asked where no currency stands: nothing for what is given away, or "asking 250 for all"."""
+    flat = flatten(text)
+    if MARK.search(NO_COIN.sub("", flat)):
+        return None
+    if given := find_given(flat):
+        start, end, amount = *given, Decimal(0)
+    else:
+        asked = find_asked(flat, scan_numerals(flat))
+        value = asked and read_amount(asked[2], None)
+        if asked is None or not value or value > HIGHEST_PRICE:
+            return None
+        start, end, amount = asked[0], asked[1], value
+    return Money(text=text[start:end], amount=amount, currency=None, per=None, per_count=1, bound=Bound.EXACT)
 
 
 def find_price(text: str) -> str:
@@ -315,7 +367,8 @@ def find_price(text: str) -> str:
 
 
 def parse_price(text: str) -> tuple[Decimal | None, str | None]:
-    """(amount, ISO 4217 code or a coin's) of a text that is a price; None where it does not say, or says two things."""
+    """(amount, ISO 4217 code or a coin's) of a text that is a price; None where it does not say, or says two
+    things."""
     if money := find_money(text):
         return money.amount, money.currency
     flat = flatten(text)
@@ -332,8 +385,9 @@ FACES = (Counted.PHOTO, Counted.PERSON, Counted.DOCUMENT)  # each shows one; a s
 
 
 def price_of_one(money: Money | None, amount: Decimal | None, faces: int | None) -> Decimal | None:
-    """What one face costs in the listing's own currency, to a millionth: as the seller says it ("0.2元/张"), else
-    `amount`, the price of all, shared among the faces claimed. None where anything of it is not known or not fixed."""
+    """What one face costs in the listing's own currency, to a millionth: as the seller says it ("0.2元/张"),
+    else `amount`, the price of all, shared among the faces claimed. None where anything of it is not
+    known or not fixed."""
     if money is not None and money.per is not None:
         faces = money.per_count if money.per in FACES else None
     if amount is None or not faces or faces < 0 or (money is not None and money.bound is not Bound.EXACT):

@@ -5,8 +5,9 @@ Also what counts and prices both look for in it: the marks of currencies.
 
 import functools
 import re
+import sys
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 LONGEST_TEXT, MOST_NUMERALS = 10_000, 120  # beyond them a text is a catalogue or a trap: nothing is read
 WINDOW = 32  # characters before a number that may change its meaning
@@ -42,10 +43,55 @@ def flatten(text: str) -> str:
     return "" if OVERRIDES.intersection(text) else text.translate(SAME).translate(_PLAIN)
 
 
-def alternate(words: str | list[str]) -> str:
-    """A regular expression for any of some words, the longest first; `_` in a word is a space or a hyphen."""
-    each = words.split() if isinstance(words, str) else words
-    return "|".join(re.escape(word).replace("_", "[ -]?") for word in sorted(each, key=len, reverse=True))
+class Words(dict[str, "Words"]):
+    """A tree of words by their letters: as a pattern it is a third as long as their list, and as much quicker."""
+
+    end: str | None = None
+
+    def add(self, word: str, end: str) -> None:
+        node = self
+        for letter in word:
+            node = node.setdefault(letter, Words())
+        node.end = end
+
+    def write(self) -> str:
+        """The longest word is tried first."""
+        each = [("[ -]?" if at == "_" else re.escape(at)) + node.write() for at, node in self.items()]
+        each += [] if self.end is None else [self.end]
+        return each[0] if len(each) == 1 else f"(?:{'|'.join(each)})" if each else ""
+
+
+def alternate(words: str | Iterable[str], ends: Mapping[str, str] | None = None) -> str:
+    """A regular expression for any of some words, the longest first; `_` in a word is a space or a hyphen or nothing.
+    `ends`: what must follow some of them."""
+    tree = Words()
+    for word in words.split() if isinstance(words, str) else words:
+        tree.add(word, (ends or {}).get(word, ""))
+    return tree.write()
+
+
+class Lazy:
+    """A regular expression that is compiled when it is first used: together the large ones take a third of a second,
+    which no command should wait for that reads no number."""
+
+    def __init__(self, pattern: str, flags: int = 0) -> None:
+        self.pattern, self.flags = pattern, flags
+
+    @functools.cached_property
+    def compiled(self) -> re.Pattern[str]:
+        return re.compile(self.pattern, self.flags)
+
+    def match(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+        return self.compiled.match(text, start, end)
+
+    def fullmatch(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+        return self.compiled.fullmatch(text, start, end)
+
+    def search(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+        return self.compiled.search(text, start, end)
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        return self.compiled.finditer(text)
 
 
 CURRENCIES = {  # first those that may stand on both sides of the number, then those that only follow it
@@ -68,8 +114,10 @@ CURRENCIES = {  # first those that may stand on both sides of the number, then t
     "": ("", "pesos peso"),  # of which country?
 }  # fmt: skip
 FRACTIONS = {
-    "CNY": {"0.1": "毛 毛钱 角", "0.01": "分 分钱"}, "USD": {"0.01": "cents cent ¢"}, "INR": {"0.01": "paise"},
-    "RUB": {"0.01": "коп коп. копеек", "1000": "т.р. т.р тр тыр"},
+    "CNY": {"0.1": "毛 毛钱 角", "0.01": "分 分钱"},
+    "USD": {"0.01": "cents cent ¢ центов"}, "INR": {"0.01": "paise paisa"},
+    "EUR": {"0.01": "céntimos euro_cents евроцентов"},
+    "RUB": {"0.01": "коп коп. копеек", "1000": "т.р. т.р тр тыр косарь косаря косарей"},
 }  # fmt: skip
 CODE_OF = {word.replace("_", " "): code for code, both in CURRENCIES.items() for side in both for word in side.split()}
 CODE_OF |= {mark: code for code, each in FRACTIONS.items() for marks in each.values() for mark in marks.split()}
@@ -85,8 +133,9 @@ def alternate_marks(marks: Collection[str]) -> str:
         end = rf"{NOT_LETTER}(?!\.[a-z])" if letter.match(mark[-1]) or mark[-1] == "/" else ""
         (words if letter.match(mark) else signs).append(re.escape(mark) + end)
     first = re.escape("".join(sorted({mark[0] for mark in marks})))  # looked at first, because it is quick
-    return f"(?=[{first}])(?:(?<![{LETTER}])(?:{'|'.join(words)})|{'|'.join(signs)})"
+    each = [f"(?<![{LETTER}])(?:{'|'.join(words)})"] if words else []
+    return f"(?=[{first}])(?:{'|'.join(each + signs)})"
 
 
-MARK_BEFORE = re.compile(rf"(?:{alternate_marks(BOTH_SIDES)})[ .:]?\Z")
-MARK_AFTER = re.compile(rf" ?(?:{alternate_marks(CODE_OF)})")
+MARK_BEFORE = Lazy(rf"(?:{alternate_marks(BOTH_SIDES)})[ .:]?\Z")
+MARK_AFTER = Lazy(rf" ?(?:{alternate_marks(CODE_OF)})")
