@@ -6,10 +6,20 @@ read is named.
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crawler.claims import guess_language
-from crawler.numbers import Totals, find_money, find_price, parse_price, price_of_one, read_claims, sum_up
+from crawler.numbers import (
+    Claim,
+    Counted,
+    Totals,
+    find_money,
+    find_price,
+    parse_price,
+    price_of_one,
+    read_claims,
+    sum_up,
+)
 from crawler.said import (
     DESCRIBED,
     MOST_PASSWORDS,
@@ -28,6 +38,7 @@ SOLD = re.compile(
 SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
 LONGEST_TITLE, LONGEST_TEXT, LONGEST_PRICE, LONGEST_COUNT, LONGEST_DATE = 300, 5000, 100, 200, 100
 MOST_ARCHIVES = 100
+PARTS = (Counted.PHOTO_PER_PERSON, Counted.PHOTO_PER_SET)  # they say nothing of the whole
 
 
 def make_listing(
@@ -63,7 +74,7 @@ def make_listing(
     dates, dated = list_dates(tidy(date_text, LONGEST_DATE), text, seen)
     wrong = {
         "price": bool(price_text) and amount is None,
-        "count": is_unread(totals, bool(count_text), bool(claims)),
+        "count": is_unread(claims, totals, bool(count_text)),
         "date": not dated,
     }
     return Listing(
@@ -103,6 +114,7 @@ def says_sold(title: str, whole: str) -> bool:
     return bool(SOLD.search(title) or (len(whole) < SHORT_LISTING and SOLD.search(whole)))
 
 
-def is_unread(totals: Totals, asked: bool, claimed: bool) -> bool:
-    """Is there a count that could not be read: two numbers for one thing, or none in the place for it?"""
-    return totals.count is None and (totals.doubtful if claimed else asked)
+def is_unread(claims: Sequence[Claim], totals: Totals, asked: bool) -> bool:
+    """Is there a count that could not be read: two numbers for one thing, or no whole in the place for it?"""
+    wholes = [claim for claim in claims if claim.of not in PARTS]
+    return totals.count is None and (totals.doubtful if wholes else asked)

@@ -243,7 +243,8 @@ EACH_AFTER = Lazy(
     rf" ?(?:(?:per|for each|each|for every|/) ?(?:unique )?(?:{HUMANS}|people|face|id|identity|head|model"
     rf"|subject){NOT_LETTER}"
     rf"|(?:for |from |of )?each{NOT_LETTER}|(?:на|с) (?:одного |каждого )?(?:человека|каждого|одного|лицо|персону)"
-    rf"|(?:por|de) (?:cada )?(?:persona|cabeza|individuo)|(?:de |por |para )?cada (?:persona|un[oa]?){NOT_LETTER}"
+    rf"|(?:por (?:cada )?|de cada )(?:persona|cabeza|individuo){NOT_LETTER}"
+    rf"|(?:de |por |para )?cada (?:persona|un[oa]?){NOT_LETTER}"
     rf"|har ek|/ ?чел"
     rf"|[x×] (?:{HUMANS}){NOT_LETTER}|[x×*] ?[\d.,]{{1,12}} ?(?:{SCALE})? ?(?:{HUMANS}){NOT_LETTER})"
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crawler.listing import make_listing
 from crawler.numbers import Bound, Counted, find_price, parse_price, read_claims, read_prices, sum_up
 
 PATHS = sorted((Path(__file__).parent / "tables").glob("unseen_numbers_*.json"))
@@ -89,3 +90,18 @@ def test_a_price_of_an_unseen_table_is_never_a_wrong_number(row: dict[str, Any])
 def test_of_each_unseen_table_19_in_20_are_right(table: dict[str, Any]) -> None:
     outcomes = [judge_count(row) for row in table["counts"]] + [judge_price(row) for row in table["prices"]]
     assert outcomes.count(Outcome.RIGHT) >= 0.95 * len(outcomes)
+
+
+@pytest.mark.parametrize("row", COUNTS, ids=[row["id"] for row in COUNTS])
+def test_a_count_that_is_not_read_is_named_and_kept_as_it_is(row: dict[str, Any]) -> None:
+    listing = make_listing(url="http://x.example/", title="x", count_text=row["text"])
+    if all(each.what in PER for each in listing.counts):
+        assert "count" in listing.invalid_fields
+    assert listing.claimed_text
+
+
+@pytest.mark.parametrize("row", PRICES, ids=[row["id"] for row in PRICES])
+def test_a_price_that_is_not_read_is_named_and_kept_as_it_is(row: dict[str, Any]) -> None:
+    listing = make_listing(url="http://x.example/", title="x", price_text=row["text"])
+    assert ("price" in listing.invalid_fields) is (listing.price is None)
+    assert listing.price_text
