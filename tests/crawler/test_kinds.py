@@ -120,10 +120,10 @@ def test_an_answer_in_another_form_is_a_changed_layout() -> None:
     ids=["deep", "deeper", "wide", "long number", "300,000 items", "lone surrogates", "too long", "utf-16", "zeros"],
 )  # fmt: skip
 def test_hostile_json_is_read_within_limits(body: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     reading = read_api(body)
     assert len(reading.parsed.listings) <= 1000
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_numbers_nothing_and_repeats_are_as_a_browser_has_them() -> None:
@@ -194,9 +194,9 @@ def run_card(settings: Settings, text: str, port: int, tmp_path: Path) -> int:
     ids=["lists", "deep", "texts", "many", "long", "names", "numbers"],
 )  # fmt: skip
 def test_a_hostile_export_is_read_within_limits(body: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     parse_answer(body, "ingest:///x/result.json", "application/json", open_card("telegram_json"))
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 SHOWN = b'<div class="message default"><div class="body"><a class="photo_wrap" href="a.jpg"></a><div class="text">5<br>'
@@ -204,9 +204,9 @@ SHOWN = b'<div class="message default"><div class="body"><a class="photo_wrap" h
 
 @pytest.mark.parametrize("body", [SHOWN * 2000, SHOWN + b"x<br>" * 200_000, (SHOWN + b"</div></div></div>") * 5000])
 def test_a_hostile_page_of_messages_is_read_within_limits(body: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     parse_answer(body, "ingest:///x/messages.html", "text/html", open_card("telegram_html"))
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 # -- open directories -------------------------------------------------------------------------------------------------
@@ -261,10 +261,10 @@ def test_a_hostile_index_is_read_within_limits() -> None:
         b"<table><tr>" + b"".join(b'<td><a href="%d/">x</a>' % n for n in range(50_000)), b"<tr>" * 100_000,
         b"<pre>" + b"9" * 5_000_000 + b'<a href="a.zip">a.zip</a>' + b"9" * 5_000_000,
     ):  # fmt: skip
-        began = time.monotonic()
+        began = time.process_time()
         found = parse_answer(body, "http://x.example/d/", "text/html", card).parsed
         assert len(found.links) <= 5000
-        assert time.monotonic() - began < 10
+        assert time.process_time() - began < 10
 
 
 def test_an_open_directory_is_harvested_folder_by_folder_within_its_budget(
