@@ -92,6 +92,23 @@ WAYS = {
 }  # fmt: skip
 MOTIONS = (Kind.LIVENESS_BLINK, Kind.LIVENESS_NOD, Kind.LIVENESS_SHAKE, Kind.LIVENESS_MOUTH)
 SAID = {kind: re.compile(rf"(?<![{LETTER}])(?:{way})(?![{LETTER}])") for kind, way in WAYS.items()}
+# what stands in every way to say it: a text without any of these is not searched for it
+BOTH_SIDES = ("正", "双面", "front", "sides", "f/b", "сторон", "лиц", "frente", "anverso", "delantera", "lados",
+              "caras", "dono", "aage", "आगे", "दोनों")  # fmt: skip
+KIND_HINTS = {
+    Kind.ID_CARD_FRONT: (*BOTH_SIDES, "人像"),
+    Kind.ID_CARD_BACK: (*BOTH_SIDES, "反", "背", "国徽", "back", "обо", "обратн", "reverso", "dorso", "piche", "पीछे"),
+    Kind.CARD_IN_HAND: ("手持", "手拿", "hold", "hand", "selfi", "селфи", "фото с", "в рук", " con ", "sosteniendo",
+                        "sujetando", "mano", "th me", "saath", "हाथ", "साथ"),
+    Kind.SELFIE: ("自拍", "selfi", "селфи", "себяшк", "autofoto", "सेल्फी"),
+    Kind.LIVENESS_BLINK: ("眨", "blink", "морга", "parpade", "apak", "झपक"),
+    Kind.LIVENESS_NOD: ("点头", "nod", "кив", "asent", "asient", "asint", "sir ", "सिर"),
+    Kind.LIVENESS_SHAKE: ("摇头", "转头", "shak", "turn", "кача", "поворот", "cabeza", "hila", "हिला"),
+    Kind.LIVENESS_MOUTH: ("张嘴", "张口", "mouth", "рот", "рта", "boca", "khol", "खोल"),
+    Kind.LIVENESS_VIDEO: ("活体", "liveness", "vide", "vido", "视频", "лайвнес", "видео", "vida", "वीडियो"),
+    Kind.PHONE_OR_ID_NUMBER: ("手机", "电话", "号", "要素", "num", "no", "ssn", "номер", "инн", "снилс", "mero",
+                              "curp", "नंबर", "नम्बर"),
+}  # fmt: skip
 NOT_SAID = re.compile(  # "no selfie", "без селфи", "不含自拍"
     rf"(?:(?<![{LETTER}])(?:no|not|without|w/o|excluding|except|без|нет|не|sin|no incluye|bina|बिना)|[无没不](?:含"
     rf"|包含|带|有)?|没有|不带) ?\Z"
@@ -104,7 +121,7 @@ def find_kinds(text: str) -> tuple[ClaimedKind, ...]:
     flat = flatten(text)[:LONGEST_TEXT]
     found: dict[Kind, str] = {}
     for kind, said in SAID.items():
-        for match in said.finditer(flat):
+        for match in said.finditer(flat) if any(hint in flat for hint in KIND_HINTS[kind]) else ():
             if NOT_SAID.search(flat, max(0, match.start() - 16), match.start()) or NOT_MEANT.match(flat, match.end()):
                 continue
             found[kind] = text[match.start() : match.end()]

@@ -38,6 +38,7 @@ SOLD = re.compile(
 SHORT_LISTING = 300  # letters; in a longer text such a word may speak of anything
 LONGEST_TITLE, LONGEST_TEXT, LONGEST_PRICE, LONGEST_COUNT, LONGEST_DATE = 300, 5000, 100, 200, 100
 MOST_ARCHIVES = 100
+ENOUGH_WORDS = 1000  # letters in which a language shows
 PARTS = (Counted.PHOTO_PER_PERSON, Counted.PHOTO_PER_SET)  # they say nothing of the whole
 
 
@@ -93,7 +94,7 @@ def make_listing(
         sold=says_sold(title, whole) if sold is None else sold,
         unit_price=price_of_one(find_money(price_text), amount, totals.faces),
         claimed_people=totals.people,
-        language=guess_language(text),
+        language=guess_language(text[:ENOUGH_WORDS]),
         counts=list_counts(claims),
         kinds=list_kinds(text),
         contacts=list_contacts(text),

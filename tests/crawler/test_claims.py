@@ -1,13 +1,17 @@
 """What a listing claims besides numbers: kinds of pictures, contacts, language, dates."""
 
 import datetime as dt
+import re
 import time
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from crawler.claims import (
+    KIND_HINTS,
+    WAYS,
     ContactKind,
     Kind,
     Language,
@@ -18,6 +22,7 @@ from crawler.claims import (
     list_kinds,
     parse_date,
 )
+from crawler.numbers import flatten
 
 FRONT, BACK, HAND, SELFIE, VIDEO = (
     Kind.ID_CARD_FRONT, Kind.ID_CARD_BACK, Kind.CARD_IN_HAND, Kind.SELFIE, Kind.LIVENESS_VIDEO,
@@ -202,3 +207,11 @@ def test_a_hostile_text_costs_no_time(text: str) -> None:
         start = time.process_time()
         read(text)
         assert time.process_time() - start < 0.05, read
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_no_way_to_say_a_kind_lacks_its_hints(kind: Kind, data: st.DataObject) -> None:
+    said = flatten(data.draw(st.from_regex(re.compile(WAYS[kind]), fullmatch=True)))
+    assert any(hint in said for hint in KIND_HINTS[kind])
