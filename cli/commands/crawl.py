@@ -10,7 +10,8 @@ import ipaddress
 from pathlib import Path
 
 from cli.servers import find_running
-from vault.errors import SettingError
+from cli.supervisor import is_running
+from vault.errors import ServerError, SettingError
 from vault.settings import Settings, is_port
 
 LOOPBACK_V4, LOOPBACK_V6 = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
@@ -53,9 +54,12 @@ def check_lab(pairs: list[str]) -> tuple[str, ...]:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    from crawler.run import run_crawl
+    from crawler.run import open_approved, run_crawl
 
     lab = check_lab(args.lab)
+    open_approved(settings, args.card)
+    if not (settings.servers.database_url or is_running(settings.home)):
+        raise ServerError(f"nothing runs on {settings.home}", mend="./facewarden up, in another terminal; then again")
     return run_crawl(
         find_running(settings), args.card, lab, lambda line: print(line, flush=True),  # noqa: T201
         due_only=args.due, quiet=args.quiet,

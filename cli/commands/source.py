@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from crawler.propose import Proposal
 
 FIELDS = ("title", "price_text", "currency", "claimed_count", "seller", "images", "archives")  # missed where missing
+LABELS = dict(zip(FIELDS, ("title", "price", "currency", "faces", "seller", "pictures", "archives"), strict=True))
 SAID = ("unit_price", "claimed_people", "language", "kinds", "contacts", "dates", "invalid_fields")
 
 
@@ -175,7 +176,11 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
                 if not look.problem:
                     pages.append(SavedPage(url=look.url, body=look.body, content_type=look.content_type))
             if not pages:
-                raise CardError("look_refused", f"{args.url} could not be looked at: {look.problem}", mend="see above")
+                raise CardError(
+                    "look_refused",
+                    f"{args.url} could not be looked at: {explain(look.problem)}",
+                    mend="another address; or --lab 127.0.0.1:PORT, if it is a server of your own on this machine",
+                )
             known = {page.url for page in pages}
             proposal = propose_card(pages)
             wants = tuple(url for url in proposal.wants if url not in known)[: MOST_PAGES - len(pages)]
@@ -183,7 +188,7 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
     text = write_card(proposal)
     if args.out:
         write_whole(args.out, text.encode())
-        print(f"{args.out}: decide the lines marked DECIDE, then sign and test it")  # noqa: T201
+        print(f"{args.out}: decide the lines marked DECIDE; then ./facewarden source sign {args.out}")  # noqa: T201
     else:
         print(text, end="")  # noqa: T201
     return 0
@@ -238,32 +243,47 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
         ]
         print(json.dumps(told, ensure_ascii=False, indent=1, default=str))  # noqa: T201
         return int(not rows)
-    table = Table("page", *FIELDS, "one face", *SAID[1:], title=f"{len(rows)} listings")
-    for url, listing in rows:
-        table.add_row(
-            url,
-            *(show_cell(getattr(listing, name)) for name in FIELDS),
-            show_worth(listing, settings.money) or "-",
-            *(show_cell(getattr(listing, name)) for name in SAID[1:]),
-        )
     console = Console(highlight=False, markup=False, emoji=False)
     if rows:
-        console.print(table)
+        console.print(f"\n{len(rows)} listings")
+    for url, listing in rows:
+        console.print(*show_listing(url, listing, settings.money), sep="\n  ", soft_wrap=True)
     for name in FIELDS:
         missing = sum(not getattr(listing, name) for _url, listing in rows)
         if rows and missing:
-            console.print(f"{name}: missing in {missing} of {len(rows)}")
+            console.print(f"{LABELS[name]}: missing in {missing} of {len(rows)}")
     if not rows:
         console.print(explain_nothing(pages, problems), soft_wrap=True)
     return int(not rows)
+
+
+def show_listing(url: str, listing: Listing, money: Money) -> list[str]:
+    """A listing in a few lines of a narrow terminal: what was found and what was not (-)."""
+    facts = {
+        "price": listing.price_text, "one face": show_worth(listing, money), "faces": listing.claimed_count,
+        "people": listing.claimed_people, "seller": listing.seller, "pictures": listing.images,
+        "archives": listing.archives,
+    }  # fmt: skip
+    said = {name: getattr(listing, name) for name in ("language", "kinds", "contacts", "dates")}
+    said["cannot be read"] = ", ".join(listing.invalid_fields)
+    return [
+        listing.title or "-",
+        url,
+        "; ".join(f"{name} {show_cell(value)}" for name, value in facts.items()),
+        *("; ".join(f"{name}: {show_cell(value)}" for name, value in said.items() if value),),
+    ]
 
 
 def explain_nothing(pages: int, problems: list[str]) -> str:
     """Why a look gave no listings: nothing came, or nothing was found in what came."""
     if len(problems) < pages:
         return "nothing was read: are read.listing and read.follow right for these pages?"
-    told = ", ".join(f"{code} ({REFUSAL_TEXT[code]})" if code in REFUSAL_TEXT else code for code in sorted({*problems}))
+    told = ", ".join(map(explain, sorted({*problems})))
     return f"none of {pages} pages could be had: {told}"
+
+
+def explain(code: str) -> str:
+    return f"{code} ({REFUSAL_TEXT[code]})" if code in REFUSAL_TEXT else code
 
 
 def show_field(value: Any) -> Any:

@@ -73,7 +73,12 @@ def test_a_card_is_approved_tried_and_shown_and_nothing_is_kept(
     assert set(site.hits) == {"/robots.txt", "/", "/1", "/9"}, "no picture is fetched, nothing that robots.txt forbids"
     assert count(conn, "select count(*) from page") == 0
     shown = facewarden(settings, "source", "test", str(card), *lab)
-    assert "1 listings" in shown.stdout
+    assert shown.stdout.startswith(
+        f"\n1 listings\n5000张人脸\n  {site.url}/1\n  price 10元; one face 0.002 CNY (0.00026 EUR, 2026-01-01);"
+        " faces 5000; people -; seller -; pictures 2; archives 0\n"
+    ), "in lines that a terminal of 80 columns can show"
+    assert "contacts: telegram olga_k" in shown.stdout
+    assert "\nseller: missing in 1 of 1\n" in shown.stdout
     assert f"lab: loopback open for {lab[1]}\n" in shown.stderr
     assert "{" not in shown.stderr, "a person at a terminal is not shown the guard's log"
     closed = facewarden(settings, "source", "test", str(card))
@@ -201,3 +206,17 @@ def test_a_look_at_what_may_not_be_looked_at_is_refused(settings: Settings, keys
     done = facewarden(settings, "source", "new", url)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+    assert ("or --lab 127.0.0.1:PORT" in done.stderr) == ("could not be looked at" in done.stderr)
+
+
+def test_a_crawl_without_a_server_says_at_once_what_starts_one(settings: Settings, tmp_path: Path) -> None:
+    alone = settings.replace("", home=tmp_path / "alone").replace("servers", database_url="")
+    key = tmp_path / "olga.pem"
+    trust_approver(alone, "olga", make_approver_key(key, ""))
+    card = tmp_path / "market.toml"
+    text = CARD.format(top="", read="", pages=100, port=9)
+    card.write_text(sign_card(text, load_approver_key(key, ""), "olga", dt.datetime.now(dt.UTC)))
+    done = facewarden(alone, "crawl", str(card))
+    assert done.returncode == 2
+    assert "server_unavailable: nothing runs on" in done.stderr
+    assert "mend: ./facewarden up" in done.stderr
