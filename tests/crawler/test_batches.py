@@ -122,7 +122,7 @@ def test_a_batch_that_is_refused_for_one_page_counts_the_links_of_the_others_onc
     assert (count_pages(desk.conn, desk.source_id), desk.keeper.counts.cut) == (18, 0)
 
 
-# -- beside the loop ----------------------------------------------------------------------------------------------------
+# -- beside the loop ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
