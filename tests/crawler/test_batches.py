@@ -151,7 +151,7 @@ def test_leases_are_renewed_while_slow_pages_are_read(desk: Desk, settings: Sett
     assert crawl.next_page() and crawl.next_page()
     desk.conn.execute("update page set lease_until = now() - interval '1 second'")
     crawl._renewed -= RENEW_SECONDS + 1
-    seen = []
+    seen: list[bool] = []
 
     def flush() -> list[Page]:
         desk.conn.execute("update page set state = 'done' where url like '%%/a'")  # kept, and not said yet
@@ -219,6 +219,14 @@ def test_ten_thousand_listings_that_move_at_once_are_settled_in_seconds(desk: De
     settle_cycle(conn, source_id)
     assert time.monotonic() - began < 20
     assert count(conn, "select count(*) from listing where state = 'moved'") == 100
+
+
+def test_more_listings_than_one_statement_bears_are_kept_in_order(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vault.store.listings.MOST_AT_ONCE", 2)
+    desk.open("/a")
+    desk.answer({"/a": html("".join(f"<article><h1>lot {number}</h1></article>" for number in range(5)))})
+    rows = desk.conn.execute("select title from listing_version order by listing_id").fetchall()
+    assert rows == [(f"lot {number}",) for number in range(5)]
 
 
 def test_a_page_is_read_again_while_a_step_writes_samples_of_its_listing(desk: Desk, settings: Settings) -> None:

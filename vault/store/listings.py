@@ -15,6 +15,7 @@ from vault.store.pages import reopen_page
 from vault.store.samples import list_locked
 
 TEXTS = ("title", "seller", "description", "price_text", "claimed_text")  # what makes a new version when it changes
+MOST_AT_ONCE = 2000  # listings a statement: a jsonb holds 256 MB, and these may have 15 KB of words each
 MOST_PASSWORDS = 10  # that are tried on one archive
 
 
@@ -41,7 +42,7 @@ def save_listings(conn: Connection, source_id: int, shown: Sequence[Shown]) -> l
         now: dict[str, tuple[int, Shown]] = {}
         later = []
         for number, each in waiting:
-            if now.setdefault(each.listing.url, (number, each))[0] != number:
+            if len(now) == MOST_AT_ONCE or now.setdefault(each.listing.url, (number, each))[0] != number:
                 later.append((number, each))
         found = _save_each_once(conn, source_id, [each for _, each in now.values()])
         ids |= {number: listing_id for (number, _), listing_id in zip(now.values(), found, strict=True)}
