@@ -10,6 +10,7 @@ from crawler.cookies import Jar
 from crawler.pipeline import Fetched, Keeper, needs_browser
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
+from vault.errors import LeaseLost
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.store import Connection, DatabaseGone
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from crawler.spider import MarketSpider
 
 RENEW_SECONDS = 10.0
+FLUSH_SECONDS = 1.0  # between looks at the leases while a flush runs
 LOOK_SECONDS = 0.5  # between looks at the browser's memory
 
 log = get_logger(__name__)
@@ -123,21 +125,39 @@ class Crawl:
             if time.monotonic() - self._renewed > RENEW_SECONDS:
                 if is_paused(self._conn, self._source.source_id):
                     self.keeper.stopped = self.keeper.stopped or "paused"
-                for token in set(self._in_flight.values()):
-                    ids = [page_id for page_id, held in self._in_flight.items() if held == token]
-                    extend_lease(self._conn, PAGES, ids, token)
-                self._renewed = time.monotonic()
+                self._renew()
         except DatabaseGone as exc:
             self.lost = exc
         held = time.monotonic() < self.keeper.hold_until
         return kept or (not held and (bool(self._claimed) or not self._in_flight))
 
     async def _keep(self) -> bool:
-        done = await asyncio.to_thread(self.keeper.flush)
+        """Pages that are slow to read must not cost the others their leases. A page that failed may have been claimed
+        again before its neighbours were kept: then it is still in flight."""
+        flushing = asyncio.ensure_future(asyncio.to_thread(self.keeper.flush))
+        while not (await asyncio.wait([flushing], timeout=FLUSH_SECONDS))[0]:
+            if time.monotonic() - self._renewed > RENEW_SECONDS:
+                try:
+                    self._renew(flushing=True)
+                except DatabaseGone as exc:
+                    self.lost = exc
+        done = await flushing
         for page in done:
-            self._in_flight.pop(page.page_id, None)
+            if self._in_flight.get(page.page_id) == page.token:
+                del self._in_flight[page.page_id]
         self._dry = self._dry and not done
         return bool(done)
+
+    def _renew(self, *, flushing: bool = False) -> None:
+        """The leases of what is in flight. Raises LeaseLost, but for what a flush has just finished."""
+        for token in set(self._in_flight.values()):
+            ids = [page_id for page_id, held in self._in_flight.items() if held == token]
+            try:
+                extend_lease(self._conn, PAGES, ids, token)
+            except LeaseLost:
+                if not flushing:
+                    raise
+        self._renewed = time.monotonic()
 
     async def close(self) -> None:
         """The last gathered results."""

@@ -18,7 +18,7 @@ from crawler.capture import WarcFile
 from crawler.cards import LOCAL, Card, CardKind, hash_card
 from crawler.handed import Document, Handed, NotOpened
 from crawler.health import judge_source
-from crawler.pipeline import Fetched, Keeper
+from crawler.pipeline import Fetched, Keeper, hash_url
 from crawler.run import DONE, LOST_DATABASE, PAGES_LEFT, list_fields, open_approved, read_facts
 from crawler.spider import PAGE_BYTES
 from vault.blobs import BlobWriter
@@ -226,10 +226,6 @@ class Taking:
                 raise NotOpened("body_empty", "nothing is in it")
             writer.seal()
         return FetchedArchive(status=200, headers={}, blob=writer, md5=md5.hexdigest())
-
-
-def hash_url(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def close_ingest(conn: Connection, card: Card, source_id: int, show: Callable[[str], None]) -> int:

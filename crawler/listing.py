@@ -62,7 +62,7 @@ def make_listing(
     words for "sold" and passwords may stand too. `passwords`: those that are known already; None where nobody looks
     for archives. `seen`: the page's day."""
     title, description = tidy(title, LONGEST_TITLE), tidy(description, LONGEST_TEXT)
-    whole = description if whole is None else whole
+    whole = description if whole is None else whole.encode(errors="replace").decode()
     price_text = tidy(price_text, LONGEST_PRICE) or find_price(title)
     amount, currency = parse_price(price_text) if price_text else (None, None)
     count_text = tidy(count_text, LONGEST_COUNT)

@@ -161,6 +161,7 @@ class Keeper:
         self.stopped = ""  # why the crawl has to stop, once it has
         self.hold_until = 0.0  # time.monotonic() before which the site wants to be left alone
         self._barren = Barren()
+        self._noted: list[tuple[str, bool]] = []  # for it, once it is written: a page's address, and was it fruitful?
         self._new_samples = False  # since the step was asked for
         self._upstream_gone = 0.0  # since when the card's proxy does not answer, in time.monotonic()
 
@@ -201,12 +202,9 @@ class Keeper:
         if writers:
             sync_blobs(self._blobs, [writer.key_id for writer in writers])
         try:
-            with self._conn.transaction():
-                self._keep_blobs(writers)
-                self._save(prepared)
+            self._save_together(prepared)
         except RowRefused as exc:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
-            self._known.clear()
             for each in prepared:
                 self._save_alone(each)
         for writer in self._known:
@@ -353,12 +351,26 @@ class Keeper:
 
     # -- then rows ----------------------------------------------------------------------------------------------------
 
+    def _save_together(self, batch: Sequence[Prepared]) -> None:
+        """One transaction. Raises RowRefused: then nothing is written, and nothing counts that was counted on the
+        way."""
+        before = self._page_count, self.counts.cut, len(self._known)
+        self._noted.clear()
+        try:
+            with self._conn.transaction():
+                self._keep_blobs([writer for each in batch for writer in each.writers])
+                self._save(batch)
+        except RowRefused:
+            self._page_count, self.counts.cut, known = before
+            del self._known[known:]
+            raise
+        for url, fruitful in self._noted:
+            self._barren.note(url, fruitful)
+
     def _save_alone(self, each: Prepared) -> None:
         page = each.fetched.page
         try:
-            with self._conn.transaction():
-                self._keep_blobs(list(each.writers))
-                self._save([each])
+            self._save_together([each])
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
             self._known += each.writers
@@ -371,9 +383,12 @@ class Keeper:
 
     def _save(self, batch: Sequence[Prepared]) -> None:
         """The rows that follow from answers, whose blobs are rows already. What many answers have in common is one
-        statement for all of them."""
+        statement for all of them; a redirect alone is written by itself, so that the next one sees where it leads."""
         read = [each for each in batch if each.parsed is not None]
         fetches = self._save_pages(read) + self._save_samples([each for each in batch if each.blob is not None])
+        kept = {fetch.page_id for fetch in fetches}
+        self._save_fetches(fetches)
+        unchanged: list[Fetch] = []
         for each in batch:
             if each.fetched.failure is None and (each.failure or ("",))[0] != "upstream_unavailable":
                 self._upstream_gone = 0.0
@@ -382,17 +397,22 @@ class Keeper:
                 record_hit(self._conn, self._settings, *each.listed, url, self._source.source_id)
                 self.stopped = "hash_listed"
             if each.parsed is None and each.blob is None and (fetch := self._save_other(each)) is not None:
-                fetches.append(fetch)
-        if not fetches:
-            return
-        save_fetches(self._conn, fetches, self._card.pace.every_hours)
-        kept = {fetch.page_id for fetch in fetches}
+                kept.add(fetch.page_id)
+                if each.redirect is None:
+                    unchanged.append(fetch)
+                else:
+                    self._save_fetches([fetch])
+        self._save_fetches(unchanged)
         tokens: dict[int, list[int]] = {}
         for each in batch:
             if each.fetched.page.page_id in kept:
                 tokens.setdefault(each.fetched.page.token, []).append(each.fetched.page.page_id)
         for token, page_ids in tokens.items():
             finish_rows(self._conn, PAGES, page_ids, token)
+
+    def _save_fetches(self, fetches: Sequence[Fetch]) -> None:
+        if fetches:
+            save_fetches(self._conn, fetches, self._card.pace.every_hours)
 
     def _save_other(self, each: Prepared) -> Fetch | None:
         """What is neither a page that was read nor a sample. None where it failed: then the failure is a row."""
@@ -421,7 +441,7 @@ class Keeper:
             self._save_captures([each])
         verdict = each.verdict.value if each.verdict in WALLS else ""
         fetch = Fetch(page_id=page.page_id, status=fetched.status, verdict=verdict, gone=code in GONE)
-        save_fetches(self._conn, [fetch], self._card.pace.every_hours)
+        self._save_fetches([fetch])
         wait = read_retry_after(fetched.header("retry-after")) if fetched.status in RETRY_STATUS else 0.0
         fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)
         if fetched.status in SLOW_DOWN and not final:
@@ -532,7 +552,7 @@ class Keeper:
             if new.url_key in added and make_pattern(new.url) != make_pattern(page.url)
         }
         for page, parsed in read:
-            self._barren.note(page.url, bool(parsed.listings) or page.page_id in found)
+            self._noted.append((page.url, bool(parsed.listings) or page.page_id in found))
 
     def _save_offers(self, page: Page, listing_id: int, listing: Listing) -> None:
         """The pictures and archives of a listing: to be fetched, or samples at once where they were fetched before."""

@@ -38,6 +38,7 @@ MOST_REQUEST_BODY = 1 << 20
 HOP_HEADERS = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
                b"trailer", b"upgrade"}  # fmt: skip
 OUR_HEADERS = b"x-facewarden-"
+NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")  # of a field, as RFC 9110 has it (5.1): no space before its colon
 LENGTH = re.compile(rb"[0-9]{1,15}")
 BODILESS = (b"204", b"304")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n\0]*)?")
@@ -233,7 +234,7 @@ def find_length(lines: list[bytes]) -> int | None:
         return None
     fields = [line.partition(b":") for line in lines[1:]]
     names = [name.strip().lower() for name, _, _ in fields]
-    if b"transfer-encoding" in names or any(line[:1] in b" \t" for line in lines[1:]):
+    if b"transfer-encoding" in names or not all(NAME.match(line) for line in lines[1:]):
         return None
     lengths = [value.strip() for name, (_, _, value) in zip(names, fields, strict=True) if name == b"content-length"]
     if lines[0].split(b" ")[1] in BODILESS:

@@ -9,11 +9,12 @@ import sys
 
 import structlog
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean_text(text: str, limit: int = 200) -> str:
-    """`text` without control characters and direction overrides, cut to `limit` characters and marked when cut."""
+    """`text` without control characters, direction overrides and halves of surrogate pairs, cut to `limit`
+    characters and marked when cut."""
     text = _CONTROL.sub(" ", text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

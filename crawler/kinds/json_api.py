@@ -118,7 +118,7 @@ def show_plain(value: Any) -> str:
     if isinstance(value, bool):
         return TRUTHS[value]
     if isinstance(value, str):
-        return value.replace("\0", "")
+        return value.replace("\0", "").encode(errors="replace").decode()  # half of a surrogate pair is no text
     return f"{value:.15g}" if isinstance(value, float) else str(value) if isinstance(value, int) else ""
 
 

@@ -126,6 +126,15 @@ def test_hostile_json_is_read_within_limits(body: bytes) -> None:
     assert time.process_time() - began < 10
 
 
+def test_half_of_a_surrogate_pair_costs_no_listing() -> None:
+    said = rb"5000 faces \ud800 password: x\ud800y"
+    goods = b'{"data": {"goods": [{"id": 1, "name": "%b", "seller": "\\udfff", "price": {"amount": 1}}]}}' % said
+    chat = b'{"messages": [{"id": 1, "type": "message", "from": "\\ud800", "text": "%b", "photo": "a.jpg"}]}' % said
+    export = parse_answer(chat, "ingest:///x/result.json", "application/json", open_card("telegram_json"))
+    for listing in (*read_api(goods).parsed.listings, *export.parsed.listings):
+        assert repr(listing).isprintable() and "\\ud" not in repr(listing)
+
+
 def test_numbers_nothing_and_repeats_are_as_a_browser_has_them() -> None:
     body = b"""{"data": {"goods": [
         {"id": 1, "name": "first", "name": "second", "price": {"amount": 1e309, "currency": "USD"}},

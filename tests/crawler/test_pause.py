@@ -33,6 +33,8 @@ class Keeper:
 
 
 class Guard:
+    alive = True
+
     def take_refusals(self) -> list[tuple[str, str]]:
         return []
 

@@ -439,6 +439,8 @@ def test_what_a_site_sends_behind_its_answer_is_not_read_as_the_next_one() -> No
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9999",
         b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 4",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 4",
+        b"HTTP/1.1 200 OK\r\n\x0bContent-Length: 4",
         b"HTTP/1.0 200 OK\r\nContent-Length: 4",
         b"HTTP/1.1 200 OK",
     ],

@@ -18,7 +18,8 @@ CONNECT_SECONDS = 5
 
 # psycopg's errors by what can be done about them, so that other rooms need not import it
 DatabaseGone = (psycopg.OperationalError, psycopg.InterfaceError)  # it restarts or is out of reach: try again
-RowRefused = (psycopg.DataError, psycopg.IntegrityError)  # this row can never be kept
+# this row can never be kept; half of a surrogate pair does not even leave the house
+RowRefused = (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError)
 DatabaseError = psycopg.Error  # any of them
 
 

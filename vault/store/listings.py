@@ -15,6 +15,7 @@ from vault.store.pages import reopen_page
 from vault.store.samples import list_locked
 
 TEXTS = ("title", "seller", "description", "price_text", "claimed_text")  # what makes a new version when it changes
+MOST_AT_ONCE = 2000  # listings a statement: a jsonb holds 256 MB, and these may have 15 KB of words each
 MOST_PASSWORDS = 10  # that are tried on one archive
 
 
@@ -41,7 +42,7 @@ def save_listings(conn: Connection, source_id: int, shown: Sequence[Shown]) -> l
         now: dict[str, tuple[int, Shown]] = {}
         later = []
         for number, each in waiting:
-            if now.setdefault(each.listing.url, (number, each))[0] != number:
+            if len(now) == MOST_AT_ONCE or now.setdefault(each.listing.url, (number, each))[0] != number:
                 later.append((number, each))
         found = _save_each_once(conn, source_id, [each for _, each in now.values()])
         ids |= {number: listing_id for (number, _), listing_id in zip(now.values(), found, strict=True)}
@@ -113,7 +114,7 @@ def _lock_known(conn: Connection, source_id: int, urls: list[str]) -> dict[str, 
                select title, seller, description, price_text, claimed_text from listing_version as version
                where version.listing_id = listing.listing_id order by version desc limit 1) as newest
            where source_id = %(source)s and url = any(%(urls)s)
-           order by listing.listing_id for update of listing""",
+           order by listing.listing_id for no key update of listing""",
         {"source": source_id, "urls": urls},
     ).fetchall()
     return {
@@ -298,20 +299,19 @@ def _settle_moves(conn: Connection, source_id: int) -> None:
                from listing_version join listing using (listing_id) where source_id = %(source)s
                order by listing_id, version desc),
            went as (
-               select listing_id, title, seller, description, price_text, claimed_text
+               select min(listing_id) as old, title, seller, description, price_text, claimed_text
                from listing join newest using (listing_id) join source using (source_id)
                where listing.state = 'removed' and exists (
                    select 1 from listing_event where listing_event.listing_id = listing.listing_id
-                   and kind = 'removed' and at >= cycle_at)),
+                   and kind = 'removed' and at >= cycle_at)
+               group by title, seller, description, price_text, claimed_text having count(*) = 1),
            came as (
-               select listing_id, title, seller, description, price_text, claimed_text
+               select min(listing_id) as new, title, seller, description, price_text, claimed_text
                from listing join newest using (listing_id) join source using (source_id)
-               where first_seen >= cycle_at and listing.state <> 'removed'),
-           pairs as (
-               select went.listing_id as old, came.listing_id as new
-               from went join came using (title, seller, description, price_text, claimed_text))
-           select old, new from pairs
-           where (select count(*) from pairs as other where other.old = pairs.old or other.new = pairs.new) = 1""",
+               where first_seen >= cycle_at and listing.state <> 'removed'
+               group by title, seller, description, price_text, claimed_text having count(*) = 1)
+           select old, new from went join came using (title, seller, description, price_text, claimed_text)
+           order by old""",
         {"source": source_id},
     ).fetchall()
     for old, new in rows:

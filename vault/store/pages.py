@@ -216,12 +216,15 @@ def _fetch_row(fetch: Fetch) -> dict[str, Any]:
 
 
 def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -> bool:
-    """Does the chain of redirects from `target_id` come back to `page_id`?"""
+    """Does the chain of redirects from `target_id` come back to `page_id`? Those of this cycle: one that was seen
+    before may have turned round."""
     row = conn.execute(
         """with recursive way (page_id, moved_to, steps) as (
-               select page_id, moved_to, 1 from page where page_id = %(target)s
+               select page_id, case when fetched_at >= cycle_at then moved_to end, 1
+               from page join source using (source_id) where page_id = %(target)s
                union all
-               select page.page_id, page.moved_to, steps + 1 from way join page on page.page_id = way.moved_to
+               select page.page_id, case when fetched_at >= cycle_at then page.moved_to end, steps + 1
+               from way join page on page.page_id = way.moved_to join source using (source_id)
                where steps < %(most)s)
            select 1 from way where page_id = %(page)s limit 1""",
         {"page": page_id, "target": target_id, "most": most_hops},
