@@ -21,6 +21,7 @@ from vault.store.work import PAGES, claim_rows, extend_lease
 if TYPE_CHECKING:
     from crawler.spider import MarketSpider
 
+MOST_HELD = 64 << 20  # bytes of answers that are still to be kept; then no more are asked for
 RENEW_SECONDS = 10.0
 FLUSH_SECONDS = 1.0  # between looks at the leases while a flush runs
 LOOK_SECONDS = 0.5  # between looks at the browser's memory
@@ -57,7 +58,7 @@ class Crawl:
         """The next page to fetch. What is fetched and not kept yet counts as in flight, so that a kill has at most as
         many fetched again as are fetched at once."""
         room = self.card.pace.concurrency - len(self._in_flight)
-        if self.stopping or time.monotonic() < self.keeper.hold_until:
+        if self.stopping or time.monotonic() < self.keeper.hold_until or self.keeper.held > MOST_HELD:
             return None
         try:
             if not self._claimed:
@@ -78,7 +79,7 @@ class Crawl:
         """An answer: kept with the next tick, which comes at once where half of what is in flight has its answer."""
         self.keeper.add(fetched)
         out = len(self._in_flight) - len(self._claimed)
-        if self.keeper.waiting >= min(out, self.card.pace.concurrency // 2 or 1):
+        if self.keeper.waiting >= min(out, self.card.pace.concurrency // 2 or 1) or self.keeper.held > MOST_HELD:
             self.due.set()
 
     def has_more(self) -> bool:

@@ -163,6 +163,7 @@ class Keeper:
         self._barren = Barren()
         self._noted: list[tuple[str, bool]] = []  # for it, once it is written: a page's address, and was it fruitful?
         self._new_samples = False  # since the step was asked for
+        self._flushing: list[Fetched] = []
         self._upstream_gone = 0.0  # since when the card's proxy does not answer, in time.monotonic()
 
     @property
@@ -186,6 +187,11 @@ class Keeper:
         """Answers that are still to be kept."""
         return len(self._waiting)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the answers that are not kept yet."""
+        return sum(len(each.body) for each in (*self._waiting, *self._flushing))
+
     def is_due(self) -> bool:
         """Has anything waited long enough?"""
         return bool(self._waiting) and time.monotonic() - self._since > GATHER_SECONDS
@@ -193,9 +199,13 @@ class Keeper:
     def flush(self) -> list[Page]:
         """Write what has been gathered; returns its pages. Raises DatabaseGone when the database is gone; then the rows
         keep their leases and everything is fetched again by the next crawl. More may be added meanwhile."""
-        gathered, self._waiting = self._waiting, []
-        if not gathered:
-            return []
+        self._flushing, self._waiting = self._waiting, []
+        try:
+            return self._keep_all(self._flushing) if self._flushing else []
+        finally:
+            self._flushing = []
+
+    def _keep_all(self, gathered: Sequence[Fetched]) -> list[Page]:
         prepared = [self._prepare_safely(each) for each in gathered]
         self._warc.sync()
         writers = [writer for each in prepared for writer in each.writers]

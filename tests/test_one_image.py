@@ -20,7 +20,11 @@ LISTING = """<article><h1>5000张人脸 10元</h1><b>10元</b>
 
 
 def answer(path: str) -> Answer:
-    pictures = {"/one.jpg": portrait("astronaut", 60), "/two.jpg": portrait(STRANGERS[0].name), "/three.jpg": b"<html>"}
+    pictures = {
+        "/one.jpg": portrait("astronaut", 60),
+        "/two.jpg": portrait(STRANGERS[0].name),
+        "/three.jpg": b"%PDF-1.7",
+    }
     if path == "/":
         return html(LISTING)
     return (200, {"Content-Type": "image/jpeg"}, pictures[path]) if path in pictures else NOT_FOUND

@@ -133,6 +133,7 @@ class Slow:
     counts: Counts = field(default_factory=Counts)
     hold_until: float = 0.0
     stopped: str = ""
+    held: int = 0
 
 
 def start_crawl(desk: Desk, settings: Settings, keeper: Slow) -> Crawl:
