@@ -172,7 +172,7 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
         return PAGES_LEFT
     mark_crawled(conn, source_id)
     if missed := count_missed(conn, source_id):
-        show(f"missed: {missed} addresses that could not be had in five tries; the next crawl asks again")
+        show(f"missed: {missed} addresses that could not be had in five tries")
         return PAGES_MISSED
     return DONE
 
