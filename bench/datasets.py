@@ -35,7 +35,7 @@ from vault.records import Capture, Listing, PageKind, Policy
 from vault.settings import Settings
 from vault.store import Connection, connect
 from vault.store.hashes import ask_linking, save_hashes
-from vault.store.listings import save_listing
+from vault.store.listings import Shown, save_listings
 from vault.store.migrate import migrate
 from vault.store.pages import NewPage, add_pages, save_captures
 from vault.store.samples import NewSample, save_samples
@@ -105,7 +105,8 @@ def list_offer(conn: Connection, child: Child, offer: Offer, rng: random.Random,
     listing = Listing(url=url, title=offer.name, seller="s", description="", price_text="", price=Decimal(1),
                       currency=None, claimed_text="", claimed_count=None, invalid_fields=(), images=(),
                       archives=())  # fmt: skip
-    listing_id = save_listing(conn, source.source_id, ids[key], listing, save_captures(conn, [capture])[ids[key]])
+    shown = Shown(page_id=ids[key], capture_id=save_captures(conn, [capture])[ids[key]], listing=listing)
+    (listing_id,) = save_listings(conn, source.source_id, [shown])
     bodies = [path.read_bytes() for path in offer.own]
     for path in offer.taken:
         bodies.append(change_picture(path, rng.uniform(0.5, 1), rng.randint(30, 95), crop))

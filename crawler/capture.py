@@ -107,8 +107,8 @@ def hide_cookie(value: str) -> str:
 
 
 def seal_body(folder: Path, body: bytes) -> BlobWriter:
-    """An image's bytes as a sealed blob; its row is still to be written."""
+    """Bytes as a sealed blob, still to be made durable with its batch (`sync_blobs`), and to become a row."""
     with BlobWriter(folder) as writer:
         writer.write(body)
-        writer.seal()
+        writer.seal(sync=False)
     return writer

@@ -5,9 +5,10 @@ import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
+from crawler.answers import Fetched
 from crawler.cards import Card, Rendering, accept_header
 from crawler.cookies import Jar
-from crawler.pipeline import Fetched, Keeper, needs_browser
+from crawler.pipeline import Keeper, needs_browser
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from vault.errors import LeaseLost

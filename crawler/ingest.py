@@ -12,35 +12,40 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from crawler.approval import Approved
+from crawler.answers import Fetched
 from crawler.archives import FetchedArchive
 from crawler.capture import WarcFile
-from crawler.cards import LOCAL, Card, CardKind, hash_card
+from crawler.cards import LOCAL, Card, CardKind
 from crawler.handed import Document, Handed, NotOpened
 from crawler.health import judge_source
-from crawler.pipeline import Fetched, Keeper, hash_url
-from crawler.run import DONE, LOST_DATABASE, PAGES_LEFT, list_fields, open_approved, read_facts
+from crawler.pipeline import Keeper, hash_url
+from crawler.run import (
+    DONE,
+    LOST_DATABASE,
+    PAGES_LEFT,
+    list_fields,
+    make_keeper,
+    open_approved,
+    read_facts,
+    take_source,
+)
 from crawler.spider import PAGE_BYTES
 from vault.blobs import BlobWriter
 from vault.errors import CardError
-from vault.gate import load_gate
 from vault.keys import load_keys
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.settings import Settings
-from vault.steps import Asker
 from vault.store import Connection, DatabaseGone, connect
 from vault.store.pages import (
     begin_cycle,
     count_open,
-    count_pages,
     free_pages,
     list_claimed_pages,
-    lock_source,
     offer_pages,
     reopen_changed,
 )
-from vault.store.sources import get_source, mark_crawled, save_health, save_source
+from vault.store.sources import mark_crawled, save_health
 from vault.store.work import DOCUMENTS, FILES, claim_rows
 
 BATCH = 256  # files
@@ -89,22 +94,11 @@ def run_ingest(settings: Settings, path: Path, card_path: Path, show: Callable[[
     if card.kind not in LOCAL:
         kinds = " or ".join(LOCAL)
         raise CardError("card_kind", f"{card.name} is of kind {card.kind}", mend=f"{kinds}; or ./facewarden crawl CARD")
-    keys, gate = load_keys(settings.key_file), load_gate(settings)
+    keys = load_keys(settings.key_file)
     with contextlib.closing(connect(settings, patience=20.0)) as conn:
         source, changed = take_source(conn, approved)
         with Handed(path, card) as handed, WarcFile(settings.home / "warc", card.name) as warc:
-            keeper = Keeper(
-                conn,
-                settings,
-                keys,
-                gate,
-                Asker(settings),
-                card=card,
-                source=source,
-                warc=warc,
-                known_pages=count_pages(conn, source.source_id),
-                read_again=changed,
-            )
+            keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
             try:
                 Taking(conn, card, source, keeper, handed, Progress(card, keeper, handed, show)).run()
             except DatabaseGone as exc:
@@ -113,19 +107,6 @@ def run_ingest(settings: Settings, path: Path, card_path: Path, show: Callable[[
             if keeper.stopped:
                 show(f"stopped: {keeper.stopped}")
         return close_ingest(conn, card, source.source_id, show)
-
-
-def take_source(conn: Connection, approved: Approved) -> tuple[Source, bool]:
-    """The card's source, held for this run; and has its card changed? Raises CardError: card_paused, card_busy."""
-    card = approved.card
-    before = get_source(conn, card.name)
-    if before is not None and before.state == "paused":
-        raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
-    digest = hash_card(approved.text)
-    source = save_source(conn, card.name, approved.text, digest, card.keep.policy, card.keep.days)
-    if not lock_source(conn, source.source_id):
-        raise CardError("card_busy", f"{card.name} is being taken in already", mend="wait for that run to end")
-    return source, before is not None and before.card_sha256 != digest
 
 
 class Taking:

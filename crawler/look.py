@@ -14,12 +14,12 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 from protego import Protego
 
+from crawler.answers import MOST_HOPS, REFUSED_HEADER
 from crawler.browser import RENDER_MS, context_options, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
 from crawler.cookies import Jar
 from crawler.kinds import parse_answer
 from crawler.pages import ParsedPage, canonical_url
-from crawler.pipeline import MOST_HOPS, REFUSED_HEADER
 from crawler.proxy import GuardProcess
 from crawler.spider import PAGE_BYTES, USER_AGENT
 from vault.egress import REFUSAL_TEXT, Policy

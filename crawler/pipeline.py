@@ -1,35 +1,30 @@
 """What was fetched becomes rows: in come responses, out go captures, listings, samples, links, the next state.
 
-Results are gathered for a moment and kept together: evidence is written and synced first (WARC records, encrypted
-blobs), then one transaction holds everything that follows from it, so a page is done exactly when its evidence and its
-links are rows. A kill at any moment loses nothing and fetches at most what was in flight again.
+Results are gathered for a moment and kept together: their evidence is written first (crawler/answers.py) and synced,
+then one transaction holds everything that follows from it, so a page is done exactly when its evidence and its links
+are rows. A kill at any moment loses nothing and fetches at most what was in flight again.
 """
 
 import datetime as dt
 import email.utils
 import hashlib
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urljoin
 
-from crawler.archives import FetchedArchive
-from crawler.capture import Answer, WarcFile, make_head, seal_body
-from crawler.cards import LOCAL, Card, CardKind, Rendering
-from crawler.kinds import parse_answer
-from crawler.kinds.reading import INGEST
-from crawler.pages import ParsedPage, canonical_url, is_too_complex
-from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page, judge_page
+from crawler.answers import MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
+from crawler.capture import WarcFile, make_head
+from crawler.cards import Card, Rendering
+from crawler.pages import ParsedPage, canonical_url
+from crawler.traps import Barren, make_pattern
+from crawler.verdicts import WALLS, Verdict
 from vault.blobs import BlobWriter, sync_blobs, unlink_blob
-from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
-from vault.errors import BlobError, EgressRefused
-from vault.gate import HashGate, hash_md5, record_hit
+from vault.gate import HashGate, record_hit
 from vault.keys import Keys
 from vault.ledger import Kind
 from vault.log import get_logger
-from vault.records import BlobCapture, Capture, Listing, Page, PageKind, Source
+from vault.records import BlobCapture, Listing, Page, PageKind, Source
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
@@ -54,65 +49,16 @@ from vault.store.pages import (
 from vault.store.samples import NewSample, save_page_samples, save_samples, unlock_again
 from vault.store.work import PAGES, fail_row, finish_rows, put_back_row
 
-MOST_HOPS = 5
 GATHER_SECONDS = 0.1
-RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
 UPSTREAM_SECONDS = 5.0  # how long a crawl waits for the card's proxy; then it ends and its pages wait
 SCREENSHOT_DAYS = 1  # at least; for a person to see what a wall looked like, and for matching to be over
 LONGEST_WAIT = 6 * 3600.0
-NOT_MODIFIED = 304
-NOT_A_SAMPLE = ("not_a_sample", "a page, perhaps a login, where a picture or an archive should be", True)
 # asked for again, even if it comes back as it was
 GONE = ("http_404", "http_410", Verdict.GONE.value, "file_gone", "file_refused", "file_unreadable")
-BARREN_PAGES = 30  # pages of one pattern in a row that lead to nothing new: a calendar, an endless list
-REDIRECT_STATUS = {301, 302, 303, 307, 308}
-REFUSED_HEADER = "x-facewarden-refused"
-FINAL_REFUSALS = REFUSAL_TEXT.keys() - {"upstream_unavailable", "unreachable", "name_unknown"}
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fetched:
-    """One answer. `failure`: (code, text, final) where there was none."""
-
-    page: Page
-    status: int = 0
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    rendered: bool = False
-    archive: FetchedArchive | None = None
-    answer: Answer | None = None  # behind a rendered page
-    screenshot: bytes = b""
-    failure: tuple[str, str, bool] | None = None
-
-    def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
-    """An answer with its evidence written, and what follows from it: a failure, a redirect, nothing new, a page that
-    was read, or a blob. A failure may have a capture too: a wall is evidence."""
-
-    fetched: Fetched
-    failure: tuple[str, str, bool] | None = None
-    redirect: str | None = None
-    unchanged: bool = False
-    capture: Capture | None = None
-    parsed: ParsedPage | None = None
-    verdict: Verdict = Verdict.CONTENT
-    text_size: int = 0
-    blob: BlobWriter | None = None
-    drawn_from: Capture | None = None
-    screenshot: BlobWriter | None = None
-    listed: tuple[str, str] | None = None  # MD5, SHA-256
-
-    @property
-    def writers(self) -> list[BlobWriter]:
-        return [writer for writer in (self.blob, self.screenshot) if writer is not None]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -146,14 +92,12 @@ class Keeper:
         known_pages: int,
         read_again: bool,
     ) -> None:
-        self._conn, self._settings, self._keys, self._gate, self._asker = conn, settings, keys, gate, asker
+        self._conn, self._settings, self._keys, self._asker = conn, settings, keys, asker
         self._card, self._source, self._warc = card, source, warc
         self._blobs = settings.home / "blobs"
-        self._local = card.kind in LOCAL
-        self._rules: tuple[HostRule, ...] = tuple(map(parse_rule, card.where.hosts))
-        self._sample_rules = (*self._rules, *map(parse_rule, card.where.image_hosts))
+        self._preparer = Preparer(card, gate, warc, self._blobs, read_again=read_again)
+        self._local, self.allows, self.read_again = self._preparer.local, self._preparer.allows, read_again
         self._page_count = known_pages
-        self.read_again = read_again  # the card has changed, so unchanged pages are parsed again
         self._waiting: list[Fetched] = []
         self._known: list[BlobWriter] = []  # blobs whose content is kept already
         self._since = 0.0
@@ -206,7 +150,7 @@ class Keeper:
             self._flushing = []
 
     def _keep_all(self, gathered: Sequence[Fetched]) -> list[Page]:
-        prepared = [self._prepare_safely(each) for each in gathered]
+        prepared = [self._preparer.prepare(each) for each in gathered]
         self._warc.sync()
         writers = [writer for each in prepared for writer in each.writers]
         if writers:
@@ -234,132 +178,6 @@ class Keeper:
         for code, place in refusals:
             self.counts.refused[code] = self.counts.refused.get(code, 0) + 1
             write_entry(self._conn, Kind.REFUSAL, about=f"source:{self._source.name}", code=code, place=place)
-
-    # -- evidence first ---------------------------------------------------------------------------------------------
-
-    def _prepare_safely(self, fetched: Fetched) -> Prepared:
-        """What a page contains may break libraries in ways nobody foresaw; it must never cost its neighbours."""
-        try:
-            return self._prepare(fetched)
-        except (OSError, BlobError):
-            raise  # the disk, not the page
-        except Exception as exc:
-            log.exception("a page could not be read", page_id=fetched.page.page_id)
-            return Prepared(fetched=fetched, failure=("page_unreadable", type(exc).__name__, True))
-
-    def _prepare(self, fetched: Fetched) -> Prepared:
-        if fetched.failure is not None:
-            return Prepared(fetched=fetched, failure=fetched.failure)
-        code = fetched.header(REFUSED_HEADER)
-        if fetched.status == 403 and code in REFUSAL_TEXT and fetched.page.url.startswith("http://"):
-            return Prepared(fetched=fetched, failure=(code, REFUSAL_TEXT[code], code in FINAL_REFUSALS))
-        if fetched.status in REDIRECT_STATUS:
-            return self._prepare_redirect(fetched)
-        if fetched.status == NOT_MODIFIED and fetched.page.sha256:
-            return Prepared(fetched=fetched, unchanged=True)
-        if fetched.status != 200:
-            final = fetched.status not in RETRY_STATUS
-            failure = (f"http_{fetched.status}", "the server's answer", final)
-            if not final or not fetched.page.listing_count or not is_page(fetched.body, fetched.header("content-type")):
-                return Prepared(fetched=fetched, failure=failure)
-            if (listed := self._find_listed(fetched.body)) is not None:
-                return Prepared(fetched=fetched, listed=listed)
-            return Prepared(fetched=fetched, failure=failure, capture=self._capture(fetched))
-        if fetched.page.kind is PageKind.PAGE:
-            return self._prepare_page(fetched)
-        return self._prepare_sample(fetched)
-
-    def _prepare_redirect(self, fetched: Fetched) -> Prepared:
-        try:
-            target = urljoin(fetched.page.url, fetched.header("location"))
-        except ValueError:
-            return Prepared(fetched=fetched, failure=("redirect_refused", "its target is no address", True))
-        if fetched.page.hops >= MOST_HOPS:
-            return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
-        if not self.allows(target, fetched.page.kind):
-            return Prepared(fetched=fetched, failure=("redirect_refused", target, True))
-        if canonical_url(target) == canonical_url(fetched.page.url):
-            return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
-        return Prepared(fetched=fetched, redirect=target)
-
-    def _prepare_page(self, fetched: Fetched) -> Prepared:
-        page, body = fetched.page, fetched.body
-        if page.sha256 == hashlib.sha256(body).hexdigest() and not self.read_again:
-            return Prepared(fetched=fetched, unchanged=True)
-        media_type = fetched.header("content-type") or "text/html"
-        if not is_page(body, media_type):
-            return Prepared(fetched=fetched, failure=("not_a_page", "a picture or a file where a page should be", True))
-        bodies = (body, fetched.answer.body) if fetched.answer else (body,)
-        if (listed := next(filter(None, map(self._find_listed, bodies)), None)) is not None:
-            return Prepared(fetched=fetched, listed=listed)
-        if self._card.kind is not CardKind.JSONAPI and is_too_complex(body):
-            failure = (Verdict.CUT.value, "more tags than are read", True)
-            return Prepared(fetched=fetched, failure=failure, capture=self._capture(fetched))
-        reading = parse_answer(body, page.url, media_type, self._card, seen=dt.datetime.now(dt.UTC).date())
-        parsed, text = reading.parsed, reading.text
-        known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
-        verdict = judge_page(reading.root, text, parsed, known, reading.said)
-        drawn_from = self._capture_answer(fetched)
-        capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
-        prepared = Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, verdict=verdict)
-        if verdict in WALLS or verdict is Verdict.GONE:
-            failure = (verdict.value, "what came instead of the page", True)
-            return replace(prepared, failure=failure)
-        if reading.problem:
-            failure = ("page_unreadable", reading.problem, True)
-            return replace(prepared, failure=failure, verdict=Verdict.CONTENT)
-        return replace(prepared, parsed=parsed, text_size=len(text))
-
-    def _capture_answer(self, fetched: Fetched) -> Capture | None:
-        page, answer = fetched.page, fetched.answer
-        if answer is None:
-            return None
-        return self._warc.write_response(
-            page.page_id, answer.url, answer.status, list(answer.headers), answer.body, answer.media_type, answer.at
-        )
-
-    def _seal_screenshot(self, fetched: Fetched) -> BlobWriter | None:
-        if not fetched.screenshot or self._gate.is_listed(fetched.screenshot):
-            return None
-        return seal_body(self._blobs, fetched.screenshot)
-
-    def _find_listed(self, body: bytes) -> tuple[str, str] | None:
-        """MD5 and SHA-256 of what may not be kept."""
-        return (hash_md5(body), hashlib.sha256(body).hexdigest()) if self._gate.is_listed(body) else None
-
-    def _capture(self, fetched: Fetched) -> Capture:
-        """The answer as a record of the WARC file, before anything follows from it."""
-        page, body = fetched.page, fetched.body
-        media_type = fetched.header("content-type") or "text/html"
-        if fetched.rendered or self._local:
-            media_type = "text/html; charset=utf-8" if fetched.rendered else media_type
-            return self._warc.write_resource(page.page_id, page.url, body, media_type)
-        return self._warc.write_response(
-            page.page_id, page.url, fetched.status, list(fetched.headers), body, media_type
-        )
-
-    def _prepare_sample(self, fetched: Fetched) -> Prepared:
-        if fetched.archive is not None and fetched.archive.blob is not None:
-            blob = fetched.archive.blob
-            if is_html(fetched.archive.head):
-                unlink_blob(self._blobs, blob.key_id)
-                return Prepared(fetched=fetched, failure=NOT_A_SAMPLE)
-            if self._gate.has_digest(fetched.archive.md5, blob.sha256):
-                unlink_blob(self._blobs, blob.key_id)
-                return Prepared(fetched=fetched, listed=(fetched.archive.md5, blob.sha256))
-            return Prepared(fetched=fetched, blob=blob)
-        if not fetched.body:
-            return Prepared(fetched=fetched, failure=("body_empty", "nothing was sent", True))
-        if is_html(fetched.body):
-            return Prepared(fetched=fetched, failure=NOT_A_SAMPLE)
-        if (listed := self._find_listed(fetched.body)) is not None:
-            return Prepared(fetched=fetched, listed=listed)
-        with BlobWriter(self._blobs) as blob:
-            blob.write(fetched.body)
-            blob.seal(sync=False)
-        return Prepared(fetched=fetched, blob=blob)
-
-    # -- then rows ----------------------------------------------------------------------------------------------------
 
     def _save_together(self, batch: Sequence[Prepared]) -> None:
         """One transaction. Raises RowRefused: then nothing is written, and nothing counts that was counted on the
@@ -622,20 +440,8 @@ class Keeper:
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _new_page(self, url: str, kind: PageKind, depth: int) -> NewPage:
-        key = hashlib.sha256((url if self._local else canonical_url(url)).encode()).hexdigest()
+        key = hash_url(url if self._local else canonical_url(url))
         return NewPage(url=url, url_key=key, kind=kind, depth=depth)
-
-    def allows(self, url: str, kind: PageKind) -> bool:
-        """Does the card name the host of this address? (The guard asks again, with the address it resolves to.) Of what
-        was handed in nothing leads to a host."""
-        if self._local:
-            return url.startswith(INGEST)
-        try:
-            target, _ = parse_target(url)
-        except EgressRefused:
-            return False
-        rules = self._rules if kind is PageKind.PAGE else self._sample_rules
-        return any(rule.covers(target.host) and target.port in rule.ports for rule in rules)
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts
@@ -675,24 +481,3 @@ def read_retry_after(value: str) -> float:
     if when.tzinfo is None:
         when = when.replace(tzinfo=dt.UTC)
     return min(max(0.0, (when - dt.datetime.now(dt.UTC)).total_seconds()), LONGEST_WAIT)
-
-
-class Barren:
-    """Notices patterns of addresses that lead on and on and to nothing: calendars, endless lists, session traps."""
-
-    def __init__(self) -> None:
-        self._runs: dict[str, int] = {}
-
-    def note(self, url: str, fruitful: bool) -> None:
-        pattern = make_pattern(url)
-        self._runs[pattern] = 0 if fruitful else self._runs.get(pattern, 0) + 1
-        if self._runs[pattern] == BARREN_PAGES:
-            log.warning("a pattern of pages leads to nothing; no more of them are added in this crawl")
-
-    def is_trap(self, url: str) -> bool:
-        return self._runs.get(make_pattern(url), 0) >= BARREN_PAGES
-
-
-def make_pattern(url: str) -> str:
-    """An address with every run of digits as one 0."""
-    return re.sub(r"\d+", "0", url)

@@ -26,6 +26,7 @@ from vault.gate import load_gate
 from vault.keys import Keys, load_keys
 from vault.ledger import Kind
 from vault.log import get_logger
+from vault.records import Source
 from vault.settings import Settings
 from vault.steps import Asker
 from vault.store import Connection, DatabaseError, connect
@@ -59,21 +60,15 @@ def run_crawl(
     """Crawl one source until nothing is left; with `due_only` only what is due. Raises CardError, ServerError,
     KeyFileError, SettingError."""
     approved = open_approved(settings, card_path)
-    card, text = approved.card, approved.text
+    card = approved.card
     if card.kind in LOCAL:
         raise CardError(
             "card_kind", f"{card.name}: kind {card.kind} is not crawled", mend="./facewarden ingest PATH --card CARD"
         )
-    keys, gate = load_keys(settings.key_file), load_gate(settings)
+    keys = load_keys(settings.key_file)
     conn = connect(settings, patience=20.0)
-    before = get_source(conn, card.name)
-    if before is not None and before.state == "paused":
-        raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
-    source = save_source(conn, card.name, text, hash_card(text), card.keep.policy, card.keep.days)
+    source, changed = take_source(conn, approved)
     jar = open_session(conn, keys, card)
-    if not lock_source(conn, source.source_id):
-        raise CardError("card_busy", f"{card.name} is being crawled already", mend="wait for that crawl to end")
-    changed = before is not None and before.card_sha256 != source.card_sha256
     if lab:
         log.warning("loopback is open for this crawl", pairs=list(lab))
         show(f"lab: loopback open for {', '.join(lab)}")
@@ -82,18 +77,7 @@ def run_crawl(
         WarcFile(settings.home / "warc", card.name) as warc,
         Progress(Console(highlight=False, markup=False, emoji=False), quiet=quiet) as progress,
     ):
-        keeper = Keeper(
-            conn,
-            settings,
-            keys,
-            gate,
-            Asker(settings),
-            card=card,
-            source=source,
-            warc=warc,
-            known_pages=count_pages(conn, source.source_id),
-            read_again=changed,
-        )
+        keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
         open_cycle(conn, source.source_id, due_only=due_only)
         keeper.add_start_pages()
         with connect(settings, durable=False) as claims:
@@ -115,6 +99,42 @@ def open_approved(settings: Settings, path: Path, place: str = "crawl") -> Appro
         with contextlib.suppress(ServerError, DatabaseError), connect(settings) as conn:
             write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place=place)
         raise
+
+
+def take_source(conn: Connection, approved: Approved) -> tuple[Source, bool]:
+    """The card's source, held by this connection until it closes; and has its card changed? Raises CardError:
+    card_paused, card_busy."""
+    card = approved.card
+    before = get_source(conn, card.name)
+    if before is not None and before.state == "paused":
+        raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
+    digest = hash_card(approved.text)
+    source = save_source(conn, card.name, approved.text, digest, card.keep.policy, card.keep.days)
+    if not lock_source(conn, source.source_id):
+        raise CardError(
+            "card_busy",
+            f"{card.name} is being crawled already, or taken in",
+            mend="wait for that crawl or ingest to end",
+        )
+    return source, before is not None and before.card_sha256 != digest
+
+
+def make_keeper(
+    conn: Connection, settings: Settings, keys: Keys, card: Card, source: Source, warc: WarcFile, *, read_again: bool
+) -> Keeper:
+    """Raises SettingError, for a hash list that cannot be read."""
+    return Keeper(
+        conn,
+        settings,
+        keys,
+        load_gate(settings),
+        Asker(settings),
+        card=card,
+        source=source,
+        warc=warc,
+        known_pages=count_pages(conn, source.source_id),
+        read_again=read_again,
+    )
 
 
 def open_session(conn: Connection, keys: Keys, card: Card) -> Jar | None:

@@ -16,11 +16,11 @@ from twisted.internet import defer, error
 from twisted.internet.abstract import isIPAddress
 from twisted.python.failure import Failure
 
+from crawler.answers import FINAL_REFUSALS, Fetched
 from crawler.archives import fetch_archive
 from crawler.capture import Answer
 from crawler.cards import Card, Robots
 from crawler.crawl import Crawl
-from crawler.pipeline import FINAL_REFUSALS, Fetched
 from vault.egress import REFUSAL_TEXT
 from vault.errors import InputRefused
 from vault.log import clean_text, get_logger

@@ -11,14 +11,14 @@ from PIL import Image
 from cli.commands.enrol import enrol
 from cli.demo.people import list_people, save_jpeg
 from crawler.capture import WarcFile, seal_body
-from vault.blobs import sync_folders
+from vault.blobs import sync_blobs
 from vault.ledger import Kind
 from vault.records import Capture, Listing, PageKind, Policy
 from vault.steps import Step
 from vault.store import Connection
 from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entry
-from vault.store.listings import save_listing
+from vault.store.listings import Shown, save_listings
 from vault.store.pages import NewPage, add_pages, save_captures
 from vault.store.samples import NewSample, save_samples
 from vault.store.sources import save_source
@@ -75,14 +75,14 @@ def make_listing(
         url=url, title="5000张人脸 10元", seller="seller", description="text", price_text="10元", price=None,
         currency="CNY", claimed_text="5000张", claimed_count=5000, invalid_fields=(), images=(), archives=(),
     )  # fmt: skip
-    return save_listing(conn, source.source_id, ids[key], listing, capture_id)
+    return save_listings(conn, source.source_id, [Shown(page_id=ids[key], capture_id=capture_id, listing=listing)])[0]
 
 
 def add_sample(context: Context, listing_id: int, content: bytes, kind: PageKind = PageKind.IMAGE) -> str:
     """Keep bytes as a sample of a listing, as the crawler would; their SHA-256."""
     conn = context.conn
     writer = seal_body(context.blobs, content)
-    sync_folders(context.blobs, [writer.key_id])
+    sync_blobs(context.blobs, [writer.key_id])
     row = conn.execute(
         "select page.page_id from listing join page using (source_id) where listing_id = %s", [listing_id]
     )

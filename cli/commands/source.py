@@ -84,8 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test.add_argument("card", type=Path)
     test.add_argument("--json", action="store_true", help="print everything that was read as JSON")
     add_lab(test)
-    session = actions.add_parser("session", help="import a login that a person made, as cookies; or forget it")
-    session.add_argument("card", type=Path)
+    session = actions.add_parser(
+        "session",
+        help="import a login that a person made, as cookies; or forget it",
+        description="Log in with your own browser, export the cookies of that site, import them here: docs/sources.md",
+    )
+    session.add_argument("card", type=Path, help='a signed card with why.login = "session"')
     what = session.add_mutually_exclusive_group(required=True)
     what.add_argument("cookies", type=Path, nargs="?", help="cookies.txt, or a browser extension's JSON")
     what.add_argument("--forget", action="store_true", help="erase the session and its key")

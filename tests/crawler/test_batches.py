@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from crawler.answers import Fetched
 from crawler.capture import WarcFile
 from crawler.cards import hash_card, parse_card
 from crawler.crawl import RENEW_SECONDS, Crawl
-from crawler.pipeline import Counts, Fetched, Keeper
+from crawler.pipeline import Counts, Keeper
 from crawler.progress import Progress
 from tests.crawler.test_crawl import CARD
 from tests.crawler.test_pause import Guard

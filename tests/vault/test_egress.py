@@ -304,6 +304,23 @@ def test_a_guard_that_ends_with_a_connection_open_leaves_no_traceback(capfd: pyt
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_guard_that_ends_while_connections_close_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """They close just before it: then it waits for their ends when it is asked to end itself."""
+    before = logging.root.level
+    logging.root.setLevel(logging.WARNING)
+    try:
+        for _ in range(5):
+            with GuardProcess(POLICY) as guard:
+                wires = [socket.create_connection(("127.0.0.1", guard.port)) for _ in range(300)]
+                wires[-1].sendall(b"GET http://elsewhere.example/ HTTP/1.1\r\nHost: x\r\n\r\n")
+                wires[-1].recv(1000)
+                for wire in wires:
+                    wire.close()
+        assert capfd.readouterr().err == ""
+    finally:
+        logging.root.setLevel(before)
+
+
 def test_the_guard_logs_no_more_than_we_do(capfd: pytest.CaptureFixture[str]) -> None:
     before = logging.root.level
     try:

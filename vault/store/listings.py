@@ -50,10 +50,6 @@ def save_listings(conn: Connection, source_id: int, shown: Sequence[Shown]) -> l
     return [ids[number] for number in range(len(shown))]
 
 
-def save_listing(conn: Connection, source_id: int, page_id: int, listing: Listing, capture_id: int) -> int:
-    return save_listings(conn, source_id, [Shown(page_id=page_id, capture_id=capture_id, listing=listing)])[0]
-
-
 def _save_each_once(conn: Connection, source_id: int, shown: Sequence[Shown]) -> list[int]:
     known = _lock_known(conn, source_id, [each.listing.url for each in shown])
     ids = {url: old.listing_id for url, old in known.items()}
