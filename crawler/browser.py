@@ -16,6 +16,7 @@ from crawler.capture import Answer
 from crawler.cards import Card
 from crawler.cookies import Jar
 from crawler.proxy import GuardProcess
+from crawler.renderer import TABS
 from vault.errors import ServerError
 from vault.log import get_logger
 from vault.settings import Settings, child_environment, write_environment
@@ -67,7 +68,7 @@ def browser_settings(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
         "DOWNLOAD_HANDLERS": {"http": handler, "https": handler},
         "PLAYWRIGHT_BROWSER_TYPE": "chromium",
         "PLAYWRIGHT_LAUNCH_OPTIONS": launch_options(settings, guard),
-        "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": 2,
+        "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": TABS,
         "PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT": RENDER_MS,
         "PLAYWRIGHT_ABORT_REQUEST": is_unwanted,
         "RENDER_SECONDS": settings.crawl.render_seconds,

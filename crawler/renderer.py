@@ -1,5 +1,9 @@
 """Rendering with a deadline of our own: in comes a request, out comes the page, or the browser that would not give it
-is ended with all its processes."""
+is ended with all its processes.
+
+A tab that gave its page is blanked, which ends whatever the page still runs, and shows the next one: a new tab for each
+costs more than a screenshot. A tab that failed is closed.
+"""
 
 import asyncio
 import contextlib
@@ -13,6 +17,9 @@ from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
 
 from vault.log import get_logger
 
+TABS = 2  # at once; a second one draws while the first one loads
+MOST_PAGES = 50  # of one tab, for what a site's scripts leave behind in it
+BLANK_MS = 2_000
 CLOSE_SECONDS = 3.0
 
 log = get_logger(__name__)
@@ -24,21 +31,46 @@ class Renderer(ScrapyPlaywrightDownloadHandler):  # type: ignore[misc]
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self._seconds = crawler.settings.getfloat("RENDER_SECONDS")
+        self._turns = asyncio.Semaphore(TABS)
+        self._free: list[tuple[Any, int]] = []  # blank tabs, and how many pages each has shown
 
     async def download_request(self, request: Request) -> Response:
         response: Response
         if not request.meta.get("playwright"):
             response = await super().download_request(request)
             return response
-        request.meta["playwright_include_page"] = True  # so that it is we who close it
+        async with self._turns:
+            return await self._render(request)
+
+    async def _render(self, request: Request) -> Response:
+        tab, shown = self._free.pop() if self._free else (None, 0)
+        request.meta.update(playwright_include_page=True, playwright_page=tab)  # so that it is we who close it
+        response: Response | None = None
         try:
             async with asyncio.timeout(self._seconds) as deadline:
                 response = await super().download_request(request)
                 return response
         finally:
             page = request.meta.pop("playwright_page", None)
-            if not await close_page(page) or (deadline.expired() and page is None):
+            if page is not tab:
+                shown = 0
+            if response is not None and shown + 1 < MOST_PAGES and await blank_page(page, request):
+                self._free.append((page, shown + 1))
+            elif not await close_page(page) or (deadline.expired() and page is None):
                 log.warning("the browser does not obey and is ended", count=end_browsers())
+
+
+async def blank_page(page: Any, request: Request) -> bool:
+    """Leave the page that a tab shows, and what was listened to for it. True when nothing of it is left."""
+    if page is None or page.is_closed():
+        return False
+    with contextlib.suppress(Exception):  # a page that will not be left: its tab is closed instead
+        for event, listener in request.meta["playwright_page_event_handlers"].items():
+            page.remove_listener(event, listener)
+        await page.goto("about:blank", timeout=BLANK_MS)
+        await page.evaluate("name = ''")  # of the window: it outlives its page
+        return bool(page.url == "about:blank")
+    return False
 
 
 async def close_page(page: Any) -> bool:

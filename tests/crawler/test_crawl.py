@@ -424,6 +424,36 @@ def test_a_page_that_is_empty_without_javascript_is_rendered(
     assert count(conn, told) >= 3
 
 
+def test_a_tab_keeps_nothing_of_the_page_that_it_showed_before(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: Callable[[Callable[[str], Answer]], Site]
+) -> None:
+    """A page's scripts would run on until the next one in the same tab has answered, and the last one is slow here."""
+    if find_chromium(settings) is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    late: list[float] = []
+    slow: list[float] = []
+
+    def answer(path: str) -> Answer:
+        if path.startswith("/late"):
+            late.append(time.monotonic())
+        elif path == "/slow":
+            slow.append(time.monotonic())
+            time.sleep(3)
+        elif path == "/":
+            return html("".join(f'<a class="item" href="/p/{number}">x</a>' for number in range(8)))
+        return html(f"""<a class="item" href="/slow">x</a><script>
+            document.write('<article><h1>' + (window.name || 'clean') + '{path}</h1></article>');
+            window.name = 'left';
+            addEventListener('beforeunload', event => event.preventDefault());
+            setInterval(() => fetch('/late{path}').catch(() => 0), 20);</script>""")
+
+    done = crawl(settings, make_site(answer), tmp_path, top='rendering = "browser"')
+    assert done.returncode == 0, done.stderr
+    titles = {title for (title,) in conn.execute("select title from listing_version").fetchall()}
+    assert titles == {f"clean{path}" for path in ("/slow", *(f"/p/{number}" for number in range(8)))}
+    assert late and not [at for at in late if slow[0] + 1 < at < slow[0] + 3]
+
+
 HOSTILE: dict[str, Answer] = {
     "/hex": (200, {"Content-Type": "text/html; charset=hex"}, b"<p>x</p>"),
     "/undefined": (200, {"Content-Type": "text/html; charset=undefined"}, b"<p>x</p>"),
