@@ -205,6 +205,7 @@ HINTS = {  # one of these letters must be there at all, which is much cheaper to
     ContactKind.PHONE: ("phone", "tel", "mob", "call", "тел", "фон", "móvil", "teléfono", "cel", "मोबाइल", "फोन",
                         "फ़ोन", "手机", "电话"),
 }  # fmt: skip
+KEYS, KEY_LENGTH = (ContactKind.TOX, ContactKind.SESSION), 64  # long words, which are as cheap to see
 PLAIN_KINDS = (ContactKind.PHONE, ContactKind.WHATSAPP)
 NO_NAMES = frozenset(
     ("channel", "group", "contact", "support", "seller", "available", "number", "telegram", "please", "photos", "faces")
@@ -215,9 +216,10 @@ def find_contacts(text: str) -> tuple[Contact, ...]:
     """How to reach the seller, in the order of the text. A bare number is no contact; a word must say what it is."""
     flat = text[:LONGEST_TEXT]
     low = flat.lower()
+    longest = max(map(len, low.split()), default=0)
     taken: list[tuple[int, int, Contact]] = []
     for kind, pattern in CONTACTS:
-        if not any(hint in low for hint in HINTS.get(kind, ("",))):
+        if not (longest >= KEY_LENGTH if kind in KEYS else any(hint in low for hint in HINTS[kind])):
             continue
         for match in pattern.finditer(flat):
             start, end = match.span()
@@ -311,7 +313,7 @@ DATES = re.compile(
     )(?![\d]|\.\d)""",
     re.VERBOSE | re.IGNORECASE,
 )
-YEAR_DIGITS = re.compile(r"(?<!\d)\d{4}(?!\d)")
+YEAR_DIGITS = re.compile(r"\d(?<!\d\d)\d{3}(?!\d)")  # a digit first: then only digits are looked at
 BEFORE_YEAR, AFTER_YEAR = 30, 12  # characters within which the rest of a date stands
 STRICT = {
     "STRICT_PARSING": True,

@@ -1,5 +1,6 @@
 """In comes a text, out come its prices, and what one face costs; a number is a price only beside a currency."""
 
+import functools
 import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
@@ -335,6 +336,7 @@ def find_price_bound(flat: str, start: int, end: int) -> Bound:
     return Bound.EXACT
 
 
+@functools.lru_cache(maxsize=1024)  # a listing asks for it twice, and a shop's prices are much alike
 def find_money(text: str) -> Money | None:
     """The price of a text; None if there is none, more than one, or one that cannot be read."""
     prices = read_prices(text)
