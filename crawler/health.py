@@ -49,7 +49,7 @@ LOGINS = ("login_wall", "http_401")
 BLOCKS = ("blocked", "http_403", "http_429", "http_451", "http_503")
 DEATHS = ("name_unknown", "unreachable", "upstream_unavailable", "fetch_timeout", "fetch_failed", "failed_browser",
           "http_404", "http_410", "http_500", "http_502", "http_504", "http_521", "http_522",
-          "address_refused")  # fmt: skip
+          "robots_unreachable", "address_refused")  # fmt: skip
 
 READ_BADLY = ("page_too_complex", "page_unreadable", "not_a_page", "body_too_large", "soft_404")
 

@@ -21,6 +21,7 @@ from crawler.cookies import Jar
 from crawler.kinds import parse_answer
 from crawler.pages import ParsedPage, canonical_url
 from crawler.proxy import GuardProcess
+from crawler.robots import RobotsUnread, find_robots, read_robots
 from crawler.spider import PAGE_BYTES, USER_AGENT
 from vault.egress import REFUSAL_TEXT, Policy
 from vault.errors import CardError
@@ -65,8 +66,8 @@ class Looker:
         self._client.close()
 
     def fetch_page(self, url: str, *, obey_robots: bool) -> Look:
-        if obey_robots and not self._may_fetch(url):
-            return Look(url=url, problem="robots_refused")
+        if obey_robots and (problem := self._ask_robots(url)):
+            return Look(url=url, problem=problem)
         if self._rendering is Rendering.BROWSER:
             return asyncio.run(self._render(url))
         return self._fetch(url)
@@ -118,14 +119,18 @@ class Looker:
             finally:
                 await browser.close()
 
-    def _may_fetch(self, url: str) -> bool:
-        """What robots.txt says; one that cannot be had forbids nothing (RFC 9309, section 2.3.1.3)."""
-        parts = urlsplit(url)
-        host = f"{parts.scheme}://{parts.netloc}"
-        if host not in self._robots:
-            found = self._fetch(f"{host}/robots.txt")
-            self._robots[host] = Protego.parse(found.body.decode("utf-8", "replace") if not found.problem else "")
-        return bool(self._robots[host].can_fetch(url, USER_AGENT))
+    def _ask_robots(self, url: str) -> str:
+        """Nothing, where robots.txt allows it; else what stands in the way."""
+        place = find_robots(url)
+        if place not in self._robots:
+            found = self._fetch(place)
+            if not found.status and found.problem != "too_many_redirects":
+                return found.problem  # which would be the page's too
+            try:
+                self._robots[place] = read_robots(found.status, found.body, found.problem)
+            except RobotsUnread as exc:
+                return exc.code
+        return "" if self._robots[place].can_fetch(url, USER_AGENT) else "robots_refused"
 
 
 @contextlib.contextmanager

@@ -163,9 +163,8 @@ def run_scrapy(settings: Settings, card: Card, crawl: Crawl) -> None:
         options |= {**extra, "DOWNLOAD_HANDLERS": handlers}
     process = AsyncCrawlerProcess(options, install_root_handler=False)
     logging.getLogger("scrapy").setLevel(logging.WARNING)  # it would log every address
-    # and these a traceback for what is an answer of the site, which the row keeps
-    for name in ("scrapy.downloadermiddlewares.robotstxt", "scrapy-playwright"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # and this a traceback for what is an answer of the site, which the row keeps
+    logging.getLogger("scrapy-playwright").setLevel(logging.CRITICAL)
     process.crawl(MarketSpider, crawl=crawl)
     process.start()
 

@@ -21,6 +21,7 @@ from crawler.archives import fetch_archive
 from crawler.capture import Answer
 from crawler.cards import Card, Robots
 from crawler.crawl import Crawl
+from crawler.robots import RobotsUnread
 from vault.egress import REFUSAL_TEXT
 from vault.errors import InputRefused
 from vault.log import clean_text, get_logger
@@ -30,6 +31,7 @@ USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
 TICK_SECONDS = 0.1
 PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
 TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
+UNNAMED = ("fetch_timeout", "fetch_failed")  # what is left when nothing else says why
 TIMEOUTS = (TimeoutError, error.TimeoutError, defer.TimeoutError, DownloadTimeoutError, httpx2.TimeoutException)
 
 T = TypeVar("T")
@@ -118,7 +120,7 @@ class MarketSpider(Spider):
     def failed(self, failure: Failure) -> None:
         page = failure.request.meta["page"]  # type: ignore[attr-defined]
         code, text, final = name_failure(failure.value or Exception())
-        if page.kind is PageKind.PAGE and failure.request.meta.get("playwright") and not final:  # type: ignore[attr-defined]
+        if code in UNNAMED and page.kind is PageKind.PAGE and failure.request.meta.get("playwright"):  # type: ignore[attr-defined]
             code = "failed_browser"
         log.info("a fetch failed", code=code, detail=text)
         self.crawl.add(Fetched(page=page, failure=(code, text, final)))
@@ -135,6 +137,8 @@ def name_failure(problem: BaseException) -> tuple[str, str, bool]:
     text = clean_text(str(problem) or type(problem).__name__)
     if isinstance(problem, InputRefused):
         return problem.stable_code, problem.message, True
+    if isinstance(problem, RobotsUnread):
+        return problem.code, problem.text, problem.final
     if "maxsize" in text.lower() or "cancelled" in type(problem).__name__.lower():
         return "body_too_large", text, True
     if isinstance(problem, IgnoreRequest):
@@ -201,7 +205,11 @@ def spider_settings(card: Card) -> dict[str, Any]:
     return {
         "SCHEDULER": "crawler.frontier.Frontier",
         "TWISTED_DNS_RESOLVER": "crawler.spider.NoNames",
-        "DOWNLOADER_MIDDLEWARES": {"crawler.spider.GuardMiddleware": 990},
+        "DOWNLOADER_MIDDLEWARES": {
+            "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+            "crawler.robots.RobotsMiddleware": 100,
+            "crawler.spider.GuardMiddleware": 990,
+        },
         "DOWNLOAD_HANDLERS": {"file": None, "ftp": None, "data": None, "s3": None},
         "DOWNLOAD_MAXSIZE": PAGE_BYTES,
         "DOWNLOAD_WARNSIZE": 0,

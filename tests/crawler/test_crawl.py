@@ -21,6 +21,8 @@ from warcio.archiveiterator import ArchiveIterator
 from cli.supervisor import ROOT
 from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
 from crawler.browser import find_chromium
+from crawler.robots import RobotsUnread, read_robots
+from crawler.spider import USER_AGENT
 from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import count, png
 from vault.keys import Keys
@@ -248,6 +250,8 @@ def test_robots_txt_is_obeyed(
 ) -> None:
     def answer(path: str) -> Answer:
         if path == "/robots.txt":
+            return 302, {"Location": "/rules"}, b""
+        if path == "/rules":
             return 200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /private/\n"
         return html('<a class="item" href="/private/x">x</a><a class="item" href="/open">y</a>')
 
@@ -255,6 +259,70 @@ def test_robots_txt_is_obeyed(
     assert crawl(settings, site, tmp_path).returncode == 0
     assert pages(conn) == {"/": "done", "/open": "done", "/private/x": "quarantined:robots_refused"}
     assert "/private/x" not in site.hits
+
+
+def test_nothing_is_fetched_before_a_robots_txt_at_fault_has_said_what_may_be(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: Callable[[Callable[[str], Answer]], Site]
+) -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> Answer:
+        asked.append(path)
+        if path == "/robots.txt":
+            return (503, {}, b"soon") if asked.count(path) < 3 else NOT_FOUND
+        return html("<article><h1>lot</h1></article>")
+
+    done = crawl(settings, make_site(answer), tmp_path)
+    assert (done.returncode, asked) == (0, ["/robots.txt"] * 3 + ["/"]), done.stderr
+    assert "Traceback" not in done.stderr
+    assert conn.execute("select attempts from page").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "refusal", "allowed"),
+    [
+        (200, b"User-agent: *\nDisallow: /", "", False),
+        (200, b"User-agent: *\nDisallow: /other", "", True),
+        (200, b"User-agent: facewarden\nDisallow: /", "", False),
+        (200, b"\xff\xfe\0<html>no rules", "", True),
+        (200, b"#" * (512 << 10) + b"\nUser-agent: *\nDisallow: /", "", True),  # no more is read
+        (404, b"User-agent: *\nDisallow: /", "", True),
+        (401, b"", "", True),
+        (429, b"", "", True),
+        (403, b"", "a code of their own", True),
+        (500, b"", "", "robots_unreachable"),
+        (503, b"User-agent: *\nAllow: /", "", "robots_unreachable"),
+        (403, b"", "address_refused", "address_refused"),
+        (403, b"", "upstream_unavailable", "upstream_unavailable"),
+    ],
+)
+def test_what_a_robots_txt_allows(status: int, body: bytes, refusal: str, allowed: bool | str) -> None:
+    try:
+        found: bool | str = read_robots(status, body, refusal).can_fetch("http://a.example/x", USER_AGENT)
+    except RobotsUnread as exc:
+        found = exc.code
+    assert found == allowed
+
+
+def test_a_picture_that_could_not_be_had_is_asked_for_once_more_in_the_next_cycle(
+    settings: Settings, conn: Connection, tmp_path: Path, make_site: Callable[[Callable[[str], Answer]], Site]
+) -> None:
+    there = False
+
+    def answer(path: str) -> Answer:
+        if path == "/a.png":
+            return (200, {"Content-Type": "image/png"}, png(40, 40)) if there else (500, {}, b"")
+        return html('<article><h1>lot</h1><img src="/a.png"></article>') if path == "/" else NOT_FOUND
+
+    site = make_site(answer)
+    assert crawl(settings, site, tmp_path).returncode == 4
+    assert site.hits["/a.png"] == 5
+    assert crawl(settings, site, tmp_path).returncode == 4
+    assert site.hits["/a.png"] == 6
+    there = True
+    assert crawl(settings, site, tmp_path).returncode == 0
+    assert site.hits["/a.png"] == 7
+    assert count(conn, "select count(*) from sample") == 1
 
 
 def test_the_page_budget_ends_an_endless_site(

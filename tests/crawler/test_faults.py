@@ -16,7 +16,7 @@ Where each line of the list of faults that concerns crawling is tested, if not h
 | special addresses, URLs that parsers read differently | test_egress: SPECIAL, HOSTILE_URLS |
 | a name that answers another address next | test_egress: a_name_is_resolved_once |
 | browser vectors, popups, alert(), Blob | here: a_page_that_tries_everything |
-| robots | test_crawl: robots_txt_is_obeyed |
+| robots | test_crawl: robots_txt_is_obeyed, a_robots_txt_at_fault |
 | login, captcha, block, 200 with an error, empty, other layout | test_health: a_shop_that_changes; test_verdicts |
 | honeypots, calendars, endless pages | test_life: a_calendar_without_end; test_crawl: the_page_budget_ends |
 """

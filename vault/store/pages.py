@@ -24,16 +24,21 @@ def lock_source(conn: Connection, source_id: int) -> bool:
 def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
     """Begin or go on: pages that a dead crawl was at are ready again (we hold the source's lock); if nothing is left of
     the last crawl, every page is due once more - or, with `due_only`, those whose time has come, and where a crawl
-    starts. True when a new cycle began."""
-    conn.execute(
-        """update page set state = 'ready', lease_until = null, not_before = null
-           where source_id = %(id)s and state = 'running'""",
-        {"id": source_id},
-    )
+    starts - and once more each picture and archive of a listing on offer that all tries were in vain for. True when a
+    new cycle began."""
+    free_pages(conn, source_id)
     if has_open(conn, source_id):
         return False
     with conn.transaction():
-        conn.execute("update source set cycle_at = now() where source_id = %(id)s", {"id": source_id})
+        begin_cycle(conn, source_id)
+        conn.execute(
+            """update page set state = 'ready', attempts = %(most)s - 1, hops = 0, not_before = null
+               where source_id = %(id)s and kind <> 'page' and state = 'quarantined' and attempts >= %(most)s
+                 and error_code not in ('http_404', 'http_410')
+                 and exists (select from listing_page join listing using (listing_id)
+                             where listing_page.page_id = page.page_id and listing.state <> 'removed')""",
+            {"id": source_id, "most": MOST_ATTEMPTS},
+        )
         cursor = conn.execute(
             """update page set state = 'ready', attempts = 0, hops = 0, not_before = null, error_code = null,
                                error_text = null, verdict = ''
@@ -279,7 +284,8 @@ def count_missed(conn: Connection, source_id: int) -> int:
     row = conn.execute(
         """select count(*) from page join source using (source_id)
            where page.source_id = %(id)s and page.state = 'quarantined' and attempts >= %(most)s
-             and fetched_at >= cycle_at and error_code not in ('http_404', 'http_410')""",
+             and (fetched_at >= cycle_at or error_code = 'attempts_exhausted')
+             and error_code not in ('http_404', 'http_410')""",
         {"id": source_id, "most": MOST_ATTEMPTS},
     ).fetchone()
     return int(row[0]) if row else 0
