@@ -515,7 +515,7 @@ def test_a_tab_keeps_nothing_of_the_page_that_it_showed_before(
             addEventListener('beforeunload', event => event.preventDefault());
             setInterval(() => fetch('/late{path}').catch(() => 0), 20);</script>""")
 
-    done = crawl(settings, make_site(answer), tmp_path, top='rendering = "browser"')
+    done = crawl(settings, make_site(answer), tmp_path, top='rendering = "browser"', read='wait_for = "a.item"')
     assert done.returncode == 0, done.stderr
     titles = {title for (title,) in conn.execute("select title from listing_version").fetchall()}
     assert titles == {f"clean{path}" for path in ("/slow", *(f"/p/{number}" for number in range(8)))}
