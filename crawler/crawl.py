@@ -22,7 +22,7 @@ from vault.store.work import PAGES, claim_rows, extend_lease
 if TYPE_CHECKING:
     from crawler.spider import MarketSpider
 
-MOST_HELD = 16 << 20  # bytes of answers that are still to be kept; then no more are asked for
+MOST_HELD = 64 << 20  # bytes of answers that are still to be kept; then no more are asked for
 RENEW_SECONDS = 10.0
 FLUSH_SECONDS = 1.0  # between looks at the leases while a flush runs
 LOOK_SECONDS = 0.5  # between looks at the browser's memory
@@ -136,8 +136,6 @@ class Crawl:
     async def _keep(self) -> bool:
         """Pages that are slow to read must not cost the others their leases. A page that failed may have been claimed
         again before its neighbours were kept: then it is still in flight."""
-        if self.keeper.held > MOST_HELD:  # then nothing more may arrive meanwhile: both together would take too much
-            return self._note_kept(self.keeper.flush())
         flushing = asyncio.ensure_future(asyncio.to_thread(self.keeper.flush))
         while not (await asyncio.wait([flushing], timeout=FLUSH_SECONDS))[0]:
             if time.monotonic() - self._renewed > RENEW_SECONDS:
@@ -145,9 +143,7 @@ class Crawl:
                     self._renew(flushing=True)
                 except DatabaseGone as exc:
                     self.lost = exc
-        return self._note_kept(await flushing)
-
-    def _note_kept(self, done: list[Page]) -> bool:
+        done = await flushing
         for page in done:
             if self._in_flight.get(page.page_id) == page.token:
                 del self._in_flight[page.page_id]

@@ -10,7 +10,7 @@ log = get_logger(__name__)
 
 
 class Barren:
-    """Notices patterns of addresses that lead on and on and to nothing: calendars, endless lists, session traps."""
+    """Counts the pages of each pattern in a row that led to nothing new."""
 
     def __init__(self) -> None:
         self._runs: dict[str, int] = {}
