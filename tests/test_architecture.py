@@ -20,6 +20,7 @@ MAY_IMPORT = {
 HOMES = {
     "faiss": ("matcher/",),
     "onnxruntime": ("workers/faces/",),
+    "openvino": ("workers/faces/",),
     "onnx": ("workers/faces/",),
     "insightface": ("workers/faces/",),
     "scrapy": ("crawler/",),

@@ -118,7 +118,8 @@ class BlobError(_CodedError):
 
 
 class ModelError(_CodedError):
-    """`model_missing`, `model_digest_mismatch`, `model_licence`, `model_unknown`."""
+    """`model_missing`, `model_digest_mismatch`, `model_licence`, `model_unknown`, `model_differs`,
+    `runtime_missing`."""
 
 
 class IndexFileError(_CodedError):

@@ -24,6 +24,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # a path with these c
 PASSWORD_IN_AUTHORITY = re.compile(r"(://[^/?#:@\s]*:)[^\s]*@")  # up to the last @: too much rather than too little
 PASSWORD_AS_OPTION = re.compile(r"((?:ssl)?password\s*=\s*)(?:'(?:\\.|[^'\\])*'|[^\s&]+)", re.IGNORECASE)
 DATABASE_FORM = "no address of a PostgreSQL, such as postgresql://user:password@host:5432/name"
+RUNTIMES = ("auto", "onnxruntime", "openvino", "openvino-bf16", "cuda")
 REDIS_FORM = "no address of a Redis, such as redis://:password@host:6379/0, rediss://... or redis+socket:///path"
 
 
@@ -44,6 +45,11 @@ class Faces:
     pack: str = "opencv-zoo"
     commercial: bool = False  # true refuses packs whose licence is for research only
     models: Path | None = None  # where packs added by hand lie; default <home>/models
+    runtime: str = "auto"  # what runs the recogniser; auto: the fastest here whose vectors hold
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise ValueError(f"runtime: one of {', '.join(RUNTIMES)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,9 @@
-"""From pixels to faces and vectors, whichever pack is in use. One engine a process."""
+"""From pixels to faces and vectors, whichever pack and runtime are in use. One engine a process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,19 +13,20 @@ from vault.errors import VectorError
 from vault.keys import Vectors
 from vault.settings import Settings
 from workers.faces.align import Pixels, Points, align_face, measure_sharpness
+from workers.faces.choice import choose_runtime, embed_all
+from workers.faces.graphs import prepare_recogniser
 from workers.faces.packs import Pack, get_pack, read_model
+from workers.faces.prepared import read_prepared
+from workers.faces.runtimes import Runtime, Session, open_session
 
 MOST_FACES = 64  # of one picture, the largest
-EMBED_BATCH = 8  # crops a call: more takes no less time each, and 40 at once took 1.1 GB
 SMALLEST_FACE = 24.0  # pixels of the picture as opened; a smaller face is counted, not matched
 
 
 class Detector(Protocol):
+    side: int  # longest side that is looked at
+
     def detect(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Points]: ...
-
-
-class Recogniser(Protocol):
-    def embed(self, crops: Pixels) -> npt.NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,21 +41,18 @@ class FoundFace:
 
 
 class Engine:
-    def __init__(self, pack: Pack) -> None:
-        """Loads and checks both models. Raises ModelError."""
-        detector, recogniser = read_model(pack.detector), read_model(pack.recogniser)
+    def __init__(self, pack: Pack, *, folder: Path | None = None, runtime: str = Runtime.ONNXRUNTIME) -> None:
+        """Loads and checks both models, choosing a runtime if that is "auto". `folder`: where prepared models lie.
+        Raises ModelError."""
         self.pack = pack
-        self._detector: Detector
-        self._recogniser: Recogniser
-        if pack.is_insightface:
-            from workers.faces.insight import InsightDetector, InsightRecogniser
+        self._detector = open_detector(pack)
+        self._model = read_recogniser(pack, folder)
+        self.runtime = choose_runtime(runtime, self._model, folder)
+        self._session = open_session(self._model, self.runtime)
 
-            self._detector = InsightDetector(pack.detector.path)
-            self._recogniser = InsightRecogniser(pack.recogniser.path)
-        else:
-            from workers.faces.zoo import SFace, YuNet
-
-            self._detector, self._recogniser = YuNet(detector), SFace(recogniser)
+    @cached_property
+    def _exact_session(self) -> Session:
+        return self._session if self.runtime.exact else open_session(self._model, Runtime.ONNXRUNTIME)
 
     def find_faces(self, pixels: Pixels) -> list[FoundFace]:
         """The faces in (h, w, 3) uint8 BGR pixels, the 64 largest, from left to right."""
@@ -72,23 +73,71 @@ class Engine:
             )
         return faces
 
-    def embed_crops(self, crops: list[Pixels]) -> Vectors:
-        """(n, d) f32 unit vectors of n crops. Rows that are not finite or zero come back as zeros, never as vectors."""
-        if not crops:
+    def embed_crops(self, crops: Sequence[Pixels]) -> Vectors:
+        """(n, d) f32 unit vectors of n crops, by the chosen runtime. Rows that are not finite or zero come back as
+        zeros, never as vectors. With `runtime.exact` they may decide, else they only propose."""
+        return self._embed(self._session, crops)
+
+    def embed_exact(self, crops: Sequence[Pixels]) -> Vectors:
+        """As `embed_crops`, in f32: what decides, and what is enrolled."""
+        return self._embed(self._exact_session, crops)
+
+    def _embed(self, session: Session, crops: Sequence[Pixels]) -> Vectors:
+        if not len(crops):
             return np.zeros((0, self.pack.dimension), np.float32)
-        parts = [np.stack(crops[start : start + EMBED_BATCH]) for start in range(0, len(crops), EMBED_BATCH)]
-        return normalise(np.concatenate([self._recogniser.embed(part) for part in parts]))
+        return normalise(embed_all(session, np.stack(crops)).astype(np.float32, copy=False))
 
     def embed_enrolled(self, crop: Pixels) -> Vectors:
         """(1, d) f32: the unit vector of the sum of the face's vector and its mirror image's. Time is free here.
 
         Raises VectorError if the model gives no usable vector.
         """
-        pair = self.embed_crops([crop, np.ascontiguousarray(crop[:, ::-1])])
+        pair = self.embed_exact([crop, np.ascontiguousarray(crop[:, ::-1])])
         combined = normalise(pair.sum(axis=0, keepdims=True))
         if not combined.any():
             raise VectorError("vector_not_finite", "the model gave no usable vector")
         return combined
+
+    def describe(self) -> dict[str, str | int | bool]:
+        """The settings that speed and accuracy depend on."""
+        return {
+            "pack": self.pack.name,
+            "runtime": self.runtime.value.split("-")[0],
+            "precision": self.runtime.precision,
+            "detect_side": self._detector.side,
+            "mirrored_probe": False,
+        }
+
+
+def open_detector(pack: Pack) -> Detector:
+    """Raises ModelError."""
+    data = read_model(pack.detector)
+    if pack.is_insightface:
+        from workers.faces.insight import InsightDetector
+
+        return InsightDetector(pack.detector.path)
+    from workers.faces.zoo import YuNet
+
+    return YuNet(data)
+
+
+def read_recogniser(pack: Pack, folder: Path | None) -> bytes:
+    """The pack's recogniser made ready, checked against the published one. Raises ModelError."""
+    read_model(pack.recogniser)  # nothing is opened whose digest is not the expected one
+    if pack.is_insightface:
+        from workers.faces.insight import InsightRecogniser
+
+        published = InsightRecogniser(pack.recogniser.path)
+        prepare = partial(prepare_recogniser, mean=published.mean, scale=1 / published.deviation)
+        return read_prepared(pack.recogniser, folder, prepare, published.embed)
+    from workers.faces.zoo import PublishedSFace
+
+    return read_prepared(
+        pack.recogniser,
+        folder,
+        prepare_recogniser,
+        lambda crops: PublishedSFace(read_model(pack.recogniser)).embed(crops),
+    )
 
 
 def normalise(vectors: npt.NDArray[np.float32]) -> Vectors:
@@ -100,4 +149,5 @@ def normalise(vectors: npt.NDArray[np.float32]) -> Vectors:
 
 
 def load_engine(settings: Settings) -> Engine:
-    return Engine(get_pack(settings))
+    """The engine of the settings. Raises ModelError."""
+    return Engine(get_pack(settings), folder=settings.models_folder / "prepared", runtime=settings.faces.runtime)

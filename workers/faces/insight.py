@@ -53,6 +53,8 @@ def classify_model(path: Path) -> tuple[str, int]:
 
 
 class InsightDetector:
+    side = max(INPUT_SIZE)
+
     def __init__(self, path: Path) -> None:
         self._model = open_model(path)
         self._model.prepare(ctx_id=-1, input_size=INPUT_SIZE, det_thresh=SCORE)
@@ -67,10 +69,13 @@ class InsightDetector:
 
 
 class InsightRecogniser:
+    """The published recogniser: what the rewritten one is checked against."""
+
     def __init__(self, path: Path) -> None:
         self._model = open_model(path)
+        self.mean, self.deviation = float(self._model.input_mean), float(self._model.input_std)
 
     def embed(self, crops: Pixels) -> npt.NDArray[np.float32]:
-        """As `SFace.embed`; d is the pack's."""
+        """(n, 112, 112, 3) uint8 BGR crops to (n, d) f32 vectors, not normalised, as the library makes them."""
         vectors = [self._model.get_feat(crop) for crop in crops]  # some published graphs have batch 1
         return np.concatenate(vectors).astype(np.float32)

@@ -1,12 +1,12 @@
-"""The default pack on onnxruntime: YuNet finds faces, SFace makes vectors. One thread a session."""
+"""The default pack: YuNet finds faces, SFace makes vectors."""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from workers.faces.align import Pixels, Points
-from workers.faces.graphs import free_batch, free_picture_size, split_prelu
+from workers.faces.graphs import free_picture_size
+from workers.faces.runtimes import OnnxSession
 
 STRIDES = (8, 16, 32)
 MULTIPLE = 32  # YuNet's input sides
@@ -17,18 +17,14 @@ OVERLAP = 0.3  # OpenCV Zoo's own non-maximum suppression threshold
 Boxes = npt.NDArray[np.float32]  # (n, 4): x, y, width, height
 
 
-def open_session(model: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 class YuNet:
-    """Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector"; decoded as OpenCV's FaceDetectorYN does."""
+    """Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector"; decoded as OpenCV's FaceDetectorYN does. Always
+    on onnxruntime: pictures differ in size, and others compile anew for each."""
+
+    side = DETECT_SIDE
 
     def __init__(self, model: bytes) -> None:
-        self._session = open_session(free_picture_size(model))
+        self._session = OnnxSession(free_picture_size(model))
 
     def detect(self, pixels: Pixels) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
         """(n, 4) boxes, (n,) scores in [0, 1], (n, 5, 2) landmarks, all f32 in the coordinates of `pixels`
@@ -40,7 +36,7 @@ class YuNet:
         height, width = pixels.shape[:2]
         padded = np.zeros((1, 3, -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE), np.float32)
         padded[0, :, :height, :width] = pixels.transpose(2, 0, 1)
-        outputs = self._session.run(None, {"input": padded})
+        outputs = self._session.run(padded)
         boxes, scores, landmarks = decode_outputs(outputs, padded.shape[3])
         keep = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), SCORE, OVERLAP), np.int64).reshape(-1)
         return boxes[keep] / scale, scores[keep], landmarks[keep] / scale
@@ -64,14 +60,14 @@ def decode_outputs(outputs: list[npt.NDArray[np.float32]], width: int) -> tuple[
     return np.concatenate(boxes), np.concatenate(scores), np.concatenate(landmarks)
 
 
-class SFace:
-    """Zhong et al. 2021, "SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition"."""
+class PublishedSFace:
+    """Zhong et al. 2021, "SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition", as published, one
+    crop a call: what the rewritten one is checked against."""
 
     def __init__(self, model: bytes) -> None:
-        self._session = open_session(split_prelu(free_batch(model)))
+        self._session = OnnxSession(model)
 
     def embed(self, crops: Pixels) -> npt.NDArray[np.float32]:
         """(n, 112, 112, 3) uint8 BGR crops to (n, 128) f32 vectors, not normalised."""
-        batch = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
-        (vectors,) = self._session.run(None, {"data": batch})
-        return np.asarray(vectors, np.float32)
+        planes = np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
+        return np.concatenate([self._session.run(planes[at : at + 1])[0] for at in range(len(planes))])
