@@ -22,8 +22,8 @@ rng = np.random.default_rng(5)
 
 
 def make_iresnet(blocks: int = 2, widths: tuple[int, ...] = (16, 24), *, steep: bool = False) -> bytes:
-    """A small graph of the shape of insightface's IResNet (ArcFace packs): conv, bn, prelu, then blocks of bn, conv, bn,
-    prelu, conv, bn with a shortcut, then bn, flatten, fc, bn; weights among the inputs, batch 1."""
+    """A small graph of the shape of insightface's IResNet (ArcFace packs): conv, bn, prelu, then blocks of bn, conv,
+    bn, prelu, conv, bn with a shortcut, then bn, flatten, fc, bn; weights among the inputs, batch 1."""
     nodes, weights = [], {}
 
     def constant(name: str, values: np.ndarray) -> str:
