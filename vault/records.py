@@ -163,7 +163,8 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Face:
-    """A face found in a sample. `template` is the keyed vector, d little-endian f32; None once dropped."""
+    """A face found in a sample. `template` is the keyed vector, d little-endian f32; None once dropped. `exact`: it was
+    made in f32 and may decide; `norm`, `yaw`, `exposure`: see `workers/faces/quality.py`."""
 
     ordinal: int
     x: float
@@ -177,6 +178,10 @@ class Face:
     matrix_id: str
     template: bytes | None
     outcome: Outcome | None = None
+    norm: float | None = None
+    yaw: float | None = None
+    exposure: float | None = None
+    exact: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,9 +27,11 @@ from workers.context import Context
 from workers.faces.align import Pixels
 from workers.faces.engine import FoundFace
 
-BATCH = 32
+BATCH = 128
 RENEW_SECONDS = 10.0
 TRANSIENT = {"decoder_died", "decoder_timeout", "decoder_memory"}  # worth another attempt; the rest is final
+
+Refused = InputRefused | BlobError | KeyFileError
 
 log = get_logger(__name__)
 
@@ -43,7 +45,7 @@ class Opened:
     scale: float = 1.0
     phash: bytes | None = None
     faces: tuple[FoundFace, ...] = ()
-    refused: InputRefused | BlobError | KeyFileError | None = None
+    refused: Refused | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
 
 
@@ -54,80 +56,59 @@ def embed_samples(context: Context) -> int:
         return 0
     opened = open_samples(context, claim)
     crops = [face.crop for each in opened for face in each.faces if face.crop is not None]
-    templates = protect_crops(context, crops)
-    save_batch(context, claim, opened, templates)
+    exact = any(each.sample.policy is Policy.RETRO for each in opened)  # what is kept can never be looked at again
+    save_batch(context, claim, opened, protect_crops(context, crops, exact=exact))
     context.asker.ask(Step.LINK_DATASETS)
     context.asker.ask(Step.MATCH_FACES)
     return len(claim.ids)
 
 
 def open_samples(context: Context, claim: Claim) -> list[Opened]:
-    """Decode and detect, one sample after the other, renewing the lease if hostile ones take their time."""
+    """Decode and detect: while faces are looked for in one picture, the box is at the next. Renews the lease if hostile
+    ones take their time."""
     opened: list[Opened] = []
     renewed = time.monotonic()
+    samples = list_samples(context.conn, claim.ids)
+    places = list_places(context.conn, [sample.sha256 for sample in samples])
     with context.box.batch() as child:
-        for sample in list_samples(context.conn, claim.ids):
-            opened.append(open_sample(context, child, sample))
+        for sample, found in zip(samples, child.open_pictures(read_contents(context, child, samples, places)), strict=True):
+            opened.append(look_at(context, sample, found))
             if time.monotonic() - renewed > RENEW_SECONDS:
                 extend_lease(context.conn, IMAGES, claim.ids, claim.token)
                 renewed = time.monotonic()
     return opened
 
 
-def open_sample(context: Context, child: Child, sample: Sample) -> Opened:
-    try:
-        data = read_blob(context.conn, context.keys, context.blobs, sample.sha256)
-        if context.gate.looks_at_pixels and context.gate.is_similar(child.open_picture(data, PDQ_LONG_SIDE).pixels):
-            return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
-        picture = child.open_picture(data)
-    except (InputRefused, BlobError, KeyFileError) as exc:
-        return Opened(sample=sample, refused=exc)
+def read_contents(
+    context: Context, samples: list[Sample], places: dict[str, Place]
+) -> Iterator[bytes | Refused]:
+    """What lies in the blobs, one after the other, so that no more than two pictures are in memory."""
+    for sample in samples:
+        place = places.get(sample.sha256)
+        try:
+            if place is None:
+                raise BlobError("blob_missing", f"no blob {sample.sha256[:16]}…: it was dropped")
+            with open_blob(context.keys, context.blobs, place) as blob:
+                content = blob.read_all()
+        except (BlobError, KeyFileError) as exc:
+            yield exc
+        else:
+            yield content
+
+
+def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Opened:
+    """The faces of one picture."""
+    if isinstance(found, (InputRefused, BlobError, KeyFileError)):
+        return Opened(sample=sample, refused=found)
+    if isinstance(found, Exception):
+        raise found
     return Opened(
         sample=sample,
-        size=(picture.width, picture.height),
-        scale=picture.scale,
-        phash=hash_picture(picture.grey, picture.width, picture.height),
-        faces=tuple(context.engine.find_faces(picture.pixels)),
+        size=(found.width, found.height),
+        scale=found.scale,
+        phash=hash_picture(found.grey, found.width, found.height),
+        faces=tuple(context.engine.find_faces(found.pixels)),
     )
-
-
-def protect_crops(context: Context, crops: list[Pixels]) -> list[bytes | None]:
-    """A keyed template for each crop, None where the model gave no usable vector."""
-    if not crops:
-        return []
-    vectors = context.engine.embed_crops(crops)
-    usable = np.any(vectors != 0, axis=1)
-    keyed = iter(context.keys.protect_templates(vectors[usable]))
-    return [next(keyed).astype("<f4").tobytes() if good else None for good in usable.tolist()]
-
-
-def save_batch(context: Context, claim: Claim, opened: list[Opened], templates: list[bytes | None]) -> None:
-    """Faces, states, refusals and released pictures in one transaction. Raises LeaseLost: then nothing is written."""
-    remaining = iter(templates)
-    conn = context.conn
-    with conn.transaction():
-        done = [each for each in opened if each.refused is None]
-        for each in done:
-            faces = [make_face(context, number, face, each.scale, remaining) for number, face in enumerate(each.faces)]
-            save_faces(conn, each.sample.sample_id, faces)
-            set_size(conn, each.sample.sample_id, *each.size)
-        save_hashes(conn, {each.sample.sha256: each.phash for each in done if each.phash is not None})
-        ask_linking(conn, (each.sample.listing_id for each in opened))
-        finish_rows(conn, IMAGES, [each.sample.sample_id for each in done], claim.token)
-        for each in opened:
-            if each.refused is not None:
-                code = each.refused.stable_code
-                fail_row(
-                    conn, IMAGES, each.sample.sample_id, claim.token, code, each.refused.message,
-                    final=code not in TRANSIENT,
-                )  # fmt: skip
-                log.info("a sample was refused", sample_id=each.sample.sample_id, code=code)
-        finished = [each.sample.sha256 for each in opened if each.refused is None or not is_transient(each)]
-        litter = release_blobs(conn, finished)
-        for each in opened:
-            if each.listed is not None:
-                litter += erase_listed(context, each.sample, each.listed)
-    drop_files(conn, context.blobs, litter)
 
 
 def erase_listed(context: Context, sample: Sample, digests: tuple[str, str]) -> list[UUID]:

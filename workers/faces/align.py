@@ -35,9 +35,3 @@ def align_face(pixels: Pixels, landmarks: Points) -> Pixels:
     """One (112, 112, 3) uint8 BGR crop from (h, w, 3) uint8 BGR pixels and (5, 2) landmarks in their coordinates."""
     crop = cv2.warpAffine(pixels, fit_similarity(landmarks), (SIDE, SIDE), flags=cv2.INTER_LINEAR)
     return np.asarray(crop, dtype=np.uint8)
-
-
-def measure_sharpness(crop: Pixels) -> float:
-    """Variance of the Laplacian of the grey crop (Pech-Pacheco et al. 2000): low means blurred."""
-    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
