@@ -11,20 +11,20 @@ from uuid import UUID
 
 import numpy as np
 
-from vault.box import Child
+from vault.box import Picture
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
 from vault.log import get_logger
 from vault.phash import hash_picture
-from vault.records import Face, Outcome, Sample
+from vault.records import Face, Outcome, Policy, Sample
 from vault.steps import Step
-from vault.store.blobs import drop_files, erase_blob, read_blob, release_blobs
+from vault.store.blobs import Place, drop_files, erase_blob, list_places, open_blob, read_blob, release_blobs
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
-from vault.store.samples import find_place, list_samples, refuse_content, set_size
-from vault.store.work import IMAGES, Claim, extend_lease, fail_row, finish_rows
+from vault.store.samples import find_place, finish_samples, list_samples, refuse_content
+from vault.store.work import IMAGES, Claim, extend_lease, fail_row
 from workers.context import Context
-from workers.faces.align import Pixels
+from workers.faces.align import Pixels, shrink
 from workers.faces.engine import FoundFace
 
 BATCH = 128
@@ -49,6 +49,16 @@ class Opened:
     listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """What the recogniser made of a crop: a keyed template, little-endian f32 (None where it gave no usable vector), the
+    length of its raw vector, and whether it was made in f32."""
+
+    template: bytes | None
+    length: float
+    exact: bool
+
+
 def embed_samples(context: Context) -> int:
     """One batch; returns how many samples it took up."""
     claim = context.claim(IMAGES, BATCH)
@@ -71,7 +81,7 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
     samples = list_samples(context.conn, claim.ids)
     places = list_places(context.conn, [sample.sha256 for sample in samples])
     with context.box.batch() as child:
-        for sample, found in zip(samples, child.open_pictures(read_contents(context, child, samples, places)), strict=True):
+        for sample, found in zip(samples, child.open_pictures(read_contents(context, samples, places)), strict=True):
             opened.append(look_at(context, sample, found))
             if time.monotonic() - renewed > RENEW_SECONDS:
                 extend_lease(context.conn, IMAGES, claim.ids, claim.token)
@@ -102,6 +112,9 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
         return Opened(sample=sample, refused=found)
     if isinstance(found, Exception):
         raise found
+    if context.gate.looks_at_pixels and context.gate.is_similar(shrink(found.pixels, PDQ_LONG_SIDE)):
+        data = read_blob(context.conn, context.keys, context.blobs, sample.sha256)
+        return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
     return Opened(
         sample=sample,
         size=(found.width, found.height),
@@ -109,6 +122,57 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
         phash=hash_picture(found.grey, found.width, found.height),
         faces=tuple(context.engine.find_faces(found.pixels)),
     )
+
+
+def protect_crops(context: Context, crops: list[Pixels], *, exact: bool) -> list[Proposal]:
+    """A keyed template for each crop, None where the model gave no usable vector; made in f32 if `exact`."""
+    if not crops:
+        return []
+    engine = context.engine
+    vectors, lengths = engine.embed_faces(crops, exact=exact)
+    usable = np.any(vectors != 0, axis=1)
+    keyed = iter(context.keys.protect_templates(vectors[usable]))
+    is_exact = exact or engine.runtime.exact
+    return [
+        Proposal(template=next(keyed).astype("<f4").tobytes() if good else None, length=length, exact=is_exact)
+        for good, length in zip(usable.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def save_batch(context: Context, claim: Claim, opened: list[Opened], proposals: list[Proposal]) -> None:
+    """Faces, states, refusals and released pictures in one transaction. Raises LeaseLost: then nothing is written."""
+    remaining = iter(proposals)
+    conn = context.conn
+    done = [each for each in opened if each.refused is None]
+    faces = [
+        (each.sample.sample_id, make_face(context, number, face, each.scale, remaining))
+        for each in done
+        for number, face in enumerate(each.faces)
+    ]
+    with conn.transaction():
+        save_faces(conn, faces)
+        save_hashes(conn, {each.sample.sha256: each.phash for each in done if each.phash is not None})
+        ask_linking(conn, (each.sample.listing_id for each in opened))
+        finish_samples(conn, {each.sample.sample_id: each.size for each in done}, claim.token)
+        for each in opened:
+            if each.refused is not None:
+                code = each.refused.stable_code
+                fail_row(
+                    conn, IMAGES, each.sample.sample_id, claim.token, code, each.refused.message,
+                    final=code not in TRANSIENT,
+                )  # fmt: skip
+                log.info("a sample was refused", sample_id=each.sample.sample_id, code=code)
+        with_faces = {sample_id for sample_id, face in faces if face.template is not None}
+        finished = [
+            each.sample.sha256
+            for each in opened
+            if each.sample.sample_id not in with_faces and (each.refused is None or not is_transient(each))
+        ]  # a picture with a face to be matched is needed until then
+        litter = release_blobs(conn, finished)
+        for each in opened:
+            if each.listed is not None:
+                litter += erase_listed(context, each.sample, each.listed)
+    drop_files(conn, context.blobs, litter)
 
 
 def erase_listed(context: Context, sample: Sample, digests: tuple[str, str]) -> list[UUID]:
@@ -124,21 +188,26 @@ def is_transient(each: Opened) -> bool:
     return each.refused is not None and each.refused.stable_code in TRANSIENT
 
 
-def make_face(context: Context, ordinal: int, face: FoundFace, scale: float, templates: Iterator[bytes | None]) -> Face:
+def make_face(context: Context, ordinal: int, face: FoundFace, scale: float, remaining: Iterator[Proposal]) -> Face:
     """The row of a found face, in pixels of the picture as sent; one that is too small is counted, not matched."""
-    template = next(templates) if face.crop is not None else None
+    proposal = next(remaining) if face.crop is not None else Proposal(template=None, length=0.0, exact=True)
     x, y, width, height = (value / scale for value in face.box)
+    quality = face.quality
     return Face(
         ordinal=ordinal,
         x=x,
         y=y,
         width=width,
         height=height,
-        landmarks=tuple(float(value) / scale for value in face.landmarks.ravel()),
+        landmarks=tuple((face.landmarks / scale).ravel().tolist()),
         score=face.score,
-        sharpness=face.sharpness,
+        sharpness=quality.sharpness if quality else 0.0,
+        yaw=quality.yaw if quality else None,
+        exposure=quality.exposure if quality else None,
+        length=proposal.length or None,
+        exact=proposal.exact,
         pack=context.engine.pack.name,
         matrix_id=context.keys.matrix_id(context.engine.pack.dimension),
-        template=template,
-        outcome=None if template is not None else Outcome.LOW_QUALITY,
+        template=proposal.template,
+        outcome=None if proposal.template is not None else Outcome.LOW_QUALITY,
     )

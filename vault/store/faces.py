@@ -9,7 +9,7 @@ from vault.store import Connection
 from vault.store.rows import record_row
 
 
-COLUMNS = ("sample_id", "ordinal", "x", "y", "width", "height", "landmarks", "score", "sharpness", "norm", "yaw",
+COLUMNS = ("sample_id", "ordinal", "x", "y", "width", "height", "landmarks", "score", "sharpness", "length", "yaw",
            "exposure", "exact", "pack", "matrix_id", "template", "outcome", "state")  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def save_faces(conn: Connection, faces: Iterable[tuple[int, Face]]) -> None:
                 state = State.DONE if face.template is None else State.READY
                 copy.write_row(
                     (sample_id, face.ordinal, face.x, face.y, face.width, face.height, list(face.landmarks), face.score,
-                     face.sharpness, face.norm, face.yaw, face.exposure, face.exact, face.pack, face.matrix_id,
+                     face.sharpness, face.length, face.yaw, face.exposure, face.exact, face.pack, face.matrix_id,
                      face.template, face.outcome, state.value)
                 )  # fmt: skip
 

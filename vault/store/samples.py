@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vault.errors import LeaseLost
 from vault.records import PageKind, Sample
 from vault.store import Connection
 from vault.store.rows import record_row
@@ -111,18 +112,23 @@ def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
         ).fetchall()
 
 
-def set_sizes(conn: Connection, sizes: Mapping[int, tuple[int, int]]) -> None:
-    """Width and height of pictures as shown, in pixels, by sample."""
-    conn.execute(
-        """update sample set width = new.width, height = new.height
+def finish_samples(conn: Connection, sizes: Mapping[int, tuple[int, int]], token: int) -> None:
+    """Mark claimed pictures done and keep their width and height as shown, in pixels, by sample: one version of each row
+    instead of two. Raises LeaseLost (roll back!) if any of them is not ours any more."""
+    done = conn.execute(
+        """update sample set width = new.width, height = new.height, state = 'done', lease_until = null,
+                  error_code = null, error_text = null
            from unnest(%(ids)s::bigint[], %(widths)s::integer[], %(heights)s::integer[]) as new (id, width, height)
-           where sample_id = new.id""",
+           where sample_id = new.id and token = %(token)s and state = 'running'""",
         {
             "ids": list(sizes),
             "widths": [width for width, _ in sizes.values()],
             "heights": [height for _, height in sizes.values()],
+            "token": token,
         },
-    )
+    ).rowcount
+    if done != len(sizes):
+        raise LeaseLost(f"{len(sizes) - done} of {len(sizes)} rows of sample are no longer ours")
 
 
 def find_place(conn: Connection, sample_id: int) -> str:

@@ -288,8 +288,8 @@ create table calibration (
     created_at      timestamptz not null default now()
 );
 
--- `norm`: length of the vector before it was made a unit vector; `yaw`: how far the face is turned (0 to 1); `exposure`:
--- share of the crop that is neither black nor white; `exact`: was the template made in f32, so that it may decide?
+-- `yaw`: how far the face is turned; `exposure`: share of the crop that is neither black nor white (see
+-- workers/faces/quality.py); `exact`: was the template made in f32, so that it may decide?
 create table face (
     face_id     bigint generated always as identity primary key,
     sample_id   bigint not null references sample,
@@ -314,7 +314,6 @@ create table face (
     not_before  timestamptz,
     error_code  text,
     error_text  text,
-    norm        real,
     yaw         real,
     exposure    real,
     exact       boolean not null default true,

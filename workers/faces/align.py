@@ -35,3 +35,12 @@ def align_face(pixels: Pixels, landmarks: Points) -> Pixels:
     """One (112, 112, 3) uint8 BGR crop from (h, w, 3) uint8 BGR pixels and (5, 2) landmarks in their coordinates."""
     crop = cv2.warpAffine(pixels, fit_similarity(landmarks), (SIDE, SIDE), flags=cv2.INTER_LINEAR)
     return np.asarray(crop, dtype=np.uint8)
+
+
+def shrink(pixels: Pixels, long_side: int) -> Pixels:
+    """The picture with its longer side at `long_side` pixels, or as it is where that is not larger."""
+    scale = long_side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from vault.errors import VectorError
 from vault.keys import Vectors
 from vault.settings import Settings
-from workers.faces.align import Pixels, Points, align_face, measure_sharpness
+from workers.faces.align import Pixels, Points, align_face
 from workers.faces.choice import choose_runtime, embed_all
 from workers.faces.graphs import prepare_recogniser
 from workers.faces.packs import Pack, get_pack, read_model
 from workers.faces.prepared import read_prepared
+from workers.faces.quality import Quality, measure_quality
 from workers.faces.runtimes import Runtime, Session, open_session
 
 MOST_FACES = 64  # of one picture, the largest
@@ -31,12 +32,13 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundFace:
-    """A face in the coordinates of the pixels it was found in; `crop` is None where it is too small to be matched."""
+    """A face in the coordinates of the pixels it was found in; `crop` and `quality` are None where it is too
+    small to be matched."""
 
     box: tuple[float, float, float, float]
     landmarks: Points
     score: float
-    sharpness: float
+    quality: Quality | None
     crop: Pixels | None
 
 
@@ -67,7 +69,7 @@ class Engine:
                     box=(x, y, width, height),
                     landmarks=landmarks[row],
                     score=float(scores[row]),
-                    sharpness=measure_sharpness(crop) if crop is not None else 0.0,
+                    quality=measure_quality(crop, landmarks[row]) if crop is not None else None,
                     crop=crop,
                 )
             )

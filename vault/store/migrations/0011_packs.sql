@@ -11,5 +11,5 @@ create table pack (
 
 alter table blob_litter rename column key_id to file_id;
 
-alter table face add column norm real, add column yaw real, add column exposure real,
+alter table face add column yaw real, add column exposure real,
                  add column exact boolean not null default true;
