@@ -277,6 +277,7 @@ create table calibration (
     created_at      timestamptz not null default now()
 );
 
+-- `length`: of the raw vector, if the face was near the cut; then `template` is that of a second look.
 create table face (
     face_id     bigint generated always as identity primary key,
     sample_id   bigint not null references sample,
@@ -301,6 +302,7 @@ create table face (
     not_before  timestamptz,
     error_code  text,
     error_text  text,
+    length      real,
     unique (sample_id, ordinal)
 );
 create index face_expiry on face (expires_at) where template is not null;
