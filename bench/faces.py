@@ -64,20 +64,37 @@ def embed_images(folder: Path, images: Sequence[str], kind: str, *, processes: i
     settings = open_engine().describe() | {"recogniser": open_engine().pack.recogniser.sha256[:16]}
     if kind == "plain":
         settings = {"runtime": f"opencv {cv2.__version__}"}
-    mark = json.dumps([kind, folder.name, settings, list(images), print_maker(kind, folder, images)], sort_keys=True)
+    mark = json.dumps([kind, folder.name, settings, print_maker(kind, folder)], sort_keys=True)
     path = CACHE / f"{kind}-{hashlib.sha256(mark.encode()).hexdigest()[:16]}.npz"
-    people = tuple(image.split("/")[0] for image in images)
-    if not path.exists():
-        keep_rows(path, run_parts(MAKERS[kind], folder, images, processes))
-    with np.load(path) as table:
-        rows = {name: table[name] for name in table.files}
-    return Embedded(images=tuple(images), people=people, rows=rows, settings=settings)
+    kept = read_rows(path)
+    known = set(kept["images"].tolist()) if kept else set()
+    missing = sorted(set(images) - known)
+    if missing:
+        made = run_parts(MAKERS[kind], folder, missing, processes) | {"images": np.array(missing)}
+        kept = {name: np.concatenate([kept[name], made[name]]) for name in made} if kept else made
+        keep_rows(path, kept)
+    place = {image: row for row, image in enumerate(kept["images"].tolist())}
+    at = np.array([place[image] for image in images], np.int64)
+    return Embedded(
+        images=tuple(images),
+        people=tuple(image.split("/")[0] for image in images),
+        rows={name: values[at] for name, values in kept.items() if name != "images"},
+        settings=settings,
+    )
 
 
-def print_maker(kind: str, folder: Path, images: Sequence[str]) -> list[list[float]]:
+def print_maker(kind: str, folder: Path) -> list[list[float]]:
     """What the maker gives for one picture, roughly: vectors made by other code are not taken for those of today's."""
-    rows = MAKERS[kind](folder, [images[0]])
+    rows = MAKERS[kind](folder, list_images(folder)[:1])
     return [np.round(rows[name].ravel()[:16].astype(float), 2).tolist() for name in sorted(rows)]
+
+
+def read_rows(path: Path) -> Rows:
+    """Nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    with np.load(path) as table:
+        return {name: table[name] for name in table.files}
 
 
 def keep_rows(path: Path, rows: Rows) -> None:

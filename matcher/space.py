@@ -28,6 +28,7 @@ SHRINKAGE = 0.8
 # to read have short vectors (Meng et al. 2021, "MagFace") and low scores with everybody, mates and strangers alike.
 LENGTH_POWER = 0.25
 FACTOR_RANGE = (0.9, 1.2)  # of that factor; a much shorter vector is no face
+QUALITY_EDGES = (0.9, 1.02)  # of a raw length to the usual one: a fifth of LFW is poor, two fifths are good
 NO_SPACE = "plain"
 
 Matrix = npt.NDArray[np.float64]
@@ -168,3 +169,9 @@ def write_values(values: Matrix) -> str:
 
 def read_values(text: str) -> Matrix:
     return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float64)
+
+
+def name_quality(space: Space, length: float) -> str:
+    """The bin of a probe by the length of its raw vector: poor, fair or good."""
+    ratio = length / space.usual_length
+    return "poor" if ratio < QUALITY_EDGES[0] else "fair" if ratio < QUALITY_EDGES[1] else "good"
