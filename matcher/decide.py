@@ -8,6 +8,9 @@ from matcher.calibration import Cut
 from vault.records import Band, Outcome
 
 HUB_PEOPLE = 3  # a probe above the cut for this many people is no person but a "master face" (Shmelkin et al. 2021)
+# A first look that is this much below the cut may still be above it at the second (bench/accuracy.py says how many of
+# LFW's mates that end above the cut are lost: accuracy.lost_by_first_look).
+LOOK_AGAIN = 0.12
 HUB_SUSPECT = "hub_suspect"
 
 

@@ -146,9 +146,10 @@ class Gallery:
         vectors: list[Vectors] = []
         for start in range(0, len(template_ids), 1000):
             for row in list_live_templates(conn, self._pack, template_ids[start : start + 1000]):
-                vector = np.frombuffer(open_vector(self._keys, row), "<f4")
-                if row.matrix_id == self._matrix_id and len(vector) == self._dimension:
+                vector = np.frombuffer(open_vector(self._keys, row), "<f4").astype(np.float32)
+                renewed = self._keys.renew_templates(vector[None], row.matrix_id)
+                if renewed is not None and len(vector) == self._dimension:
                     ids.append(row.template_id)
-                    vectors.append(vector.astype(np.float32))
+                    vectors.append(renewed[0])
         joined = np.stack(vectors) if vectors else np.zeros((0, self._dimension), np.float32)
         return np.array(ids, np.int64), joined

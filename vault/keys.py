@@ -9,6 +9,7 @@ Purposes: `wrap` (wraps the data keys of blobs and subjects), `matrix` (seed of 
 """
 
 import base64
+import copy
 import datetime as dt
 import hashlib
 import hmac
@@ -16,6 +17,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,6 +59,15 @@ class Keys:
         if missing:
             raise KeyFileError("key_file_damaged", f"the key file has no secret for {', '.join(missing)}")
         self._signer = Ed25519PrivateKey.from_private_bytes(self._newest["sign"].value)
+        self._space = ""
+        self._convert: Callable[[Vectors], Vectors] = lambda vectors: vectors
+
+    def in_space(self, space_id: str, convert: Callable[[Vectors], Vectors]) -> "Keys":
+        """The same keys, with templates brought into a space (`matcher/space.py`) before they are keyed. Vectors of
+        different spaces are never compared: the matrix id tells them apart."""
+        keys = copy.copy(self)
+        keys._space, keys._convert = space_id, convert
+        return keys
 
     # -- data keys -----------------------------------------------------------------------------------------------
 
@@ -76,16 +87,29 @@ class Keys:
     # -- templates -----------------------------------------------------------------------------------------------
 
     def protect_templates(self, vectors: Vectors) -> Vectors:
-        """R·v for each row: (n, d) f32 unit vectors in, (n, d) f32 unit vectors out; cosine similarity is unchanged.
+        """R·v for each row, v taken into the space: (n, d) f32 unit vectors in and out; R changes no cosine similarity.
 
         Raises VectorError for rows that are not finite or whose norm is not 1 within 1e-3.
         """
         check_vectors(vectors)
-        return np.ascontiguousarray(vectors @ self._matrix(vectors.shape[1]).T)
+        return np.ascontiguousarray(self._convert(vectors) @ self._matrix(vectors.shape[1]).T)
+
+    def renew_templates(self, keyed: Vectors, matrix_id: str) -> Vectors | None:
+        """(n, d) f32 keyed vectors kept under `matrix_id` as they would be kept today: as they are, or brought into the
+        space if they were kept before there was one. None for those of another key."""
+        if matrix_id == self.matrix_id(keyed.shape[1]):
+            return keyed
+        if matrix_id != self._name_matrix(keyed.shape[1], ""):
+            return None
+        return self.protect_templates(np.ascontiguousarray(keyed @ self._matrix(keyed.shape[1])))
 
     def matrix_id(self, dimension: int) -> str:
-        """A name for the matrix in use (16 hex digits), kept with templates and index files; it does not reveal R."""
-        return self.digest_text(f"matrix:{self._newest['matrix'].secret_id}:{dimension}")[:16]
+        """A name for matrix and space (16 hex digits), kept with templates and index files; it does not reveal R."""
+        return self._name_matrix(dimension, self._space)
+
+    def _name_matrix(self, dimension: int, space: str) -> str:
+        suffix = f":{space}" if space else ""
+        return self.digest_text(f"matrix:{self._newest['matrix'].secret_id}:{dimension}{suffix}")[:16]
 
     def _matrix(self, dimension: int) -> Vectors:
         return make_matrix(self._newest["matrix"].value, dimension)

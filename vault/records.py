@@ -197,6 +197,7 @@ class Probe:
     pack: str
     matrix_id: str
     template: bytes
+    landmarks: tuple[float, ...]
     attempts: int
     token: int
 

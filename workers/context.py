@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matcher.calibration import Calibration, Cut, derive_cut, load_calibration
 from matcher.gallery import Gallery
+from matcher.space import Space, load_space
 from vault.box import Box
 from vault.gate import HashGate, load_gate
 from vault.keys import Keys, load_keys
@@ -55,7 +56,12 @@ class Context:
 
     @cached_property
     def keys(self) -> Keys:
-        return load_keys(self.settings.key_file)
+        keys = load_keys(self.settings.key_file)
+        return keys if self.space.is_plain else keys.in_space(self.space.space_id, self.space.convert)
+
+    @cached_property
+    def space(self) -> Space:
+        return load_space(self.settings.faces.pack)
 
     @cached_property
     def box(self) -> Box:

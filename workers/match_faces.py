@@ -1,13 +1,17 @@
 """Step 5 and 6: faces become matches and alerts. In come claimed faces, out go match, alert and delivery rows.
 
-The gallery answers with live templates only; the database refuses a match whose consent ended meanwhile, and then the
+A face near the cut is looked at a second time, in f32 and with its mirror image: the first look only proposes. The
+gallery answers with live templates only; the database refuses a match whose consent ended meanwhile, and then the
 whole batch is decided again. Everything is written in one transaction, in which the source's policy is applied too.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
 from matcher.alerts import group_matches
-from matcher.decide import Decision, decide_probe, name_outcome
+from matcher.calibration import Cut
+from matcher.decide import LOOK_AGAIN, Candidate, Decision, decide_probe, name_outcome
 from vault.errors import ConsentMissing
 from vault.log import get_logger
 from vault.records import Match, Probe
@@ -15,9 +19,10 @@ from vault.steps import Step
 from vault.store.alerts import raise_alert, save_match
 from vault.store.blobs import drop_files, release_blobs
 from vault.store.datasets import lock_datasets
-from vault.store.faces import close_faces, find_datasets, list_probes
+from vault.store.faces import close_faces, find_datasets, list_probes, save_looks
 from vault.store.work import FACES, Claim, fail_row, finish_rows
 from workers.context import Context
+from workers.look import Look, look_again
 
 BATCH = 256
 RETRIES = 3  # of a batch in which a consent ended between search and write
@@ -48,11 +53,8 @@ def match_batch(context: Context, claim: Claim) -> None:
     everything = list_probes(conn, claim.ids)
     probes = [probe for probe in everything if (probe.pack, probe.matrix_id) == (context.engine.pack.name, matrix_id)]
     foreign = [probe for probe in everything if probe not in probes]
-    vectors = (
-        np.stack([np.frombuffer(probe.template, "<f4") for probe in probes]).astype(np.float32) if probes else None
-    )
-    found = gallery.search(vectors, cut.score) if vectors is not None else []
-    decisions = {probe.face_id: decide_probe(candidates, cut) for probe, candidates in zip(probes, found, strict=True)}
+    found, looks = search_probes(context, probes, cut)
+    decisions = {probe.face_id: decide_probe(found[probe.face_id], cut) for probe in probes}
     matches = [
         (probe, make_match(probe, decision, cut.score, cut.calibration_id))
         for probe in probes
@@ -67,6 +69,7 @@ def match_batch(context: Context, claim: Claim) -> None:
         }
         for _, match in matches:
             save_match(conn, match, None if match.held else alerts[(match.subject_id, datasets[match.face_id])])
+        save_looks(conn, {face_id: (look.template, look.length) for face_id, look in looks.items()})
         close_faces(conn, {probe.face_id: name_outcome(decisions[probe.face_id]) for probe in probes})
         finish_rows(conn, FACES, [probe.face_id for probe in probes], claim.token)
         for probe in foreign:
@@ -75,6 +78,25 @@ def match_batch(context: Context, claim: Claim) -> None:
     drop_files(conn, context.blobs, litter)
     if alerts:
         context.asker.ask(Step.DELIVER)
+
+
+def search_probes(
+    context: Context, probes: list[Probe], cut: Cut
+) -> tuple[dict[int, list[Candidate]], dict[int, Look]]:
+    """Candidates of each face at their deciding score, and what the second looks gave. A face whose picture cannot be
+    opened any more is decided by its first look."""
+    if not probes:
+        return {}, {}
+    vectors = np.stack([np.frombuffer(probe.template, "<f4") for probe in probes]).astype(np.float32)
+    found = dict(zip((probe.face_id for probe in probes),
+                     context.gallery.search(vectors, cut.score - LOOK_AGAIN), strict=True))  # fmt: skip
+    looks = look_again(context, [probe for probe in probes if found[probe.face_id]])
+    if looks:
+        again = np.stack([np.frombuffer(look.template, "<f4") for look in looks.values()]).astype(np.float32)
+        lowest = cut.score / max(look.factor for look in looks.values())
+        for (face_id, look), candidates in zip(looks.items(), context.gallery.search(again, lowest), strict=True):
+            found[face_id] = [replace(each, score=each.score * look.factor) for each in candidates]
+    return found, looks
 
 
 def make_match(probe: Probe, decision: Decision, cut: float, calibration_id: str) -> Match:

@@ -288,8 +288,8 @@ create table calibration (
     created_at      timestamptz not null default now()
 );
 
--- `yaw`: how far the face is turned; `exposure`: share of the crop that is neither black nor white (see
--- workers/faces/quality.py); `exact`: was the template made in f32, so that it may decide?
+-- `length`: of the raw vector, by which scores are weighed; `yaw`: how far the face is turned; `exposure`: share of the
+-- crop that is neither black nor white (see workers/faces/quality.py); `exact`: was the template made in f32?
 create table face (
     face_id     bigint generated always as identity primary key,
     sample_id   bigint not null references sample,
@@ -314,6 +314,7 @@ create table face (
     not_before  timestamptz,
     error_code  text,
     error_text  text,
+    length      real,
     yaw         real,
     exposure    real,
     exact       boolean not null default true,

@@ -19,6 +19,7 @@ from workers.faces.packs import Pack, get_pack, read_model
 from workers.faces.prepared import read_prepared
 from workers.faces.quality import Quality, measure_quality
 from workers.faces.runtimes import Runtime, Session, open_session
+from workers.faces.vary import mirror_crop, vary_crop
 
 MOST_FACES = 64  # of one picture, the largest
 SMALLEST_FACE = 24.0  # pixels of the picture as opened; a smaller face is counted, not matched
@@ -84,18 +85,39 @@ class Engine:
         """As `embed_crops`, in f32: what decides, and what is enrolled."""
         return self._embed(self._exact_session, crops)
 
+    def embed_faces(
+        self, crops: Sequence[Pixels], *, exact: bool = False
+    ) -> tuple[Vectors, npt.NDArray[np.float32]]:
+        """As `embed_crops`, or as `embed_exact`, with (n,) lengths of the vectors before they were normalised."""
+        raw = self._run(self._exact_session if exact else self._session, crops)
+        return normalise(raw), np.asarray(np.linalg.norm(raw, axis=1), np.float32)
+
+    def embed_again(self, crops: Sequence[Pixels]) -> tuple[Vectors, npt.NDArray[np.float32]]:
+        """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum of a face's vector and its
+        mirror image's, and (n,) lengths of the face's vector before it was normalised, small for faces that are hard
+        to read. Zeros where the model gave no usable vector."""
+        raw = self._run(self._exact_session, [*crops, *(mirror_crop(crop) for crop in crops)])
+        unit = normalise(raw)
+        lengths = np.linalg.norm(raw[: len(crops)], axis=1)
+        usable = np.asarray(unit[: len(crops)].any(axis=1) & unit[len(crops) :].any(axis=1))
+        together = normalise(unit[: len(crops)] + unit[len(crops) :])
+        return together * usable[:, None], np.where(usable, lengths, 0).astype(np.float32)
+
     def _embed(self, session: Session, crops: Sequence[Pixels]) -> Vectors:
+        return normalise(self._run(session, crops))
+
+    def _run(self, session: Session, crops: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if not len(crops):
             return np.zeros((0, self.pack.dimension), np.float32)
-        return normalise(embed_all(session, np.stack(crops)).astype(np.float32, copy=False))
+        return np.asarray(embed_all(session, np.stack(crops)), np.float32)
 
     def embed_enrolled(self, crop: Pixels) -> Vectors:
-        """(1, d) f32: the unit vector of the sum of the face's vector and its mirror image's. Time is free here.
+        """(1, d) f32: the unit vector of the sum of the vectors of the face's variants (`vary_crop`) and their mirror
+        images. Time is free here.
 
         Raises VectorError if the model gives no usable vector.
         """
-        pair = self.embed_exact([crop, np.ascontiguousarray(crop[:, ::-1])])
-        combined = normalise(pair.sum(axis=0, keepdims=True))
+        combined = normalise(self.embed_exact(vary_crop(crop)).sum(axis=0, keepdims=True))
         if not combined.any():
             raise VectorError("vector_not_finite", "the model gave no usable vector")
         return combined
@@ -108,6 +130,7 @@ class Engine:
             "precision": self.runtime.precision,
             "detect_side": self._detector.side,
             "mirrored_probe": False,
+            "second_look": "f32, face and mirror image",
         }
 
 

@@ -1,0 +1,65 @@
+"""The second look: in come faces near the cut, out come better vectors of them, from the pictures they were found in.
+
+Few faces come near the cut, so time is free here: f32, the face and its mirror image. The picture is still there, for
+nothing erases it before its faces are decided.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from vault.box import Child
+from vault.errors import BlobError, InputRefused, KeyFileError
+from vault.log import get_logger
+from vault.records import Probe
+from vault.store.blobs import read_blob
+from workers.context import Context
+from workers.faces.align import Pixels, align_face
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """`template`: the keyed vector, little-endian f32; `length`: of the raw vector; `factor`: by which scores are
+    multiplied."""
+
+    template: bytes
+    length: float
+    factor: float
+
+
+def look_again(context: Context, probes: list[Probe]) -> dict[int, Look]:
+    """face -> look, for those whose picture can still be opened and gives a usable vector."""
+    if not probes:
+        return {}
+    with context.box.batch() as child:
+        cut_out = list(cut_faces(context, child, probes))
+    if not cut_out:
+        return {}
+    vectors, lengths = context.engine.embed_again([crop for _, crop in cut_out])
+    usable = lengths > 0
+    if not usable.any():
+        return {}
+    factors = context.space.weigh(lengths[usable])
+    keyed = context.keys.protect_templates(vectors[usable])
+    faces = [face_id for (face_id, _), good in zip(cut_out, usable.tolist(), strict=True) if good]
+    return {
+        face_id: Look(template=vector.astype("<f4").tobytes(), length=float(length), factor=float(factor))
+        for face_id, vector, length, factor in zip(faces, keyed, lengths[usable], factors, strict=True)
+    }
+
+
+def cut_faces(context: Context, child: Child, probes: list[Probe]) -> Iterator[tuple[int, Pixels]]:
+    """(face_id, crop), aligned by the landmarks that the first look found; each picture is opened once."""
+    for sha256, group in groupby(sorted(probes, key=lambda probe: probe.sha256), key=lambda probe: probe.sha256):
+        try:
+            picture = child.open_picture(read_blob(context.conn, context.keys, context.blobs, sha256))
+        except (BlobError, InputRefused, KeyFileError) as exc:
+            log.warning("no second look at a picture", code=exc.stable_code)
+            continue
+        for probe in group:
+            landmarks = np.array(probe.landmarks, np.float32).reshape(5, 2) * np.float32(picture.scale)
+            yield probe.face_id, align_face(picture.pixels, landmarks)
