@@ -5,9 +5,10 @@ enrolled from it, then the clock from the start of `ingest` to the last committe
     .venv/bin/python -m bench.leak --folder FOLDER --images 170000     (with repeats, each encoded anew)
     .venv/bin/python -m bench.leak --quick
 
-Servers, workers and clock are those of `./facewarden up`, on the cores of this machine; the bench only writes the archives
-beforehand (kept in bench/out) and looks at the rows. A repeat is cut, scaled and encoded anew, so that no digest is seen
-twice. Shares of time are those of the workers' turns; processor time is read from the processes at the end.
+Servers, workers and clock are those of `./facewarden up`, on the cores of this machine; the bench only writes the
+archives beforehand (kept in bench/out) and looks at the rows. A repeat is cut, scaled and encoded anew, so that no
+digest is seen twice. Shares of time are those of the workers' turns; processor time is read from the processes at the
+end.
 """
 
 import argparse
@@ -56,7 +57,8 @@ POLL_SECONDS = 0.25
 PATIENCE_SECONDS = 3600.0
 
 
-# -- the leak -----------------------------------------------------------------------------------------------------------
+# -- the leak
+# -----------------------------------------------------------------------------------------------------------
 
 
 def write_archives(folder: Path, out: Path, images: int, processes: int) -> Path:
@@ -101,7 +103,8 @@ def encode_anew(path: Path, number: int) -> bytes:
     return out.getvalue()
 
 
-# -- the people ---------------------------------------------------------------------------------------------------------
+# -- the people
+# ---------------------------------------------------------------------------------------------------------
 
 
 def enrol_people(conn: Connection, keys: Keys, settings: Settings, folder: Path, people: int) -> list[str]:
@@ -122,7 +125,9 @@ def enrol_people(conn: Connection, keys: Keys, settings: Settings, folder: Path,
 def wait_for_templates(conn: Connection, settings: Settings, supervisor: Supervisor) -> int:
     """Returns how many people are searched for."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while count_states(conn).get("template", {}).get("ready", 0) + count_states(conn).get("template", {}).get("running", 0):
+    while count_states(conn).get("template", {}).get("ready", 0) + count_states(conn).get("template", {}).get(
+        "running", 0
+    ):
         supervisor.poll()
         if time.monotonic() > deadline:
             raise SystemExit("the enrolments do not become templates: see the workers' logs")
@@ -130,7 +135,8 @@ def wait_for_templates(conn: Connection, settings: Settings, supervisor: Supervi
     return count_live_templates(conn, settings.faces.pack)
 
 
-# -- the clock ----------------------------------------------------------------------------------------------------------
+# -- the clock
+# ----------------------------------------------------------------------------------------------------------
 
 
 def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, console: Console) -> dict[str, Any]:
@@ -160,7 +166,8 @@ def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, 
     row = conn.execute(
         """select extract(epoch from max(created_at) - %(before)s), count(*),
                   (select extract(epoch from max(matched_at) - %(before)s) from match),
-                  (select count(*) from face where score >= 0.6 and least(width, height) >= 24 and outcome <> 'low_quality'),
+                  (select count(*) from face
+                   where score >= 0.6 and least(width, height) >= 24 and outcome <> 'low_quality'),
                   (select count(*) from sample where kind = 'image' and state = 'done'),
                   (select count(*) from match), (select count(*) from match where held is not null)
            from alert""",
@@ -227,7 +234,9 @@ def main(arguments: list[str] | None = None) -> int:
     data = os.environ.get("FACEWARDEN_EVAL_DATA")
     parser.add_argument("--folder", type=Path, default=Path(data) / "lfw" if data else None,
                         help="one folder a person, .jpg (default: lfw under FACEWARDEN_EVAL_DATA)")  # fmt: skip
-    parser.add_argument("--images", type=int, default=0, help="in all; more than there are: encoded anew (default: each once)")
+    parser.add_argument(
+        "--images", type=int, default=0, help="in all; more than there are: encoded anew (default: each once)"
+    )
     parser.add_argument("--people", type=int, default=200, help="enrolled")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--keep", type=Path, help="leave the state folder here, logs and all")

@@ -5,9 +5,9 @@ and "is it the last" as associated data, so that a cut, a swap or a repeat is no
 Reyhanitabar, Rogaway, Vizar 2015). A key encrypts one blob only, which makes the counter nonce safe. Chunks can be
 read in any order, so an archive is opened without its plain bytes ever lying on disk.
 
-A blob is found by the SHA-256 of its content (`blob` table); `vault/store/blobs.py` has the rows. It lies in a file of its
-own, named by its key, or with others in a pack: many small blobs one after the other, each under its own key, synced
-once. A pack's file goes with the last of them; until then, what was erased in it is bytes without a key.
+A blob is found by the SHA-256 of its content (`blob` table); `vault/store/blobs.py` has the rows. It lies in a file of
+its own, named by its key, or with others in a pack: many small blobs one after the other, each under its own key,
+synced once. A pack's file goes with the last of them; until then, what was erased in it is bytes without a key.
 """
 
 import hashlib

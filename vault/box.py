@@ -195,9 +195,9 @@ class Child:
         return dataclasses.replace(picture, pixels=picture.pixels.copy())
 
     def open_pictures(self, items: Iterable[bytes | Exception], long_side: int = LONG_SIDE) -> Iterator[Opened]:
-        """Decode many: while the caller looks at one, the child is at the next. Gives, for each item, its picture, or the
-        InputRefused that came of it; an item that is an exception is handed through. A picture's pixels are those of the
-        shared memory: they are gone when the one after the next is asked for."""
+        """Decode many: while the caller looks at one, the child is at the next. Gives, for each item, its picture, or
+        the InputRefused that came of it; an item that is an exception is handed through. A picture's pixels are those
+        of the shared memory: they are gone when the one after the next is asked for."""
         slot, ahead = 0, False
         waiting = iter(items)
         item = next(waiting, None)

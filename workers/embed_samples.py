@@ -51,8 +51,8 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:
-    """What the recogniser made of a crop: a keyed template, little-endian f32 (None where it gave no usable vector), the
-    length of its raw vector, and whether it was made in f32."""
+    """What the recogniser made of a crop: a keyed template, little-endian f32 (None where it gave no usable vector),
+    the length of its raw vector, and whether it was made in f32."""
 
     template: bytes | None
     length: float
@@ -89,9 +89,7 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
     return opened
 
 
-def read_contents(
-    context: Context, samples: list[Sample], places: dict[str, Place]
-) -> Iterator[bytes | Refused]:
+def read_contents(context: Context, samples: list[Sample], places: dict[str, Place]) -> Iterator[bytes | Refused]:
     """What lies in the blobs, one after the other, so that no more than two pictures are in memory."""
     for sample in samples:
         place = places.get(sample.sha256)

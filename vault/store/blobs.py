@@ -194,7 +194,8 @@ def thin_packs(conn: Connection, folder: Path, most: int = 100) -> list[UUID]:
     thinned = []
     for (file_id,) in packs:
         rows = conn.execute(
-            "select key_id, size, start from blob where file_id = %(file)s order by sha256 for update", {"file": file_id}
+            "select key_id, size, start from blob where file_id = %(file)s order by sha256 for update",
+            {"file": file_id},
         ).fetchall()
         try:
             with blob_path(folder, file_id).open("rb") as pack:

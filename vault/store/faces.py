@@ -8,7 +8,6 @@ from vault.records import Face, Outcome, Probe, State
 from vault.store import Connection
 from vault.store.rows import record_row
 
-
 COLUMNS = ("sample_id", "ordinal", "x", "y", "width", "height", "landmarks", "score", "sharpness", "length", "yaw",
            "exposure", "exact", "pack", "matrix_id", "template", "outcome", "state")  # fmt: skip
 

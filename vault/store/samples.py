@@ -113,8 +113,8 @@ def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
 
 
 def finish_samples(conn: Connection, sizes: Mapping[int, tuple[int, int]], token: int) -> None:
-    """Mark claimed pictures done and keep their width and height as shown, in pixels, by sample: one version of each row
-    instead of two. Raises LeaseLost (roll back!) if any of them is not ours any more."""
+    """Mark claimed pictures done and keep their width and height as shown, in pixels, by sample: one version of each
+    row instead of two. Raises LeaseLost (roll back!) if any of them is not ours any more."""
     done = conn.execute(
         """update sample set width = new.width, height = new.height, state = 'done', lease_until = null,
                   error_code = null, error_text = null

@@ -1,4 +1,5 @@
-"""How good a face is: in come an aligned crop and its landmarks, out come numbers that `docs/performance.md` bins by."""
+"""How good a face is: in come an aligned crop and its landmarks, out come numbers that `docs/performance.md` bins
+by."""
 
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ def measure_quality(crop: Pixels, landmarks: Points) -> Quality:
     """From a (112, 112, 3) uint8 BGR crop and (5, 2) landmarks in any coordinates."""
     grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     _mean, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
-    usable = cv2.countNonZero(cv2.inRange(grey, BLACK, WHITE))  # type: ignore[call-overload]
+    usable = cv2.countNonZero(cv2.inRange(grey, BLACK, WHITE))
     return Quality(
         sharpness=float(deviation[0, 0] ** 2),
         yaw=measure_yaw(landmarks),

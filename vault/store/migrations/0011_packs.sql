@@ -9,7 +9,13 @@ create table pack (
     live        integer not null
 );
 
-alter table blob_litter rename column key_id to file_id;
+-- made anew, since it names files now, not keys
+create temporary table litter on commit drop as select key_id from blob_litter;
+drop table blob_litter;
+create table blob_litter (
+    file_id     uuid primary key
+);
+insert into blob_litter (file_id) select key_id from litter;
 
 alter table face add column yaw real, add column exposure real,
                  add column exact boolean not null default true;
