@@ -48,7 +48,7 @@ class Engine:
         """Loads and checks both models, choosing a runtime if that is "auto". `folder`: where prepared models lie.
         Raises ModelError."""
         self.pack = pack
-        self._detector = open_detector(pack)
+        self.detector = open_detector(pack)
         self._model = read_recogniser(pack, folder)
         self.runtime = choose_runtime(runtime, self._model, folder)
         self._session = open_session(self._model, self.runtime)
@@ -59,7 +59,7 @@ class Engine:
 
     def find_faces(self, pixels: Pixels) -> list[FoundFace]:
         """The faces in (h, w, 3) uint8 BGR pixels, the 64 largest, from left to right."""
-        boxes, scores, landmarks = self._detector.detect(pixels)
+        boxes, scores, landmarks = self.detector.detect(pixels)
         largest = np.argsort(-(boxes[:, 2] * boxes[:, 3]), kind="stable")[:MOST_FACES]
         faces = []
         for row in sorted(largest, key=lambda index: (float(boxes[index, 0]), float(boxes[index, 1]))):
@@ -104,6 +104,10 @@ class Engine:
     def _embed(self, session: Session, crops: Sequence[Pixels]) -> Vectors:
         return normalise(self._run(session, crops))
 
+    def embed_raw(self, crops: Pixels) -> npt.NDArray[np.float32]:
+        """(n, d) f32 of (n, 112, 112, 3) uint8 crops by the chosen runtime, as the model gives them: for benches."""
+        return np.asarray(embed_all(self._session, crops), np.float32)
+
     def _run(self, session: Session, crops: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if not len(crops):
             return np.zeros((0, self.pack.dimension), np.float32)
@@ -126,7 +130,7 @@ class Engine:
             "pack": self.pack.name,
             "runtime": self.runtime.value.split("-")[0],
             "precision": self.runtime.precision,
-            "detect_side": self._detector.side,
+            "detect_side": self.detector.side,
             "mirrored_probe": False,
             "second_look": "f32, face and mirror image",
         }
