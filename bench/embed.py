@@ -47,7 +47,7 @@ from workers.open_archives import open_archives
 
 RUNS = 5
 IMAGES, QUICK_IMAGES = 400, 100
-PIPELINE_IMAGES, QUICK_PIPELINE_IMAGES = 4000, 800
+PIPELINE_IMAGES, QUICK_PIPELINE_IMAGES = 4000, 1600
 BATCH = 32  # pictures of which ours embeds all faces at once
 
 Loop = Callable[[list[Path]], int]  # pictures -> faces embedded

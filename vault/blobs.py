@@ -221,6 +221,42 @@ class BlobReader:
         return plain
 
 
+class PackReader:
+    """Reads whole small blobs one after the other; a pack is opened once as long as its blobs follow each other. Use as
+    a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: tuple[UUID, int] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if self._open is not None:
+            os.close(self._open[1])
+            self._open = None
+
+    def read(self, file_id: UUID, data_key: bytes, size: int, start: int) -> bytes:
+        """The plain content. Raises BlobError: blob_missing, blob_changed."""
+        if self._open is None or self._open[0] != file_id:
+            self.__exit__(None, None, None)
+            try:
+                self._open = file_id, os.open(blob_path(self._folder, file_id), os.O_RDONLY)
+            except OSError as exc:
+                raise BlobError("blob_missing", f"blob file {file_id} cannot be read: {exc.strerror}") from exc
+        if size > CHUNK:
+            with BlobReader(self._folder, file_id, data_key, size, start) as blob:
+                return blob.read_all()
+        sealed = os.pread(self._open[1], sealed_size(size), start)
+        try:
+            if sealed[: len(MAGIC)] != MAGIC:
+                raise ValueError("no blob begins here")
+            return AESGCM(data_key).decrypt(bytes(12), sealed[len(MAGIC) :], LAST)
+        except (InvalidTag, ValueError) as exc:
+            raise BlobError("blob_changed", f"the blob at {start} of {file_id} does not open: changed or cut") from exc
+
+
 def sync_folders(folder: Path, key_ids: Iterable[UUID]) -> None:
     """Make the names of sealed blobs durable; once a batch, before the rows are committed."""
     for parent in {blob_path(folder, key_id).parent for key_id in key_ids} | {folder}:

@@ -43,6 +43,7 @@ MOST_PASSWORDS = 10
 MOST_INPUT = 64 << 20
 MOST_HEAD = 64 << 10
 MOST_READ = 1 << 20  # of an archive, at a time
+READ_BYTES = 64 << 10  # asked of the socket at least
 
 log = get_logger(__name__)
 
@@ -181,6 +182,7 @@ class Child:
         self._sock: socket.socket | None = None
         self._shared: mmap.mmap | None = None
         self._opened = 0
+        self._come = bytearray()  # received and not yet read
         self.active: dict[str, bool] = {}
 
     @property
@@ -325,6 +327,7 @@ class Child:
             os.close(memory)
             theirs.close()
         self._sock, self._opened = ours, 0
+        self._come.clear()
         head, _ = self._receive(ITEM_SECONDS)
         self.active = {str(name): bool(value) for name, value in head["ready"].items()}
 
@@ -342,8 +345,7 @@ class Child:
         text = json.dumps(request).encode()
         try:
             self._sock.settimeout(seconds)
-            self._sock.sendall(struct.pack(">II", len(text), len(payload)) + text)
-            self._sock.sendall(payload)
+            self._sock.sendall(struct.pack(">II", len(text), len(payload)) + text + payload)
         except OSError:
             pass  # it died over this item: the receive says how
 
@@ -373,15 +375,16 @@ class Child:
         return head, payload
 
     def _read(self, length: int) -> bytes:
+        """So many bytes; what came beyond them is kept for the next call, since a call to the system costs more."""
         assert self._sock is not None
-        data = bytearray(length)
-        view, got = memoryview(data), 0
-        while got < length:
-            count = self._sock.recv_into(view[got:])
-            if not count:
+        while len(self._come) < length:
+            piece = self._sock.recv(max(READ_BYTES, length - len(self._come)))
+            if not piece:
                 raise EOFError
-            got += count
-        return bytes(data)
+            self._come += piece
+        data = bytes(memoryview(self._come)[:length])
+        del self._come[:length]
+        return data
 
 
 def check_code(value: object, unknown: str = "image_corrupt") -> str | None:

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vault import archives, lockdown, pictures
 
+READ_BYTES = 64 << 10  # asked of the socket at least
 OWN = 3  # the descriptor of the child's only socket
 
 
@@ -35,6 +36,7 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._come = bytearray()  # received and not yet read
 
     def send(self, head: dict[str, Any], payload: bytes = b"") -> None:
         text = json.dumps(head).encode()
@@ -45,14 +47,14 @@ class Line:
         return json.loads(self._exactly(head_length)), self._exactly(payload_length)
 
     def _exactly(self, length: int) -> bytes:
-        data = bytearray(length)
-        view, got = memoryview(data), 0
-        while got < length:
-            count = self._sock.recv_into(view[got:])
-            if not count:
+        while len(self._come) < length:
+            piece = self._sock.recv(max(READ_BYTES, length - len(self._come)))
+            if not piece:
                 raise EOFError
-            got += count
-        return bytes(data)
+            self._come += piece
+        data = bytes(memoryview(self._come)[:length])
+        del self._come[:length]
+        return data
 
 
 def serve(line: Line, shared: mmap.mmap) -> None:

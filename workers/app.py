@@ -4,6 +4,7 @@ A hint makes a worker take batches of that step for up to TURN_SECONDS; if there
 other steps get their turn. A lost lease or a database that restarts ends the turn quietly: the rows are still there.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -87,6 +88,8 @@ def make_worker(settings: Settings) -> Celery:
     app = make_celery(settings)
     context = Context(settings)
     _ = (context.engine, context.keys, context.gate)
+    gc.collect()
+    gc.freeze()  # what was loaded so far stays: the collector need not go through it again and again
     for step in Step:
         app.task(name=step.value, bind=False)(_make_task(context, step))
     return app

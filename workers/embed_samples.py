@@ -11,6 +11,7 @@ from uuid import UUID
 
 import numpy as np
 
+from vault.blobs import PackReader
 from vault.box import Picture
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
@@ -18,7 +19,7 @@ from vault.log import get_logger
 from vault.phash import hash_picture
 from vault.records import Face, Outcome, Policy, Sample
 from vault.steps import Step
-from vault.store.blobs import Place, drop_files, erase_blob, list_places, open_blob, read_blob, release_blobs
+from vault.store.blobs import Place, drop_files, erase_blob, list_places, read_blob, release_blobs, unwrap
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
 from vault.store.samples import find_place, finish_samples, list_samples, refuse_content
@@ -27,7 +28,7 @@ from workers.context import Context
 from workers.faces.align import Pixels, shrink
 from workers.faces.engine import FoundFace
 
-BATCH = 128
+BATCH = 256  # pictures: the last call of the model is seldom full, and a batch costs some statements
 RENEW_SECONDS = 10.0
 TRANSIENT = {"decoder_died", "decoder_timeout", "decoder_memory"}  # worth another attempt; the rest is final
 
@@ -91,17 +92,17 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
 
 def read_contents(context: Context, samples: list[Sample], places: dict[str, Place]) -> Iterator[bytes | Refused]:
     """What lies in the blobs, one after the other, so that no more than two pictures are in memory."""
-    for sample in samples:
-        place = places.get(sample.sha256)
-        try:
-            if place is None:
-                raise BlobError("blob_missing", f"no blob {sample.sha256[:16]}…: it was dropped")
-            with open_blob(context.keys, context.blobs, place) as blob:
-                content = blob.read_all()
-        except (BlobError, KeyFileError) as exc:
-            yield exc
-        else:
-            yield content
+    with PackReader(context.blobs) as reader:
+        for sample in samples:
+            place = places.get(sample.sha256)
+            try:
+                if place is None:
+                    raise BlobError("blob_missing", f"no blob {sample.sha256[:16]}…: it was dropped")
+                content = reader.read(place.file_id, unwrap(context.keys, place), place.size, place.start)
+            except (BlobError, KeyFileError) as exc:
+                yield exc
+            else:
+                yield content
 
 
 def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Opened:

@@ -110,11 +110,16 @@ def get_place(conn: Connection, sha256: str) -> Place:
     return place
 
 
-def open_blob(keys: Keys, folder: Path, place: Place) -> BlobReader:
-    """Raises BlobError: blob_missing, blob_changed; KeyFileError: key_erased, key_wrong."""
+def unwrap(keys: Keys, place: Place) -> bytes:
+    """The blob's own key. Raises KeyFileError: key_erased, key_wrong."""
     if place.wrapped is None:
         raise KeyFileError("key_erased", "the key of this was erased")
-    return BlobReader(folder, place.file_id, keys.unwrap_key(place.wrapped, str(place.key_id)), place.size, place.start)
+    return keys.unwrap_key(place.wrapped, str(place.key_id))
+
+
+def open_blob(keys: Keys, folder: Path, place: Place) -> BlobReader:
+    """Raises BlobError: blob_missing, blob_changed; KeyFileError: key_erased, key_wrong."""
+    return BlobReader(folder, place.file_id, unwrap(keys, place), place.size, place.start)
 
 
 def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:

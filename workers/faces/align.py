@@ -11,6 +11,8 @@ SIDE = 112
 PLACES = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
+MIDDLE = complex(*PLACES.mean(axis=0))
+CENTRED = [complex(*place) - MIDDLE for place in PLACES.tolist()]
 
 Pixels = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -22,12 +24,12 @@ def fit_similarity(landmarks: Points) -> npt.NDArray[np.float64]:
     In the plane a similarity is y = a·x + b over complex numbers, so least squares has the closed form
     a = sum conj(x - mean x)·(y - mean y) / sum |x - mean x|^2 (Umeyama 1991 without reflections).
     """
-    x = landmarks[:, 0].astype(np.float64) + 1j * landmarks[:, 1].astype(np.float64)
-    y = PLACES[:, 0] + 1j * PLACES[:, 1]
-    centred = x - x.mean()
-    spread = float((np.abs(centred) ** 2).sum())
-    a = (centred.conj() * (y - y.mean())).sum() / max(spread, 1e-12)
-    b = y.mean() - a * x.mean()
+    x = [complex(*point) for point in landmarks.tolist()]
+    middle = sum(x) / len(x)
+    centred = [each - middle for each in x]
+    spread = sum(each.real**2 + each.imag**2 for each in centred)
+    a = sum(each.conjugate() * place for each, place in zip(centred, CENTRED, strict=True)) / max(spread, 1e-12)
+    b = MIDDLE - a * middle
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 

@@ -102,10 +102,33 @@ def prepare_detector(data: bytes) -> bytes:
 def free_picture_size(data: bytes) -> bytes:
     """The model of one (1, 3, h, w) input with h and w free, and the number of cells of each (1, n, ...) output too."""
     graph = Graph(data)
+    open_sides(graph)
+    return graph.write()
+
+
+def open_sides(graph: Graph) -> None:
     sides = graph.model.graph.input[0].type.tensor_type.shape.dim
     sides[2].dim_param, sides[3].dim_param = "height", "width"
     for item in graph.model.graph.output:
         item.type.tensor_type.shape.dim[1].dim_param = f"{item.name}_cells"
+
+
+def prepare_yunet(data: bytes) -> bytes:
+    """YuNet for any picture size with three outputs instead of twelve, its three strides one after the other, n cells in
+    all: `product` (1, n, 1) of class and object score, `bbox` (1, n, 4), `kps` (1, n, 10)."""
+    graph = Graph(data)
+    open_sides(graph)
+    outputs = graph.model.graph.output
+    names = [item.name for item in outputs]
+    classes, objects, boxes, points = (names[3 * kind : 3 * kind + 3] for kind in range(4))
+    products = [f"{name}__product" for name in classes]
+    for first, second, product in zip(classes, objects, products, strict=True):
+        graph.nodes.append(helper.make_node("Mul", [first, second], [product]))
+    joined = {"product": (products, 1), "bbox": (boxes, 4), "kps": (points, 10)}
+    del outputs[:]
+    for name, (parts, width) in joined.items():
+        graph.nodes.append(helper.make_node("Concat", parts, [name], axis=1))
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "cells", width]))
     return graph.write()
 
 

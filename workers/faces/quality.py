@@ -1,10 +1,10 @@
 """How good a face is: in come an aligned crop and its landmarks, out come numbers that `docs/performance.md` bins
 by."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 
 from workers.faces.align import Pixels, Points
 
@@ -36,9 +36,10 @@ def measure_quality(crop: Pixels, landmarks: Points) -> Quality:
 
 def measure_yaw(landmarks: Points) -> float:
     """See `Quality.yaw`; measured along the line between the eyes, so a tilted head is not a turned one."""
-    right, left, nose = landmarks[0].astype(float), landmarks[1].astype(float), landmarks[2].astype(float)
-    eyes = left - right
-    length = float(np.hypot(*eyes))
+    (right_x, right_y), (left_x, left_y), (nose_x, nose_y) = landmarks[:3].tolist()
+    x, y = left_x - right_x, left_y - right_y
+    length = math.hypot(x, y)
     if length < 1e-6:
         return 9.0
-    return min(9.0, abs(float(np.dot(nose - (right + left) / 2, eyes / length))) / (length / 2))
+    along = (nose_x - (right_x + left_x) / 2) * x + (nose_y - (right_y + left_y) / 2) * y
+    return min(9.0, abs(along) / length / (length / 2))

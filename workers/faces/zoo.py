@@ -1,11 +1,13 @@
 """The default pack: YuNet finds faces, SFace makes vectors."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from workers.faces.align import Pixels, Points
-from workers.faces.graphs import free_picture_size
+from workers.faces.graphs import prepare_yunet
 from workers.faces.runtimes import OnnxSession
 
 STRIDES = (8, 16, 32)
@@ -19,6 +21,7 @@ SCORE = 0.6
 OVERLAP = 0.3  # OpenCV Zoo's own non-maximum suppression threshold
 
 Boxes = npt.NDArray[np.float32]  # (n, 4): x, y, width, height
+Cells = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 class YuNet:
@@ -28,7 +31,7 @@ class YuNet:
     side = DETECT_SIDE
 
     def __init__(self, model: bytes) -> None:
-        self._session = OnnxSession(free_picture_size(model))
+        self._session = OnnxSession(prepare_yunet(model))
 
     def detect(self, pixels: Pixels) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
         """(n, 4) boxes, (n,) scores in [0, 1], (n, 5, 2) landmarks, all f32 in the coordinates of `pixels`
@@ -40,12 +43,12 @@ class YuNet:
 
     def _detect_at(self, pixels: Pixels, scale: float) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
         padded, across, down = self.fit(pixels, scale)
-        boxes, scores, landmarks = decode_outputs(self.infer(padded), padded.shape[3])
+        boxes, scores, landmarks = decode_outputs(self.infer(padded), list_cells(*padded.shape[2:]))
         if len(boxes) > 1:
             keep = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), SCORE, OVERLAP), np.int64).reshape(-1)
             boxes, scores, landmarks = boxes[keep], scores[keep], landmarks[keep]
-        ratio = np.array([across, down], np.float32)
-        return boxes * np.tile(ratio, 2), scores, landmarks * ratio
+        ratio = np.array([across, down, across, down], np.float32)
+        return boxes * ratio, scores, landmarks * ratio[:2]
 
     def fit(self, pixels: Pixels, scale: float | None = None) -> tuple[npt.NDArray[np.float32], float, float]:
         """The detector's (1, 3, h, w) f32 input, and how many pixels of the picture one of its pixels is, across and
@@ -54,7 +57,8 @@ class YuNet:
         height, width = pixels.shape[:2]
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+            way = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA  # below a half, pixels would be passed over
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=way), np.uint8)
         inner_height, inner_width = pixels.shape[:2]
         down, right = -inner_height % MULTIPLE, -inner_width % MULTIPLE
         if down or right:
@@ -62,7 +66,7 @@ class YuNet:
         return cv2.dnn.blobFromImage(pixels), width / inner_width, height / inner_height
 
     def infer(self, padded: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-        """The twelve outputs for a fitted input."""
+        """The outputs for a fitted input."""
         return self._session.run(padded)
 
 
@@ -71,26 +75,28 @@ def choose_scale(height: int, width: int) -> float:
     return min(1.0, DETECT_SIDE / max(height, width), max(SMALL_SCALE, SMALL_SIDE / max(height, width)))
 
 
-def decode_outputs(outputs: list[npt.NDArray[np.float32]], width: int) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
-    """YuNet's twelve outputs (class, object, box, landmarks, each at three strides) as boxes, scores and landmarks:
-    score = sqrt(class · object), centre = (cell + offset) · stride, side = exp(size) · stride."""
-    boxes, scores, landmarks = [], [], []
-    for level, stride in enumerate(STRIDES):
-        classes, objects, offsets, points = (outputs[level + 3 * kind][0] for kind in range(4))
-        product = np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1)
-        found = np.flatnonzero(product >= SCORE * SCORE)
-        if not len(found):
-            continue
-        columns = width // stride
-        cell = np.stack([found % columns, found // columns], axis=1).astype(np.float32)
-        centre = (cell + offsets[found, :2]) * stride
-        size = np.exp(offsets[found, 2:]) * stride
-        boxes.append(np.concatenate([centre - size / 2, size], axis=1))
-        scores.append(np.sqrt(product[found]))
-        landmarks.append((points[found].reshape(-1, 5, 2) + cell[:, None]) * stride)
-    if not boxes:
-        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
-    return np.concatenate(boxes), np.concatenate(scores), np.concatenate(landmarks)
+def decode_outputs(outputs: list[npt.NDArray[np.float32]], cells: Cells) -> tuple[Boxes, Boxes, Points]:
+    """YuNet's outputs (`prepare_yunet`) as boxes, scores and landmarks: score = sqrt(class · object), centre = (cell +
+    offset) · stride, side = exp(size) · stride."""
+    product, boxes, points = outputs[0][0, :, 0], outputs[1][0], outputs[2][0]
+    found = np.flatnonzero(product >= SCORE * SCORE)
+    places, strides = cells[0][found], cells[1][found]
+    centre = places + boxes[found, :2] * strides
+    size = np.exp(boxes[found, 2:]) * strides
+    landmarks = points[found].reshape(-1, 5, 2) * strides[:, None] + places[:, None]
+    scores = np.sqrt(np.minimum(product[found], 1))
+    return np.concatenate([centre - size / 2, size], axis=1), scores, landmarks
+
+
+@lru_cache(maxsize=64)
+def list_cells(height: int, width: int) -> Cells:
+    """The (n, 2) f32 corners of the cells of an input of this size, and their (n, 1) strides, as the outputs lie."""
+    places, strides = [], []
+    for stride in STRIDES:
+        rows, columns = np.mgrid[0 : height // stride, 0 : width // stride]
+        places.append(np.stack([columns.ravel(), rows.ravel()], axis=1) * stride)
+        strides.append(np.full((rows.size, 1), stride))
+    return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
 
 
 class PublishedSFace:
