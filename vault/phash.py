@@ -37,7 +37,8 @@ def hash_picture(grey: npt.NDArray[np.uint8], width: int, height: int) -> bytes 
     waves = (_rows @ grey.astype(np.float64) @ _rows.T).ravel()
     if np.count_nonzero(np.abs(waves) > STRONG) < MOST_FLAT:
         return None
-    return np.packbits(waves > np.median(waves)).tobytes()
+    middle = np.partition(waves, (BITS // 2 - 1, BITS // 2))[BITS // 2 - 1 : BITS // 2 + 1]
+    return np.packbits(waves > (middle[0] + middle[1]) / 2).tobytes()  # the median; NumPy's own takes ten times as long
 
 
 def list_bands(phash: bytes) -> list[int]:

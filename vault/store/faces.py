@@ -21,7 +21,8 @@ def save_faces(conn: Connection, faces: Iterable[tuple[int, Face]]) -> None:
             for sample_id, face in faces:
                 state = State.DONE if face.template is None else State.READY
                 copy.write_row(
-                    (sample_id, face.ordinal, face.x, face.y, face.width, face.height, list(face.landmarks), face.score,
+                    (sample_id, face.ordinal, face.x, face.y, face.width, face.height,
+                     "{" + ",".join(map(repr, face.landmarks)) + "}", face.score,
                      face.sharpness, face.length, face.yaw, face.exposure, face.exact, face.pack, face.matrix_id,
                      face.template, face.outcome, state.value)
                 )  # fmt: skip

@@ -22,13 +22,17 @@ class Sighting:
 
 def save_hashes(conn: Connection, hashes: dict[str, bytes]) -> None:
     """Keep the perceptual hashes of pictures, by SHA-256; one that is known is left as it is."""
-    conn.cursor().executemany(
-        """insert into picture_hash (sha256, phash, bands) values (%(sha256)s, %(phash)s::bit(256), %(bands)s)
+    rows = sorted(hashes.items())  # in one order, so that two workers never wait for each other
+    conn.execute(
+        """insert into picture_hash (sha256, phash, bands)
+           select sha256, phash::bit(256), bands::integer[]
+           from unnest(%(sha256)s::text[], %(hashes)s::text[], %(bands)s::text[]) as new (sha256, phash, bands)
            on conflict do nothing""",
-        [
-            {"sha256": sha256, "phash": f"{int.from_bytes(phash, 'little'):0256b}", "bands": list_bands(phash)}
-            for sha256, phash in sorted(hashes.items())  # in one order, so that two workers never wait for each other
-        ],
+        {
+            "sha256": [sha256 for sha256, _ in rows],
+            "hashes": [f"{int.from_bytes(phash, 'little'):0256b}" for _, phash in rows],
+            "bands": ["{" + ",".join(map(str, list_bands(phash))) + "}" for _, phash in rows],
+        },
     )
 
 

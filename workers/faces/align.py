@@ -11,8 +11,8 @@ SIDE = 112
 PLACES = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
-MIDDLE = complex(*PLACES.mean(axis=0))
-CENTRED = [complex(*place) - MIDDLE for place in PLACES.tolist()]
+MIDDLE = tuple(PLACES.mean(axis=0).tolist())
+CENTRED = (PLACES - PLACES.mean(axis=0)).tolist()
 
 Pixels = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float32]
@@ -24,13 +24,18 @@ def fit_similarity(landmarks: Points) -> npt.NDArray[np.float64]:
     In the plane a similarity is y = a·x + b over complex numbers, so least squares has the closed form
     a = sum conj(x - mean x)·(y - mean y) / sum |x - mean x|^2 (Umeyama 1991 without reflections).
     """
-    x = [complex(*point) for point in landmarks.tolist()]
-    middle = sum(x) / len(x)
-    centred = [each - middle for each in x]
-    spread = sum(each.real**2 + each.imag**2 for each in centred)
-    a = sum(each.conjugate() * place for each, place in zip(centred, CENTRED, strict=True)) / max(spread, 1e-12)
-    b = MIDDLE - a * middle
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+    points = landmarks.tolist()
+    middle_x, middle_y = sum(x for x, _ in points) / len(points), sum(y for _, y in points) / len(points)
+    spread = real = imaginary = 0.0
+    for (x, y), (place_x, place_y) in zip(points, CENTRED, strict=True):
+        x, y = x - middle_x, y - middle_y
+        spread += x * x + y * y
+        real += x * place_x + y * place_y
+        imaginary += x * place_y - y * place_x
+    real, imaginary = real / max(spread, 1e-12), imaginary / max(spread, 1e-12)
+    right = MIDDLE[0] - real * middle_x + imaginary * middle_y
+    down = MIDDLE[1] - imaginary * middle_x - real * middle_y
+    return np.array([[real, -imaginary, right], [imaginary, real, down]])
 
 
 def align_face(pixels: Pixels, landmarks: Points) -> Pixels:
