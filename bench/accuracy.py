@@ -3,8 +3,8 @@
     python -m bench.accuracy                                  (LFW under FACEWARDEN_EVAL_DATA)
     python -m bench.accuracy --folder DIR --protocol TSV      (another set; role, image: enrol, mate, nonmate)
 
-One image enrolled a person. A mate is found when the score of its own template is above the cut, at any rank; the cut is
-the score that the wanted share of non-mates exceeds. On LFW nothing is tuned on the people tested: mean and matrix
+One image enrolled a person. A mate is found when the score of its own template is above the cut, at any rank; the cut
+is the score that the wanted share of non-mates exceeds. On LFW nothing is tuned on the people tested: mean and matrix
 come from one half of the people (last bit of the first byte of SHA-256 of the name) and score the other half's probes
 against the whole gallery, both ways, under one cut. On another set the record that is shipped is used. Intervals (95 %)
 resample people. Faces that are not found count: a mate as missed, a non-mate as no alarm.

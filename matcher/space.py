@@ -29,6 +29,7 @@ SHRINKAGE = 0.8
 LENGTH_POWER = 0.25
 FACTOR_RANGE = (0.9, 1.2)  # of that factor; a much shorter vector is no face
 QUALITY_EDGES = (0.9, 1.02)  # of a raw length to the usual one: a fifth of LFW is poor, two fifths are good
+QUALITIES = ("poor", "fair", "good")
 NO_SPACE = "plain"
 
 Matrix = npt.NDArray[np.float64]
@@ -174,4 +175,4 @@ def read_values(text: str) -> Matrix:
 def name_quality(space: Space, length: float) -> str:
     """The bin of a probe by the length of its raw vector: poor, fair or good."""
     ratio = length / space.usual_length
-    return "poor" if ratio < QUALITY_EDGES[0] else "fair" if ratio < QUALITY_EDGES[1] else "good"
+    return QUALITIES[sum(ratio >= edge for edge in QUALITY_EDGES)]
