@@ -1,4 +1,4 @@
-"""The false-alert budget, kept or not: days of strangers' faces against galleries, with the calibration that is shipped.
+"""The false-alert budget, kept or not: days of strangers against galleries, with the calibration that is shipped.
 
     python -m bench.budget          (LFW under FACEWARDEN_EVAL_DATA, people whom the calibration has not seen)
 

@@ -21,6 +21,7 @@ FORMAT = 2
 FEWEST_ERRORS = 30  # a rate counted from fewer false matches is not supported ("rule of 30": Doddington et al. 2000)
 MODELLED_DECADES = 10.0  # a tail model may go this far below the lowest counted rate
 RATE_FIELDS = ("score", "rate", "low", "high", "counted")
+LIKELY_FACTOR = 10.0  # "likely": so many times rarer
 STRONG_FACTOR = 100.0  # "strong": this many times rarer among strangers than the cut, as far as the data go
 
 
@@ -68,6 +69,7 @@ class Cut:
     rate: float
     wanted_rate: float
     calibration_id: str
+    likely_score: float = 1.0
     sent_score: float = -1.0  # no higher than `score`: everything above the cut is sent
     interval: tuple[float, float] = (0.0, 1.0)  # 95 %, of `rate`
 
@@ -175,6 +177,7 @@ def derive_cut(calibration: Calibration, *, false_alerts: float, faces: float, t
     supported = max(wanted, calibration.lowest_modelled)
     score, rate = find_cut(calibration, supported)
     strong, _ = find_cut(calibration, max(wanted / STRONG_FACTOR, calibration.lowest_modelled))
+    likely, _ = find_cut(calibration, max(wanted / LIKELY_FACTOR, calibration.lowest_modelled))
     sent = score
     if wanted < supported:
         rate = max(rate, calibration.lowest_modelled)
@@ -185,6 +188,7 @@ def derive_cut(calibration: Calibration, *, false_alerts: float, faces: float, t
         rate=max(rate, min(1 / calibration.pairs, supported)),
         wanted_rate=wanted,
         calibration_id=calibration.calibration_id,
+        likely_score=min(max(likely, sent), max(strong, sent)),
         sent_score=sent,
         interval=find_interval(calibration, score),
     )

@@ -55,7 +55,10 @@ def name_reason(score: float, cut: Cut, *, hub: bool) -> str | None:
 
 
 def name_band(score: float, cut: Cut) -> Band:
-    return Band.STRONG if score >= cut.strong_score else Band.POSSIBLE
+    """By how much more rarely strangers reach it than the cut (`matcher.calibration.Cut`)."""
+    if score >= cut.strong_score:
+        return Band.STRONG
+    return Band.LIKELY if score >= cut.likely_score else Band.POSSIBLE
 
 
 def name_outcome(decisions: list[Decision]) -> Outcome:

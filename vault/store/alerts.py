@@ -28,7 +28,8 @@ def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band)
         """insert into alert (alert_id, subject_id, dataset_id, band)
            values (%(alert)s, %(subject)s, %(dataset)s, %(band)s)
            on conflict (subject_id, dataset_id) do update
-               set band = case when excluded.band = 'strong' then 'strong' else alert.band end
+               set band = case when 'strong' in (excluded.band, alert.band) then 'strong'
+                               when 'likely' in (excluded.band, alert.band) then 'likely' else 'possible' end
            returning alert_id""",
         {"alert": uuid4(), "subject": subject_id, "dataset": dataset_id, "band": band.value},
     ).fetchone()
