@@ -8,6 +8,7 @@ others. Compared as in use: a probe is the second look at a face, a template the
 picture), the score the one that decides. The space is trained on all of these people; for the calibration each half of
 them is scored in a space trained on the other half, so that no pair is scored in a space that knows its probe. The
 highest scores of strangers are listed (who, who, score), not kept: one person under two names looks like an impostor.
+Somebody looks at them, and names those pairs with --leave-out "A,B": they count neither as mates nor as strangers.
 """
 
 import argparse
@@ -43,7 +44,8 @@ Counts = npt.NDArray[np.int64]
 class Tally:
     """Histograms of the scores of strangers and mates, and the highest of strangers one by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: frozenset[tuple[int, int]] = frozenset()) -> None:
+        self.left_out = left_out  # people who are one, under two names
         self.impostor = {name: np.zeros(BINS, np.int64) for name in QUALITIES}
         self.genuine = np.zeros(BINS, np.int64)
         self.tops: list[tuple[npt.NDArray[np.float64], Counts, Counts]] = []
@@ -55,6 +57,8 @@ class Tally:
         """(p, t) scores; `own`: pairs of one and the same picture, which are neither."""
         same = people[:, None] == owners[None]
         self.genuine += count_scores(scores[same & ~own])
+        for one, other in self.left_out:
+            same |= (people[:, None] == one) & (owners[None] == other)
         for name in QUALITIES:
             self.impostor[name] += count_scores(scores[(qualities == name)[:, None] & ~same])
         strangers = np.where(same, -9.0, scores)
@@ -79,7 +83,7 @@ def is_other_half(name: str) -> bool:
     return bool(hashlib.sha256(name.encode()).digest()[1] & 1)
 
 
-def tally_scores(probes: Embedded, templates: Embedded) -> Tally:
+def tally_scores(probes: Embedded, templates: Embedded, left_out: list[list[str]]) -> Tally:
     """Every probe with every template, each half's probes in the space of the other half."""
     names = {name: number for number, name in enumerate(sorted(set(probes.people)))}
     kept = np.flatnonzero(templates.rows["enrolled"].any(axis=1))
@@ -87,7 +91,8 @@ def tally_scores(probes: Embedded, templates: Embedded) -> Tally:
     owners = np.array([names[templates.people[row]] for row in kept])
     pictures = np.array(templates.images)[kept]
     half = np.array([is_other_half(person) for person in probes.people])
-    tally = Tally()
+    pairs = [(names[one], names[other]) for one, other in left_out]
+    tally = Tally(frozenset([*pairs, *((other, one) for one, other in pairs)]))
     for part in (False, True):
         space = train_on(probes, half != part)
         rows = np.flatnonzero((half == part) & probes.found)
@@ -120,7 +125,7 @@ def make_record(tally: Tally, probes: Embedded, space: Space, name: str) -> dict
         "method": "second look (face and mirror image) times its factor against a template of variants, in the space; "
         "each half of the people in a space of the other half; f32",
         "measured": dt.datetime.now(dt.UTC).date().isoformat(),
-        "data": describe_data(probes, name),
+        "data": describe_data(probes, name) | {"pairs_of_people_left_out": len(tally.left_out) // 2},
         "impostor": {"low": LOW, "width": WIDTH, "bins": BINS, "pairs": int(impostor.sum()),
                      "counts": list_counts(impostor)},
         "genuine": {"pairs": int(tally.genuine.sum()), "counts": list_counts(tally.genuine)},
@@ -156,12 +161,19 @@ def describe_data(probes: Embedded, name: str) -> dict[str, Any]:
     }
 
 
+def split_pair(text: str) -> list[str]:
+    one, other = text.split(",")
+    return [one, other]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--name", required=True, help="what the data are called in the records")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "matcher",
                         help="the folder in which spaces/ and calibrations/ lie")  # fmt: skip
+    parser.add_argument("--leave-out", action="append", default=[], metavar="A,B", type=split_pair,
+                        help="two folders that show one person, as somebody saw who looked at them")  # fmt: skip
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     started = time.monotonic()
@@ -175,7 +187,7 @@ def main() -> None:
     assert trained.matrix is not None
     space = make_space(trained.mean, trained.matrix, trained.usual_length, pack=pack.name,
                        recogniser_sha256=pack.recogniser.sha256, data=describe_data(probes, args.name))  # fmt: skip
-    tally = tally_scores(probes, templates)
+    tally = tally_scores(probes, templates, args.leave_out)
     record = make_record(tally, probes, space, args.name)
     file = f"{pack.name.replace(':', '_')}.json"
     for folder, table in (("spaces", space.record), ("calibrations", record)):

@@ -94,12 +94,13 @@ def measure_rates(tops: Tops, grid: Sequence[float], *, fewest: int, resamples: 
                            for w in drawn])  # fmt: skip
     modelled_by = np.concatenate([np.stack([model_rates(tops, scores, start, w) for w in drawn]) for start in starts])
     modelled = model_rates(tops, scores, usual)
-    rates = []
+    rates: list[Rate] = []
     for number, score in enumerate(scores.tolist()):
         errors = int(ends[number])
         source = counted_by if errors >= fewest else modelled_by
         low, high = np.percentile(source[:, number], (2.5, 97.5))
         rate = errors / tops.pairs if errors >= fewest else float(modelled[number])
+        rate = min(rate, rates[-1].rate) if rates else rate  # where the model takes over it must not rise
         rates.append(Rate(score=score, rate=rate, low=float(min(low, rate)), high=float(max(high, rate)),
                           counted=errors if errors >= fewest else 0))  # fmt: skip
     return rates
