@@ -13,7 +13,6 @@ Somebody looks at them, and names those pairs with --leave-out "A,B": they count
 
 import argparse
 import datetime as dt
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.accuracy import train_on
+from bench.accuracy import is_other_half, train_on
 from bench.faces import Embedded, embed_images, list_images, open_engine
 from matcher.calibration import FEWEST_ERRORS, FORMAT, derive_cut, is_calibration_name, parse_calibration
 from matcher.space import QUALITIES, Space, make_space, name_quality
@@ -76,11 +75,6 @@ class Tally:
 
 def count_scores(scores: npt.NDArray[np.float64]) -> Counts:
     return np.asarray(np.histogram(np.clip(scores, LOW, -LOW - 1e-6), BINS, (LOW, LOW + BINS * WIDTH))[0], np.int64)
-
-
-def is_other_half(name: str) -> bool:
-    """The calibration's people once more in two: the last bit of the second byte."""
-    return bool(hashlib.sha256(name.encode()).digest()[1] & 1)
 
 
 def tally_scores(probes: Embedded, templates: Embedded, left_out: list[list[str]]) -> Tally:

@@ -102,6 +102,7 @@ def test_the_shipped_space_belongs_to_the_shipped_models_and_calibration() -> No
         "recogniser_sha256",
         "data",
         "method",
+        "length_power",
         "usual_length",
         "mean",
         "matrix",
