@@ -141,7 +141,7 @@ def embed_probes(folder: Path, images: list[str]) -> Rows:
     if at:
         rows["first"][at] = engine.embed_crops(crops)
         rows["again"][at], rows["length"][at] = engine.embed_again(crops)
-        rows["sharpness"][at] = [face.sharpness for face in seen]
+        rows["sharpness"][at] = [face.quality.sharpness if face.quality else 0.0 for face in seen]
         rows["side"][at] = [min(face.box[2:]) for face in seen]
     return rows
 

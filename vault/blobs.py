@@ -5,13 +5,16 @@ and "is it the last" as associated data, so that a cut, a swap or a repeat is no
 Reyhanitabar, Rogaway, Vizar 2015). A key encrypts one blob only, which makes the counter nonce safe. Chunks can be
 read in any order, so an archive is opened without its plain bytes ever lying on disk.
 
-A blob is found by the SHA-256 of its content (`blob` table) and named by its key; `vault/store/blobs.py` has the rows.
+A blob is found by the SHA-256 of its content (`blob` table); `vault/store/blobs.py` has the rows. It lies in a file of
+its own, named by its key, or with others in a pack: many small blobs one after the other, each under its own key,
+synced once. A pack's file goes with the last of them; until then, what was erased in it is bytes without a key.
 """
 
 import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,8 +34,8 @@ MANY = 32  # files from which on one sync of all costs less than one of each (0.
 LAST, MORE = b"last", b"more"
 
 
-def blob_path(folder: Path, key_id: UUID) -> Path:
-    return folder / key_id.hex[:2] / key_id.hex
+def blob_path(folder: Path, file_id: UUID) -> Path:
+    return folder / file_id.hex[:2] / file_id.hex
 
 
 class BlobWriter:
@@ -91,20 +94,100 @@ class BlobWriter:
         self._number += 1
 
 
-class BlobReader:
-    """Reads a blob at any offset. Raises BlobError: blob_missing, blob_changed."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packed:
+    """One blob of a pack: where it begins, and what a BlobWriter would say of it."""
 
-    def __init__(self, folder: Path, key_id: UUID, data_key: bytes, size: int) -> None:
+    sha256: str
+    size: int
+    key_id: UUID
+    data_key: bytes
+    file_id: UUID
+    start: int
+
+
+class PackWriter:
+    """Many small blobs into one file. Use as a context manager; without `seal` the file is removed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file_id = uuid4()
+        self._folder = folder
+        self._path = blob_path(folder, self.file_id)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
+        self._file = self._temporary.open("xb")
+        self._at = 0
+        self._sealed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+        if not self._sealed:
+            self._temporary.unlink(missing_ok=True)
+
+    def add(self, content: bytes) -> Packed:
+        """Encrypt one blob under a key of its own."""
+        key_id, data_key = uuid4(), make_data_key()
+        written = self._file.write(seal_bytes(data_key, content))
+        packed = Packed(
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            key_id=key_id,
+            data_key=data_key,
+            file_id=self.file_id,
+            start=self._at,
+        )
+        self._at += written
+        return packed
+
+    def seal(self) -> None:
+        """Make the file and its name durable."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._temporary.rename(self._path)
+        sync_folders(self._folder, [self.file_id])
+        self._sealed = True
+
+
+def seal_bytes(data_key: bytes, content: bytes) -> bytes:
+    """A whole blob in memory, in format 1."""
+    cipher, count = AESGCM(data_key), max(1, -(-len(content) // CHUNK))
+    chunks = (
+        cipher.encrypt(
+            number.to_bytes(12, "big"),
+            content[number * CHUNK : (number + 1) * CHUNK],
+            LAST if number == count - 1 else MORE,
+        )
+        for number in range(count)
+    )
+    return MAGIC + b"".join(chunks)
+
+
+def sealed_size(size: int) -> int:
+    """Bytes that a blob of `size` bytes takes in a file."""
+    return len(MAGIC) + size + TAG * max(1, -(-size // CHUNK))
+
+
+class BlobReader:
+    """Reads a blob at any offset: the one that begins at `start` of a file, which is named by the blob's key or by its
+    pack. Raises BlobError: blob_missing, blob_changed."""
+
+    def __init__(self, folder: Path, file_id: UUID, data_key: bytes, size: int, start: int = 0) -> None:
         self.size = size
+        self._start = start
         self._cipher = AESGCM(data_key)
         self._count = max(1, -(-size // CHUNK))
         self._cached: tuple[int, bytes] | None = None
         try:
-            self._file = blob_path(folder, key_id).open("rb")
+            self._file = blob_path(folder, file_id).open("rb")
+            self._file.seek(start)
         except OSError as exc:
-            raise BlobError("blob_missing", f"blob {key_id} cannot be read: {exc.strerror}") from exc
+            raise BlobError("blob_missing", f"blob file {file_id} cannot be read: {exc.strerror}") from exc
         if self._file.read(len(MAGIC)) != MAGIC:
-            raise BlobError("blob_changed", f"blob {key_id} does not begin as one")
+            self._file.close()
+            raise BlobError("blob_changed", f"no blob begins at {start} of {file_id}")
 
     def __enter__(self) -> Self:
         return self
@@ -127,10 +210,11 @@ class BlobReader:
     def _read_chunk(self, number: int) -> bytes:
         if self._cached and self._cached[0] == number:
             return self._cached[1]
-        self._file.seek(len(MAGIC) + number * (CHUNK + TAG))
+        self._file.seek(self._start + len(MAGIC) + number * (CHUNK + TAG))
         mark = LAST if number == self._count - 1 else MORE
+        length = min(CHUNK, self.size - number * CHUNK) + TAG
         try:
-            plain = self._cipher.decrypt(number.to_bytes(12, "big"), self._file.read(CHUNK + TAG), mark)
+            plain = self._cipher.decrypt(number.to_bytes(12, "big"), self._file.read(length), mark)
         except (InvalidTag, ValueError) as exc:
             raise BlobError("blob_changed", f"chunk {number} of a blob does not open: changed or cut") from exc
         self._cached = (number, plain)
@@ -152,5 +236,5 @@ def sync_blobs(folder: Path, key_ids: Sequence[UUID]) -> None:
     sync_folders(folder, key_ids)
 
 
-def unlink_blob(folder: Path, key_id: UUID) -> None:
-    blob_path(folder, key_id).unlink(missing_ok=True)
+def unlink_blob(folder: Path, file_id: UUID) -> None:
+    blob_path(folder, file_id).unlink(missing_ok=True)

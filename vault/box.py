@@ -6,6 +6,7 @@ replaced before the next item; one that has opened RENEW_AFTER items is, too. Wh
 """
 
 import contextlib
+import dataclasses
 import json
 import mmap
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from vault.errors import REFUSALS, InputRefused
 from vault.log import get_logger
 
 LONG_SIDE = 1280  # pixels handed out at most; larger pictures are scaled down inside
+SLOT_BYTES = LONG_SIDE * LONG_SIDE * 3  # of the shared memory, twice: one to look at, one to fill
 ITEM_SECONDS = 10.0
 ARCHIVE_SECONDS = 60.0
 RENEW_AFTER = 500
@@ -59,6 +61,9 @@ class Picture:
     def scale(self) -> float:
         """Pixels handed out per pixel of the picture, at most 1."""
         return float(self.pixels.shape[1] / self.width)
+
+
+Opened = Picture | Exception
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,9 +190,43 @@ class Child:
 
     def open_picture(self, data: bytes, long_side: int = LONG_SIDE) -> Picture:
         """Decode one picture. Raises InputRefused."""
+        self._ask_picture(data, long_side, 0)
+        picture = self._take_picture(0)
+        return dataclasses.replace(picture, pixels=picture.pixels.copy())
+
+    def open_pictures(self, items: Iterable[bytes | Exception], long_side: int = LONG_SIDE) -> Iterator[Opened]:
+        """Decode many: while the caller looks at one, the child is at the next. Gives, for each item, its picture, or
+        the InputRefused that came of it; an item that is an exception is handed through. A picture's pixels are those
+        of the shared memory: they are gone when the one after the next is asked for."""
+        slot, ahead = 0, False
+        waiting = iter(items)
+        item = next(waiting, None)
+        while item is not None:
+            found: Opened
+            if isinstance(item, Exception):
+                found, following = item, next(waiting, None)
+            else:
+                try:
+                    if not ahead:
+                        self._ask_picture(item, long_side, slot)
+                    ahead = False
+                    found = self._take_picture(slot)
+                except InputRefused as exc:
+                    found = exc
+                following = next(waiting, None)
+            if not ahead and isinstance(following, bytes) and len(following) <= MOST_INPUT:
+                slot = 1 - slot
+                self._ask_picture(following, long_side, slot)
+                ahead = True
+            yield found
+            item = following
+
+    def _ask_picture(self, data: bytes, long_side: int, slot: int) -> None:
         self._check_size(data)
-        request = {"do": "picture", "long_side": min(long_side, LONG_SIDE)}
-        head, luminance = self._exchange(request, data, ITEM_SECONDS)
+        self._send({"do": "picture", "long_side": min(long_side, LONG_SIDE), "at": slot * SLOT_BYTES}, data)
+
+    def _take_picture(self, slot: int) -> Picture:
+        head, luminance = self._receive(ITEM_SECONDS)
         try:
             (w, h), width, height = head["shown"], int(head["width"]), int(head["height"])
             if not (0 < w <= LONG_SIDE and 0 < h <= LONG_SIDE and w <= width <= 12_000 and h <= height <= 12_000):
@@ -197,7 +236,7 @@ class Child:
             self.stop()
             raise InputRefused("decoder_died", "the decoder talks nonsense") from exc
         assert self._shared is not None
-        pixels = np.frombuffer(self._shared, np.uint8, count=w * h * 3).reshape(h, w, 3).copy()
+        pixels = np.frombuffer(self._shared, np.uint8, count=w * h * 3, offset=slot * SLOT_BYTES).reshape(h, w, 3)
         return Picture(pixels=pixels, grey=grey, width=width, height=height)
 
     def make_mosaic(self, data: bytes, box: tuple[float, float, float, float], side: int = 192) -> bytes:
@@ -276,7 +315,7 @@ class Child:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        shared_bytes = LONG_SIDE * LONG_SIDE * 3
+        shared_bytes = 2 * SLOT_BYTES
         memory = os.memfd_create("facewarden-pixels", os.MFD_CLOEXEC)
         try:
             os.ftruncate(memory, shared_bytes)
@@ -290,6 +329,10 @@ class Child:
         self.active = {str(name): bool(value) for name, value in head["ready"].items()}
 
     def _exchange(self, request: dict[str, Any], payload: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+        self._send(request, payload, seconds)
+        return self._receive(seconds)
+
+    def _send(self, request: dict[str, Any], payload: bytes, seconds: float = ITEM_SECONDS) -> None:
         if self._opened >= RENEW_AFTER and request["do"] != "data":  # never in the middle of an archive
             self.stop()
         if self._sock is None:
@@ -303,7 +346,6 @@ class Child:
             self._sock.sendall(payload)
         except OSError:
             pass  # it died over this item: the receive says how
-        return self._receive(seconds)
 
     def _receive(self, seconds: float) -> tuple[dict[str, Any], bytes]:
         """The next frame. Raises InputRefused for a refusal, a death, a timeout or nonsense."""

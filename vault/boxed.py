@@ -79,7 +79,7 @@ def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: byte
     if request["do"] == "picture":
         picture, (width, height) = pictures.open_picture(payload, request["long_side"])
         pixels = picture.tobytes("raw", "BGR")
-        shared[: len(pixels)] = pixels
+        shared[request["at"] : request["at"] + len(pixels)] = pixels
         head = {"width": width, "height": height, "shown": list(picture.size)}
         line.send(head, pictures.shrink_to_grey(picture))
     elif request["do"] == "mosaic":

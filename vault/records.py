@@ -164,7 +164,9 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Face:
-    """A face found in a sample. `template` is the keyed vector, d little-endian f32; None once dropped."""
+    """A face found in a sample. `template` is the keyed vector, d little-endian f32; None once dropped. `exact`: it was
+    made in f32 and may decide; `length`: of its raw vector, before it was made a unit
+    vector; `yaw`, `exposure`: see `workers/faces/quality.py`."""
 
     ordinal: int
     x: float
@@ -178,6 +180,10 @@ class Face:
     matrix_id: str
     template: bytes | None
     outcome: Outcome | None = None
+    length: float | None = None
+    yaw: float | None = None
+    exposure: float | None = None
+    exact: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

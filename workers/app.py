@@ -4,6 +4,7 @@ A hint makes a worker take batches of that step for up to TURN_SECONDS; if there
 other steps get their turn. A lost lease or a database that restarts ends the turn quietly: the rows are still there.
 """
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -101,6 +102,7 @@ def _make_task(context: Context, step: Step) -> Callable[[], None]:
 def run_worker(settings: Settings, name: str) -> None:
     """Serve until SIGTERM; the running turn is finished first."""
     app = make_worker(settings)
+    logging.getLogger("workers").setLevel(logging.INFO)  # Celery's own --loglevel is for everybody else
     app.worker_main(
         ["worker", "--pool=solo", "--concurrency=1", "--loglevel=WARNING", f"--hostname={name}@facewarden",
          "--without-gossip", "--without-mingle", "--without-heartbeat"]

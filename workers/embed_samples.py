@@ -11,25 +11,27 @@ from uuid import UUID
 
 import numpy as np
 
-from vault.box import Child
+from vault.box import Picture
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
 from vault.log import get_logger
 from vault.phash import hash_picture
-from vault.records import Face, Outcome, Sample
+from vault.records import Face, Outcome, Policy, Sample
 from vault.steps import Step
-from vault.store.blobs import drop_files, erase_blob, read_blob, release_blobs
+from vault.store.blobs import Place, drop_files, erase_blob, list_places, open_blob, read_blob, release_blobs
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
-from vault.store.samples import find_place, list_samples, refuse_content, set_size
-from vault.store.work import IMAGES, Claim, extend_lease, fail_row, finish_rows
+from vault.store.samples import find_place, finish_samples, list_samples, refuse_content
+from vault.store.work import IMAGES, Claim, extend_lease, fail_row
 from workers.context import Context
-from workers.faces.align import Pixels
+from workers.faces.align import Pixels, shrink
 from workers.faces.engine import FoundFace
 
-BATCH = 32
+BATCH = 128
 RENEW_SECONDS = 10.0
 TRANSIENT = {"decoder_died", "decoder_timeout", "decoder_memory"}  # worth another attempt; the rest is final
+
+Refused = InputRefused | BlobError | KeyFileError
 
 log = get_logger(__name__)
 
@@ -43,8 +45,18 @@ class Opened:
     scale: float = 1.0
     phash: bytes | None = None
     faces: tuple[FoundFace, ...] = ()
-    refused: InputRefused | BlobError | KeyFileError | None = None
+    refused: Refused | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """What the recogniser made of a crop: a keyed template, little-endian f32 (None where it gave no usable vector),
+    the length of its raw vector, and whether it was made in f32."""
+
+    template: bytes | None
+    length: float
+    exact: bool
 
 
 def embed_samples(context: Context) -> int:
@@ -54,66 +66,92 @@ def embed_samples(context: Context) -> int:
         return 0
     opened = open_samples(context, claim)
     crops = [face.crop for each in opened for face in each.faces if face.crop is not None]
-    templates = protect_crops(context, crops)
-    save_batch(context, claim, opened, templates)
+    exact = any(each.sample.policy is Policy.RETRO for each in opened)  # what is kept can never be looked at again
+    save_batch(context, claim, opened, protect_crops(context, crops, exact=exact))
     context.asker.ask(Step.LINK_DATASETS)
     context.asker.ask(Step.MATCH_FACES)
     return len(claim.ids)
 
 
 def open_samples(context: Context, claim: Claim) -> list[Opened]:
-    """Decode and detect, one sample after the other, renewing the lease if hostile ones take their time."""
+    """Decode and detect: while faces are looked for in one picture, the box is at the next. Renews the lease if hostile
+    ones take their time."""
     opened: list[Opened] = []
     renewed = time.monotonic()
+    samples = list_samples(context.conn, claim.ids)
+    places = list_places(context.conn, [sample.sha256 for sample in samples])
     with context.box.batch() as child:
-        for sample in list_samples(context.conn, claim.ids):
-            opened.append(open_sample(context, child, sample))
+        for sample, found in zip(samples, child.open_pictures(read_contents(context, samples, places)), strict=True):
+            opened.append(look_at(context, sample, found))
             if time.monotonic() - renewed > RENEW_SECONDS:
                 extend_lease(context.conn, IMAGES, claim.ids, claim.token)
                 renewed = time.monotonic()
     return opened
 
 
-def open_sample(context: Context, child: Child, sample: Sample) -> Opened:
-    try:
+def read_contents(context: Context, samples: list[Sample], places: dict[str, Place]) -> Iterator[bytes | Refused]:
+    """What lies in the blobs, one after the other, so that no more than two pictures are in memory."""
+    for sample in samples:
+        place = places.get(sample.sha256)
+        try:
+            if place is None:
+                raise BlobError("blob_missing", f"no blob {sample.sha256[:16]}…: it was dropped")
+            with open_blob(context.keys, context.blobs, place) as blob:
+                content = blob.read_all()
+        except (BlobError, KeyFileError) as exc:
+            yield exc
+        else:
+            yield content
+
+
+def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Opened:
+    """The faces of one picture."""
+    if isinstance(found, (InputRefused, BlobError, KeyFileError)):
+        return Opened(sample=sample, refused=found)
+    if isinstance(found, Exception):
+        raise found
+    if context.gate.looks_at_pixels and context.gate.is_similar(shrink(found.pixels, PDQ_LONG_SIDE)):
         data = read_blob(context.conn, context.keys, context.blobs, sample.sha256)
-        if context.gate.looks_at_pixels and context.gate.is_similar(child.open_picture(data, PDQ_LONG_SIDE).pixels):
-            return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
-        picture = child.open_picture(data)
-    except (InputRefused, BlobError, KeyFileError) as exc:
-        return Opened(sample=sample, refused=exc)
+        return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
     return Opened(
         sample=sample,
-        size=(picture.width, picture.height),
-        scale=picture.scale,
-        phash=hash_picture(picture.grey, picture.width, picture.height),
-        faces=tuple(context.engine.find_faces(picture.pixels)),
+        size=(found.width, found.height),
+        scale=found.scale,
+        phash=hash_picture(found.grey, found.width, found.height),
+        faces=tuple(context.engine.find_faces(found.pixels)),
     )
 
 
-def protect_crops(context: Context, crops: list[Pixels]) -> list[bytes | None]:
-    """A keyed template for each crop, None where the model gave no usable vector."""
+def protect_crops(context: Context, crops: list[Pixels], *, exact: bool) -> list[Proposal]:
+    """A keyed template for each crop, None where the model gave no usable vector; made in f32 if `exact`."""
     if not crops:
         return []
-    vectors = context.engine.embed_crops(crops)
+    engine = context.engine
+    vectors, lengths = engine.embed_faces(crops, exact=exact)
     usable = np.any(vectors != 0, axis=1)
     keyed = iter(context.keys.protect_templates(vectors[usable]))
-    return [next(keyed).astype("<f4").tobytes() if good else None for good in usable.tolist()]
+    is_exact = exact or engine.runtime.exact
+    return [
+        Proposal(template=next(keyed).astype("<f4").tobytes() if good else None, length=length, exact=is_exact)
+        for good, length in zip(usable.tolist(), lengths.tolist(), strict=True)
+    ]
 
 
-def save_batch(context: Context, claim: Claim, opened: list[Opened], templates: list[bytes | None]) -> None:
+def save_batch(context: Context, claim: Claim, opened: list[Opened], proposals: list[Proposal]) -> None:
     """Faces, states, refusals and released pictures in one transaction. Raises LeaseLost: then nothing is written."""
-    remaining = iter(templates)
+    remaining = iter(proposals)
     conn = context.conn
+    done = [each for each in opened if each.refused is None]
+    faces = [
+        (each.sample.sample_id, make_face(context, number, face, each.scale, remaining))
+        for each in done
+        for number, face in enumerate(each.faces)
+    ]
     with conn.transaction():
-        done = [each for each in opened if each.refused is None]
-        for each in done:
-            faces = [make_face(context, number, face, each.scale, remaining) for number, face in enumerate(each.faces)]
-            save_faces(conn, each.sample.sample_id, faces)
-            set_size(conn, each.sample.sample_id, *each.size)
+        save_faces(conn, faces)
         save_hashes(conn, {each.sample.sha256: each.phash for each in done if each.phash is not None})
         ask_linking(conn, (each.sample.listing_id for each in opened))
-        finish_rows(conn, IMAGES, [each.sample.sample_id for each in done], claim.token)
+        finish_samples(conn, {each.sample.sample_id: each.size for each in done}, claim.token)
         for each in opened:
             if each.refused is not None:
                 code = each.refused.stable_code
@@ -122,7 +160,12 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened], templates: 
                     final=code not in TRANSIENT,
                 )  # fmt: skip
                 log.info("a sample was refused", sample_id=each.sample.sample_id, code=code)
-        finished = [each.sample.sha256 for each in opened if each.refused is None or not is_transient(each)]
+        with_faces = {sample_id for sample_id, face in faces if face.template is not None}
+        finished = [
+            each.sample.sha256
+            for each in opened
+            if each.sample.sample_id not in with_faces and (each.refused is None or not is_transient(each))
+        ]  # a picture with a face to be matched is needed until then
         litter = release_blobs(conn, finished)
         for each in opened:
             if each.listed is not None:
@@ -143,21 +186,26 @@ def is_transient(each: Opened) -> bool:
     return each.refused is not None and each.refused.stable_code in TRANSIENT
 
 
-def make_face(context: Context, ordinal: int, face: FoundFace, scale: float, templates: Iterator[bytes | None]) -> Face:
+def make_face(context: Context, ordinal: int, face: FoundFace, scale: float, remaining: Iterator[Proposal]) -> Face:
     """The row of a found face, in pixels of the picture as sent; one that is too small is counted, not matched."""
-    template = next(templates) if face.crop is not None else None
+    proposal = next(remaining) if face.crop is not None else Proposal(template=None, length=0.0, exact=True)
     x, y, width, height = (value / scale for value in face.box)
+    quality = face.quality
     return Face(
         ordinal=ordinal,
         x=x,
         y=y,
         width=width,
         height=height,
-        landmarks=tuple(float(value) / scale for value in face.landmarks.ravel()),
+        landmarks=tuple((face.landmarks / scale).ravel().tolist()),
         score=face.score,
-        sharpness=face.sharpness,
+        sharpness=quality.sharpness if quality else 0.0,
+        yaw=quality.yaw if quality else None,
+        exposure=quality.exposure if quality else None,
+        length=proposal.length or None,
+        exact=proposal.exact,
         pack=context.engine.pack.name,
         matrix_id=context.keys.matrix_id(context.engine.pack.dimension),
-        template=template,
-        outcome=None if template is not None else Outcome.LOW_QUALITY,
+        template=proposal.template,
+        outcome=None if proposal.template is not None else Outcome.LOW_QUALITY,
     )

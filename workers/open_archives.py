@@ -7,8 +7,9 @@ archive can be begun again at any time.
 
 import hashlib
 import time
+from uuid import UUID
 
-from vault.blobs import BlobReader, BlobWriter, sync_folders, unlink_blob
+from vault.blobs import Packed, PackWriter, unlink_blob
 from vault.box import ARCHIVE_CPU_SECONDS, ArchiveLimits, Member
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import hash_md5, record_hit
@@ -16,8 +17,7 @@ from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import PageKind, Sample
 from vault.steps import Step
-from vault.store.blobs import drop_files, get_blob, keep_blob, release_blobs
-from vault.store.keys import get_data_key
+from vault.store.blobs import drop_files, get_place, keep_packed, open_blob, release_blobs
 from vault.store.ledger import write_entries
 from vault.store.listings import list_passwords
 from vault.store.samples import NewSample, list_samples, save_samples
@@ -25,7 +25,7 @@ from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
 from workers.embed_samples import RENEW_SECONDS, TRANSIENT
 
-PORTION = 64  # members a transaction
+PORTION = 256  # members a transaction, and a pack: the pictures of a portion share a file and its sync
 PORTION_BYTES = 32 << 20  # and no more content than this and one member, which may have as much
 
 log = get_logger(__name__)
@@ -55,8 +55,7 @@ def open_archives(context: Context) -> int:
 def open_archive(context: Context, archive: Sample) -> None:
     """Members that come out before a refusal are kept. Raises InputRefused, BlobError, KeyFileError, LeaseLost."""
     conn = context.conn
-    key_id, size = get_blob(conn, archive.sha256)
-    data_key = get_data_key(conn, context.keys, key_id)
+    place = get_place(conn, archive.sha256)
     passwords = list_passwords(conn, archive.listing_id)  # the card's and those printed; nothing else is tried
     portion: list[Member] = []
     renewed = time.monotonic()
@@ -69,9 +68,12 @@ def open_archive(context: Context, archive: Sample) -> None:
             renewed = time.monotonic()
         return blob.read_at(offset, length)
 
-    with BlobReader(context.blobs, key_id, data_key, size) as blob, context.box.batch(ARCHIVE_CPU_SECONDS) as child:
+    with (
+        open_blob(context.keys, context.blobs, place) as blob,
+        context.box.batch(ARCHIVE_CPU_SECONDS) as child,
+    ):
         try:
-            for member in child.open_archive(read_at, size, ArchiveLimits(), passwords):
+            for member in child.open_archive(read_at, place.size, ArchiveLimits(), passwords):
                 portion.append(member)
                 if len(portion) == PORTION or sum(len(each.content) for each in portion) > PORTION_BYTES:
                     save_members(context, archive, portion)
@@ -84,48 +86,47 @@ def open_archive(context: Context, archive: Sample) -> None:
 
 
 def save_members(context: Context, archive: Sample, members: list[Member]) -> None:
-    """One portion: pictures encrypted and synced, then their rows and ledger entries in one transaction."""
+    """One portion: pictures encrypted into a pack and synced, then their rows and ledger entries in one transaction."""
     conn = context.conn
     listed = {member.number for member in members if context.gate.is_listed(member.content)}
-    kept = [member for member in members if not member.refused and member.number not in listed]
-    writers: dict[int, BlobWriter] = {}
-    for member in kept:
-        with BlobWriter(context.blobs) as writer:
-            writer.write(member.content)
-            writer.seal()
-        writers[member.number] = writer
-    if writers:
-        sync_folders(context.blobs, [writer.key_id for writer in writers.values()])
-    known: list[BlobWriter] = []
+    packed: dict[int, Packed] = {}
+    kept: set[UUID] = set()
+    with PackWriter(context.blobs) as pack:
+        for member in members:
+            if not member.refused and member.number not in listed:
+                packed[member.number] = pack.add(member.content)
+        if packed:
+            pack.seal()
     with conn.transaction():
         extend_lease(conn, ARCHIVES, [archive.sample_id], archive.token)
-        for writer in sorted(writers.values(), key=lambda each: each.sha256):
-            if not keep_blob(conn, context.keys, writer.sha256, writer.size, writer.key_id, writer.data_key):
-                known.append(writer)
-        samples = [make_sample(archive, member, writers.get(member.number), listed) for member in members]
+        if packed:
+            kept = keep_packed(conn, context.keys, list(packed.values()))
+        samples = [make_sample(archive, member, packed.get(member.number), listed) for member in members]
         save_samples(conn, archive.listing_id, archive.page_id, samples)
         write_entries(
             conn,
             Kind.CAPTURE,
-            [{"about": writer.sha256, "archive": archive.sha256, "member": number}
-             for number, writer in writers.items()],
-        )  # fmt: skip
+            [{"about": each.sha256, "archive": archive.sha256, "member": number} for number, each in packed.items()],
+        )
         for member in members:
             if member.number in listed:
                 place = f"archive {archive.sha256}, member {member.number}"
                 digests = hash_md5(member.content), hashlib.sha256(member.content).hexdigest()
                 record_hit(conn, context.settings, *digests, place, archive.source_id)
-    for writer in known:
-        unlink_blob(context.blobs, writer.key_id)
+    if packed and not kept:  # all of it was known
+        unlink_blob(context.blobs, pack.file_id)
     context.asker.ask(Step.EMBED_SAMPLES)
 
 
-def make_sample(archive: Sample, member: Member, writer: BlobWriter | None, listed: set[int]) -> NewSample:
+def make_sample(archive: Sample, member: Member, packed: Packed | None, listed: set[int]) -> NewSample:
     refused = "hash_listed" if member.number in listed else member.refused
-    digest = hashlib.sha256(member.content).hexdigest() if member.content else None
+    if packed is not None:
+        digest: str | None = packed.sha256
+    else:
+        digest = hashlib.sha256(member.content).hexdigest() if member.content else None
     return NewSample(
         kind=PageKind.IMAGE,
-        sha256=writer.sha256 if writer else digest,
+        sha256=digest,
         size=len(member.content),
         archive_id=archive.sample_id,
         member=member.number,

@@ -6,11 +6,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
-from tests.samples import portrait
+from tests.samples import png, portrait
 from tests.vault.packing import pack, pack_zip
 from vault import box as box_module
 from vault.box import RENEW_AFTER, ArchiveLimits, Box, Child
@@ -134,10 +136,50 @@ def test_a_child_that_talks_nonsense_is_not_believed(
 ) -> None:
     with box.batch() as child:
         child.open_picture(portrait("astronaut"))
-        monkeypatch.setattr(Child, "_exchange", lambda *_: (head, b""))
+        monkeypatch.setattr(Child, "_receive", lambda *_: (head, b""))
         with pytest.raises(InputRefused) as caught:
             child.open_picture(portrait("astronaut"))
         assert caught.value.stable_code == "decoder_died"
+
+
+def test_pictures_opened_ahead_are_those_opened_one_by_one(box: Box) -> None:
+    """Refusals, deaths and renewals in between; each picture is still whole while the next one is decoded."""
+    good = [portrait("astronaut"), portrait("t1-1"), png(9, 5, "RGB", (1, 2, 3)), portrait("t1-2")]
+    gone = InputRefused("body_too_large")
+    items: list[bytes | Exception] = [good[0], b"no picture", good[1], gone, good[2], b"", good[3], good[0], b"x" * 9]
+    items += [png(8, 8, "RGB", (number, 0, 0)) for number in range(RENEW_AFTER)]
+    with box.batch() as child:
+        ahead: list[Any] = []
+        for each in child.open_pictures(items):
+            time.sleep(0.001)
+            ahead.append(str(each) if isinstance(each, Exception) else each.pixels.copy())
+        for item, found in zip(items, ahead, strict=True):
+            if isinstance(item, Exception):
+                assert found == str(item)
+                continue
+            try:
+                alone = child.open_picture(item)
+            except InputRefused as exc:
+                assert found == str(exc)
+            else:
+                assert np.array_equal(found, alone.pixels)
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2, 3])
+def test_a_child_that_dies_ahead_costs_the_picture_it_died_of(box: Box, victim: int) -> None:
+    with box.batch() as child:
+
+        def bring() -> Iterator[bytes]:
+            for number in range(4):
+                if number == victim:
+                    child.probe("environment") if not number else None
+                    os.kill(child.pid, signal.SIGKILL)
+                    time.sleep(0.05)
+                yield portrait("astronaut")
+
+        found = list(child.open_pictures(bring()))
+    codes = [each.stable_code if isinstance(each, InputRefused) else "ok" for each in found]
+    assert codes == ["decoder_died" if number == victim else "ok" for number in range(4)]
 
 
 def test_a_child_is_not_renewed_in_the_middle_of_an_archive(box: Box) -> None:

@@ -16,7 +16,7 @@ from vault.records import Band, Match, Policy
 from vault.settings import Servers, Settings
 from vault.store import Connection, DatabaseError, connect
 from vault.store.alerts import raise_alert, save_calibration, save_match
-from vault.store.blobs import drop_files, get_blob, list_unneeded, read_blob, release_blobs
+from vault.store.blobs import drop_files, get_place, list_unneeded, read_blob, release_blobs
 from vault.store.faces import count_kept_templates, drop_expired_templates
 from vault.store.keys import check_deployment
 from vault.store.migrate import FOLDER, list_migrations, migrate
@@ -217,7 +217,7 @@ def test_the_same_content_is_kept_once_and_dropped_when_nobody_needs_it(context:
     assert list_unneeded(conn) == []
     conn.execute("update sample set state = 'done'")
     assert list_unneeded(conn) == [digest]
-    key_id, _ = get_blob(conn, digest)
+    key_id = get_place(conn, digest).key_id
     drop_files(conn, context.blobs, release_blobs(conn, [digest]))
     assert not blob_path(context.blobs, key_id).exists()
     with pytest.raises(BlobError):

@@ -58,7 +58,8 @@ def test_the_faces_of_t1_are_found_where_they_are(engine: Engine) -> None:
         assert face.score > 0.8
         assert face.crop is not None
         assert face.crop.shape == (112, 112, 3)
-        assert face.sharpness > 20
+        assert face.quality is not None
+        assert face.quality.sharpness > 20
 
 
 def test_graph_work_changes_no_vector(engine: Engine) -> None:

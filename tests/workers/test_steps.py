@@ -7,8 +7,10 @@ import io
 import os
 import re
 import signal
+import time
 import zipfile
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -95,17 +97,18 @@ def test_a_decoder_that_dies_costs_one_attempt_and_the_batch_goes_on(
     listing_id = make_listing(context.conn)
     victim = add_sample(context, listing_id, portrait("astronaut"))
     other = add_sample(context, listing_id, portrait("t1-1"))
-    original = Child.open_picture
+    original = Child._ask_picture
     killed: list[int] = []
 
-    def kill_first(self: Child, data: bytes, *rest: int) -> object:
+    def kill_first(self: Child, *rest: Any) -> None:
         if not killed:
-            original(self, data, *rest)
+            self.probe("environment")
             killed.append(self.pid)
             os.kill(self.pid, signal.SIGKILL)
-        return original(self, data, *rest)
+            time.sleep(0.05)
+        original(self, *rest)
 
-    monkeypatch.setattr(Child, "open_picture", kill_first)
+    monkeypatch.setattr(Child, "_ask_picture", kill_first)
     assert embed_samples(context) == 2
     assert ends(context.conn) == {victim: "ready:decoder_died", other: "done"}
     assert count(context.conn, "select attempts from sample where sha256 = %s", victim) == 1
@@ -119,10 +122,10 @@ def test_a_poison_sample_is_quarantined_after_five_attempts_with_its_reason(
 ) -> None:
     digest = add_sample(context, make_listing(context.conn), portrait("astronaut"))
 
-    def die(self: Child, data: bytes, *rest: int) -> object:
+    def die(self: Child, slot: int) -> object:
         raise InputRefused("decoder_memory")
 
-    monkeypatch.setattr(Child, "open_picture", die)
+    monkeypatch.setattr(Child, "_take_picture", die)
     for _ in range(MOST_ATTEMPTS):
         assert embed_samples(context) == 1
         context.conn.execute("update sample set not_before = null")
@@ -222,7 +225,8 @@ def test_an_archive_that_was_interrupted_is_begun_again_without_doubles(
     assert take_turn(context, Step.OPEN_ARCHIVES) == 1
     assert count(context.conn, "select count(*) from sample where archive_id is not null") == 10
     files = [path for path in context.blobs.rglob("*") if path.is_file()]
-    assert len(files) == count(context.conn, "select count(*) from blob"), "no file without a row"
+    packs = "select count(distinct file_id) from blob"
+    assert len(files) == count(context.conn, packs) == count(context.conn, "select count(*) from pack") == 4
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"Rar!\x1a\x07\x01\x00", "archive_unsupported"),

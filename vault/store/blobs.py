@@ -1,14 +1,35 @@
-"""Rows of `blob` and `blob_litter`: which encrypted files are kept, found by the SHA-256 of what is inside."""
+"""Rows of `blob`, `pack` and `blob_litter`: which encrypted files are kept, found by the SHA-256 of what is inside.
+
+A blob lies in a file named by its key, or in a pack with others (`vault/blobs.py`); a pack's row counts those that are
+left, and its file goes with the last.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from vault.blobs import BlobReader, unlink_blob
-from vault.errors import BlobError
+from vault.blobs import BlobReader, Packed, blob_path, sealed_size, sync_folders, unlink_blob
+from vault.errors import BlobError, KeyFileError
+from vault.files import sync_file
 from vault.keys import Keys
 from vault.store import Connection
-from vault.store.keys import erase_keys, get_data_key, save_keys
+from vault.store.keys import erase_keys, save_keys
+from vault.store.rows import record_row
+
+FEW = 4  # a pack of which less than a fourth is left is taken apart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a blob lies, and its wrapped key (None: erased)."""
+
+    sha256: str
+    key_id: UUID
+    size: int
+    file_id: UUID
+    start: int
+    wrapped: bytes | None
 
 
 def keep_blob(conn: Connection, keys: Keys, sha256: str, size: int, key_id: UUID, data_key: bytes) -> bool:
@@ -20,45 +41,80 @@ def keep_blob(conn: Connection, keys: Keys, sha256: str, size: int, key_id: UUID
 
 
 def keep_blobs(conn: Connection, keys: Keys, blobs: Sequence[tuple[str, int, UUID, bytes]]) -> set[UUID]:
-    """The same for many, (sha256, size, key_id, data_key) each; returns the keys of those that were new. Rows are taken
-    in the order of their digests, as everybody takes them, so that nobody deadlocks."""
+    """The same for many, (sha256, size, key_id, data_key) each; returns the keys of those that were new."""
+    return _keep(conn, keys, [(*blob, None, 0) for blob in blobs])
+
+
+def keep_packed(conn: Connection, keys: Keys, packed: Sequence[Packed]) -> set[UUID]:
+    """The same for the blobs of one sealed pack. If none was new, the caller unlinks the pack."""
+    rows = [(each.sha256, each.size, each.key_id, each.data_key, each.file_id, each.start) for each in packed]
+    kept = _keep(conn, keys, rows)
+    if kept:
+        conn.execute(
+            "insert into pack (file_id, count, live) values (%(file)s, %(count)s, %(live)s)",
+            {"file": packed[0].file_id, "count": len(packed), "live": len(kept)},
+        )
+    return kept
+
+
+def _keep(conn: Connection, keys: Keys, blobs: Sequence[tuple[str, int, UUID, bytes, UUID | None, int]]) -> set[UUID]:
+    """Rows are taken in the order of their digests, as everybody takes them, so that nobody deadlocks."""
     kept: set[UUID] = set()
-    waiting = sorted(blobs)
+    waiting = sorted(blobs, key=lambda blob: blob[0])
     while waiting:
-        save_keys(conn, keys, [(key_id, data_key) for _, _, key_id, data_key in waiting], "blob")
+        save_keys(conn, keys, [(key_id, data_key) for _, _, key_id, data_key, *_ in waiting], "blob")
         added = conn.execute(
-            """insert into blob (sha256, key_id, size)
-               select sha256, key_id, size
-               from unnest(%(sha256)s::text[], %(keys)s::uuid[], %(sizes)s::bigint[]) as new (sha256, key_id, size)
+            """insert into blob (sha256, key_id, size, file_id, start)
+               select sha256, key_id, size, file_id, start
+               from unnest(%(sha256)s::text[], %(keys)s::uuid[], %(sizes)s::bigint[], %(files)s::uuid[],
+                           %(starts)s::bigint[]) as new (sha256, key_id, size, file_id, start)
                order by sha256
                on conflict (sha256) do nothing returning key_id""",
             {
-                "sha256": [sha256 for sha256, *_ in waiting],
-                "keys": [key_id for _, _, key_id, _ in waiting],
-                "sizes": [size for _, size, *_ in waiting],
+                "sha256": [blob[0] for blob in waiting],
+                "keys": [blob[2] for blob in waiting],
+                "sizes": [blob[1] for blob in waiting],
+                "files": [blob[4] for blob in waiting],
+                "starts": [blob[5] for blob in waiting],
             },
         ).fetchall()
         new = {key_id for (key_id,) in added}
         kept |= new
         waiting = [blob for blob in waiting if blob[2] not in new]
         if waiting:
-            conn.execute(
-                "delete from key where key_id = any(%(ids)s)", {"ids": [key_id for _, _, key_id, _ in waiting]}
-            )
+            conn.execute("delete from key where key_id = any(%(ids)s)", {"ids": [blob[2] for blob in waiting]})
             known = conn.execute(
                 "select sha256 from blob where sha256 = any(%(digests)s) order by sha256 for key share",
-                {"digests": [sha256 for sha256, *_ in waiting]},
+                {"digests": [blob[0] for blob in waiting]},
             ).fetchall()
             waiting = [blob for blob in waiting if (blob[0],) not in set(known)]  # it was just removed: once more
     return kept
 
 
-def get_blob(conn: Connection, sha256: str) -> tuple[UUID, int]:
-    """(key_id, size) of a blob. Raises BlobError: blob_missing."""
-    row = conn.execute("select key_id, size from blob where sha256 = %(sha256)s", {"sha256": sha256}).fetchone()
-    if row is None:
+def list_places(conn: Connection, digests: Sequence[str]) -> dict[str, Place]:
+    """Where blobs lie, by digest; those that are not kept are missing."""
+    with conn.cursor(row_factory=record_row(Place)) as cursor:
+        rows = cursor.execute(
+            """select sha256, key_id, size, coalesce(file_id, key_id) as file_id, start, wrapped
+               from blob join key using (key_id) where sha256 = any(%(digests)s)""",
+            {"digests": list(digests)},
+        ).fetchall()
+    return {row.sha256: row for row in rows}
+
+
+def get_place(conn: Connection, sha256: str) -> Place:
+    """Raises BlobError: blob_missing."""
+    place = list_places(conn, [sha256]).get(sha256)
+    if place is None:
         raise BlobError("blob_missing", f"no blob {sha256[:16]}…: it was dropped")
-    return row[0], row[1]
+    return place
+
+
+def open_blob(keys: Keys, folder: Path, place: Place) -> BlobReader:
+    """Raises BlobError: blob_missing, blob_changed; KeyFileError: key_erased, key_wrong."""
+    if place.wrapped is None:
+        raise KeyFileError("key_erased", "the key of this was erased")
+    return BlobReader(folder, place.file_id, keys.unwrap_key(place.wrapped, str(place.key_id)), place.size, place.start)
 
 
 def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
@@ -73,26 +129,90 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
         {"digests": digests},
     ).fetchall()
     unneeded = list_unneeded(conn, [sha256 for (sha256,) in free])
-    rows = conn.execute(
-        "delete from blob where sha256 = any(%(digests)s) returning key_id", {"digests": unneeded}
-    ).fetchall()
-    return _erase(conn, [key_id for (key_id,) in rows])
+    return _erase(conn, unneeded)
 
 
 def erase_blob(conn: Connection, sha256: str) -> list[UUID]:
     """Erase a blob whoever needs it: what is in it may not be kept. Returns the keys whose files are to be unlinked
     after the commit."""
-    rows = conn.execute("delete from blob where sha256 = %(sha256)s returning key_id", {"sha256": sha256}).fetchall()
-    return _erase(conn, [key_id for (key_id,) in rows])
+    return _erase(conn, [sha256])
 
 
-def _erase(conn: Connection, key_ids: list[UUID]) -> list[UUID]:
-    if key_ids:
-        erase_keys(conn, key_ids)
+def _erase(conn: Connection, digests: list[str]) -> list[UUID]:
+    """Rows and keys go; returns the files in which nothing is left."""
+    if not digests:
+        return []
+    rows = conn.execute(
+        "delete from blob where sha256 = any(%(digests)s) returning key_id, file_id", {"digests": digests}
+    ).fetchall()
+    erase_keys(conn, [key_id for key_id, _ in rows])
+    files = [key_id for key_id, file_id in rows if file_id is None]
+    files += _shrink_packs(conn, [file_id for _, file_id in rows if file_id is not None])
+    _note_litter(conn, files)
+    return files
+
+
+def _shrink_packs(conn: Connection, file_ids: list[UUID]) -> list[UUID]:
+    """One blob less for each time a pack is named; returns the packs that are empty. Packs are locked in the order of
+    their names."""
+    if not file_ids:
+        return []
+    conn.execute(
+        "select from pack where file_id = any(%(ids)s) order by file_id for update", {"ids": sorted(set(file_ids))}
+    )
+    conn.execute(
+        """update pack set live = live - gone.count
+           from (select file_id, count(*) from unnest(%(ids)s::uuid[]) as each (file_id) group by file_id) as gone
+           where pack.file_id = gone.file_id""",
+        {"ids": file_ids},
+    )
+    rows = conn.execute(
+        "delete from pack where file_id = any(%(ids)s) and live <= 0 returning file_id", {"ids": file_ids}
+    ).fetchall()
+    return [file_id for (file_id,) in rows]
+
+
+def _note_litter(conn: Connection, file_ids: list[UUID]) -> None:
+    if file_ids:
         conn.execute(
-            "insert into blob_litter (key_id) select unnest(%(ids)s::uuid[]) on conflict do nothing", {"ids": key_ids}
+            "insert into blob_litter (file_id) select unnest(%(ids)s::uuid[]) on conflict do nothing", {"ids": file_ids}
         )
-    return key_ids
+
+
+def thin_packs(conn: Connection, folder: Path, most: int = 100) -> list[UUID]:
+    """Give the few blobs that are left of a pack, none of them waited for, files of their own, so that the rest's bytes
+    do not stay for their sake. Returns the files to be unlinked after the commit; call in a transaction."""
+    packs = conn.execute(
+        """select file_id from pack
+           where live * %(few)s <= count and not exists (
+               select 1 from blob join sample using (sha256) left join face using (sample_id)
+               where blob.file_id = pack.file_id
+                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')))
+           order by file_id limit %(most)s for update skip locked""",
+        {"few": FEW, "most": most},
+    ).fetchall()
+    thinned = []
+    for (file_id,) in packs:
+        rows = conn.execute(
+            "select key_id, size, start from blob where file_id = %(file)s order by sha256 for update",
+            {"file": file_id},
+        ).fetchall()
+        try:
+            with blob_path(folder, file_id).open("rb") as pack:
+                for key_id, size, start in rows:
+                    pack.seek(start)
+                    path = blob_path(folder, key_id)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(pack.read(sealed_size(size)))
+                    sync_file(path)
+        except OSError:
+            continue  # whoever reads the blob is told what is wrong
+        sync_folders(folder, [key_id for key_id, *_ in rows])
+        conn.execute("update blob set file_id = null, start = 0 where file_id = %(file)s", {"file": file_id})
+        conn.execute("delete from pack where file_id = %(file)s", {"file": file_id})
+        thinned.append(file_id)
+    _note_litter(conn, thinned)
+    return thinned
 
 
 def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[str]:
@@ -123,17 +243,41 @@ def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[st
 
 def read_blob(conn: Connection, keys: Keys, folder: Path, sha256: str) -> bytes:
     """The plain content of a kept blob. Raises BlobError: blob_missing, blob_changed; KeyFileError."""
-    key_id, size = get_blob(conn, sha256)
-    with BlobReader(folder, key_id, get_data_key(conn, keys, key_id), size) as blob:
-        return blob.read_all()
+    found = read_blobs(conn, keys, folder, [sha256])[sha256]
+    if isinstance(found, BlobError) and found.case == "blob_missing":  # it may just have been moved
+        found = read_blobs(conn, keys, folder, [sha256])[sha256]
+    if isinstance(found, bytes):
+        return found
+    raise found
+
+
+def read_blobs(
+    conn: Connection, keys: Keys, folder: Path, digests: Sequence[str]
+) -> dict[str, bytes | BlobError | KeyFileError]:
+    """The plain content of many, by digest, or why there is none."""
+    places = list_places(conn, digests)
+    found: dict[str, bytes | BlobError | KeyFileError] = {}
+    for sha256 in digests:
+        place = places.get(sha256)
+        if place is None:
+            found[sha256] = BlobError("blob_missing", f"no blob {sha256[:16]}…: it was dropped")
+            continue
+        try:
+            with open_blob(keys, folder, place) as blob:
+                found[sha256] = blob.read_all()
+        except (BlobError, KeyFileError) as exc:
+            found[sha256] = exc
+    return found
 
 
 def list_litter(conn: Connection) -> list[UUID]:
-    return [key_id for (key_id,) in conn.execute("select key_id from blob_litter limit 10000").fetchall()]
+    return [file_id for (file_id,) in conn.execute("select file_id from blob_litter limit 10000").fetchall()]
 
 
-def drop_files(conn: Connection, folder: Path, key_ids: list[UUID]) -> None:
-    """Unlink files whose key is erased (after the commit that erased it) and forget that they were still there."""
-    for key_id in key_ids:
-        unlink_blob(folder, key_id)
-    conn.execute("delete from blob_litter where key_id = any(%(ids)s)", {"ids": key_ids})
+def drop_files(conn: Connection, folder: Path, file_ids: list[UUID]) -> None:
+    """Unlink files in which every key is erased (after the commit that erased them), and forget that they were still
+    there."""
+    if file_ids:
+        for file_id in file_ids:
+            unlink_blob(folder, file_id)
+        conn.execute("delete from blob_litter where file_id = any(%(ids)s)", {"ids": file_ids})

@@ -1,37 +1,30 @@
 """Rows of `face`: what was found in samples, on its way to the matcher and after it."""
 
+from collections.abc import Iterable
+
+from psycopg import sql
+
 from vault.records import Face, Outcome, Probe, State
 from vault.store import Connection
 from vault.store.rows import record_row
 
+COLUMNS = ("sample_id", "ordinal", "x", "y", "width", "height", "landmarks", "score", "sharpness", "length", "yaw",
+           "exposure", "exact", "pack", "matrix_id", "template", "outcome", "state")  # fmt: skip
 
-def save_faces(conn: Connection, sample_id: int, faces: list[Face]) -> None:
-    """Add the faces of one sample. One without a template is finished at once, with its outcome."""
-    conn.cursor().executemany(
-        """insert into face (sample_id, ordinal, x, y, width, height, landmarks, score, sharpness, pack, matrix_id,
-                             template, outcome, state)
-           values (%(sample)s, %(ordinal)s, %(x)s, %(y)s, %(width)s, %(height)s, %(landmarks)s, %(score)s,
-                   %(sharpness)s, %(pack)s, %(matrix)s, %(template)s, %(outcome)s, %(state)s)""",
-        [
-            {
-                "sample": sample_id,
-                "ordinal": face.ordinal,
-                "x": face.x,
-                "y": face.y,
-                "width": face.width,
-                "height": face.height,
-                "landmarks": list(face.landmarks),
-                "score": face.score,
-                "sharpness": face.sharpness,
-                "pack": face.pack,
-                "matrix": face.matrix_id,
-                "template": face.template,
-                "outcome": face.outcome,
-                "state": State.DONE if face.template is None else State.READY,
-            }
-            for face in faces
-        ],
-    )
+
+def save_faces(conn: Connection, faces: Iterable[tuple[int, Face]]) -> None:
+    """Add the faces of samples, (sample_id, face) each. One without a template is finished at once, with its
+    outcome."""
+    with conn.cursor() as cursor:
+        query = sql.SQL("copy face ({}) from stdin").format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
+        with cursor.copy(query) as copy:
+            for sample_id, face in faces:
+                state = State.DONE if face.template is None else State.READY
+                copy.write_row(
+                    (sample_id, face.ordinal, face.x, face.y, face.width, face.height, list(face.landmarks), face.score,
+                     face.sharpness, face.length, face.yaw, face.exposure, face.exact, face.pack, face.matrix_id,
+                     face.template, face.outcome, state.value)
+                )  # fmt: skip
 
 
 def list_probes(conn: Connection, face_ids: tuple[int, ...]) -> list[Probe]:

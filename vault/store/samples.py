@@ -1,8 +1,9 @@
 """Rows of `sample`: images and archives that listings show or offer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vault.errors import LeaseLost
 from vault.records import PageKind, Sample
 from vault.store import Connection
 from vault.store.rows import record_row
@@ -26,30 +27,29 @@ class NewSample:
 
 def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[NewSample]) -> int:
     """Add samples of one listing; one that the listing has already is left as it is. Returns how many were new."""
-    before = conn.cursor()
-    before.executemany(
+    return conn.execute(
         """insert into sample (listing_id, page_id, archive_id, member, kind, sha256, size, notice, state,
                                error_code, error_text)
-           values (%(listing)s, %(page)s, %(archive)s, %(member)s, %(kind)s, %(sha256)s, %(size)s, %(notice)s,
-                   case when %(refused)s::text is null then 'ready' else 'quarantined' end, %(refused)s, %(text)s)
+           select %(listing)s, %(page)s, archive_id, member, kind, sha256, size, notice,
+                  case when refused is null then 'ready' else 'quarantined' end, refused, error_text
+           from unnest(%(archives)s::bigint[], %(members)s::integer[], %(kinds)s::text[], %(sha256)s::text[],
+                       %(sizes)s::bigint[], %(notices)s::text[], %(refused)s::text[], %(texts)s::text[])
+                with ordinality as new (archive_id, member, kind, sha256, size, notice, refused, error_text, place)
+           order by place
            on conflict do nothing""",
-        [
-            {
-                "listing": listing_id,
-                "page": page_id,
-                "archive": each.archive_id,
-                "member": each.member,
-                "kind": each.kind.value,
-                "sha256": each.sha256,
-                "size": each.size,
-                "notice": each.notice,
-                "refused": each.refused,
-                "text": each.text or None,
-            }
-            for each in samples
-        ],
-    )
-    return before.rowcount
+        {
+            "listing": listing_id,
+            "page": page_id,
+            "archives": [each.archive_id for each in samples],
+            "members": [each.member for each in samples],
+            "kinds": [each.kind.value for each in samples],
+            "sha256": [each.sha256 for each in samples],
+            "sizes": [each.size for each in samples],
+            "notices": [each.notice for each in samples],
+            "refused": [each.refused for each in samples],
+            "texts": [each.text or None for each in samples],
+        },
+    ).rowcount
 
 
 def list_locked(conn: Connection, listing_id: int) -> list[int]:
@@ -112,12 +112,23 @@ def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
         ).fetchall()
 
 
-def set_size(conn: Connection, sample_id: int, width: int, height: int) -> None:
-    """Width and height of the picture as shown, in pixels."""
-    conn.execute(
-        "update sample set width = %(width)s, height = %(height)s where sample_id = %(id)s",
-        {"id": sample_id, "width": width, "height": height},
-    )
+def finish_samples(conn: Connection, sizes: Mapping[int, tuple[int, int]], token: int) -> None:
+    """Mark claimed pictures done and keep their width and height as shown, in pixels, by sample: one version of each
+    row instead of two. Raises LeaseLost (roll back!) if any of them is not ours any more."""
+    done = conn.execute(
+        """update sample set width = new.width, height = new.height, state = 'done', lease_until = null,
+                  error_code = null, error_text = null
+           from unnest(%(ids)s::bigint[], %(widths)s::integer[], %(heights)s::integer[]) as new (id, width, height)
+           where sample_id = new.id and token = %(token)s and state = 'running'""",
+        {
+            "ids": list(sizes),
+            "widths": [width for width, _ in sizes.values()],
+            "heights": [height for _, height in sizes.values()],
+            "token": token,
+        },
+    ).rowcount
+    if done != len(sizes):
+        raise LeaseLost(f"{len(sizes) - done} of {len(sizes)} rows of sample are no longer ours")
 
 
 def find_place(conn: Connection, sample_id: int) -> str:

@@ -23,17 +23,28 @@ create table key (
     check ((wrapped is null) = (erased_at is not null))
 );
 
--- Encrypted files, found by the SHA-256 of what is inside; the file is named by its key.
+-- Encrypted content, found by the SHA-256 of what is inside; each under a key of its own. It lies in a file named by its
+-- key, or from `start` on in the file of a pack.
 create table blob (
     sha256      text primary key,
     key_id      uuid not null unique references key,
     size        bigint not null,
-    created_at  timestamptz not null default now()
+    created_at  timestamptz not null default now(),
+    file_id     uuid,
+    start       bigint not null default 0
+);
+create index blob_file on blob (file_id) where file_id is not null;
+
+-- Files that hold many small blobs: how many were put in, how many are left. The file goes with the last.
+create table pack (
+    file_id     uuid primary key,
+    count       integer not null,
+    live        integer not null
 );
 
--- Files whose key is erased and which are still to be unlinked (they are unreadable already).
+-- Files in which every key is erased and which are still to be unlinked (they are unreadable already).
 create table blob_litter (
-    key_id      uuid primary key
+    file_id     uuid primary key
 );
 
 create table source (
@@ -277,7 +288,8 @@ create table calibration (
     created_at      timestamptz not null default now()
 );
 
--- `length`: of the raw vector, if the face was near the cut; then `template` is that of a second look.
+-- `length`: of the raw vector, by which scores are weighed; `yaw`: how far the face is turned; `exposure`: share of the
+-- crop that is neither black nor white (see workers/faces/quality.py); `exact`: was the template made in f32?
 create table face (
     face_id     bigint generated always as identity primary key,
     sample_id   bigint not null references sample,
@@ -303,6 +315,9 @@ create table face (
     error_code  text,
     error_text  text,
     length      real,
+    yaw         real,
+    exposure    real,
+    exact       boolean not null default true,
     unique (sample_id, ordinal)
 );
 create index face_expiry on face (expires_at) where template is not null;

@@ -37,7 +37,10 @@ def align_face(pixels: Pixels, landmarks: Points) -> Pixels:
     return np.asarray(crop, dtype=np.uint8)
 
 
-def measure_sharpness(crop: Pixels) -> float:
-    """Variance of the Laplacian of the grey crop (Pech-Pacheco et al. 2000): low means blurred."""
-    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+def shrink(pixels: Pixels, long_side: int) -> Pixels:
+    """The picture with its longer side at `long_side` pixels, or as it is where that is not larger."""
+    scale = long_side / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from vault.errors import VectorError
 from vault.keys import Vectors
 from vault.settings import Settings
-from workers.faces.align import Pixels, Points, align_face, measure_sharpness
+from workers.faces.align import Pixels, Points, align_face
 from workers.faces.choice import choose_runtime, embed_all
 from workers.faces.graphs import prepare_recogniser
 from workers.faces.packs import Pack, get_pack, read_model
 from workers.faces.prepared import read_prepared
+from workers.faces.quality import Quality, measure_quality
 from workers.faces.runtimes import Runtime, Session, open_session
 from workers.faces.vary import mirror_crop, vary_crop
 
@@ -32,12 +33,13 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundFace:
-    """A face in the coordinates of the pixels it was found in; `crop` is None where it is too small to be matched."""
+    """A face in the coordinates of the pixels it was found in; `crop` and `quality` are None where it is too
+    small to be matched."""
 
     box: tuple[float, float, float, float]
     landmarks: Points
     score: float
-    sharpness: float
+    quality: Quality | None
     crop: Pixels | None
 
 
@@ -46,7 +48,7 @@ class Engine:
         """Loads and checks both models, choosing a runtime if that is "auto". `folder`: where prepared models lie.
         Raises ModelError."""
         self.pack = pack
-        self._detector = open_detector(pack)
+        self.detector = open_detector(pack)
         self._model = read_recogniser(pack, folder)
         self.runtime = choose_runtime(runtime, self._model, folder)
         self._session = open_session(self._model, self.runtime)
@@ -57,7 +59,7 @@ class Engine:
 
     def find_faces(self, pixels: Pixels) -> list[FoundFace]:
         """The faces in (h, w, 3) uint8 BGR pixels, the 64 largest, from left to right."""
-        boxes, scores, landmarks = self._detector.detect(pixels)
+        boxes, scores, landmarks = self.detector.detect(pixels)
         largest = np.argsort(-(boxes[:, 2] * boxes[:, 3]), kind="stable")[:MOST_FACES]
         faces = []
         for row in sorted(largest, key=lambda index: (float(boxes[index, 0]), float(boxes[index, 1]))):
@@ -68,7 +70,7 @@ class Engine:
                     box=(x, y, width, height),
                     landmarks=landmarks[row],
                     score=float(scores[row]),
-                    sharpness=measure_sharpness(crop) if crop is not None else 0.0,
+                    quality=measure_quality(crop, landmarks[row]) if crop is not None else None,
                     crop=crop,
                 )
             )
@@ -83,6 +85,11 @@ class Engine:
         """As `embed_crops`, in f32: what decides, and what is enrolled."""
         return self._embed(self._exact_session, crops)
 
+    def embed_faces(self, crops: Sequence[Pixels], *, exact: bool = False) -> tuple[Vectors, npt.NDArray[np.float32]]:
+        """As `embed_crops`, or as `embed_exact`, with (n,) lengths of the vectors before they were normalised."""
+        raw = self._run(self._exact_session if exact else self._session, crops)
+        return normalise(raw), np.asarray(np.linalg.norm(raw, axis=1), np.float32)
+
     def embed_again(self, crops: Sequence[Pixels]) -> tuple[Vectors, npt.NDArray[np.float32]]:
         """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum of a face's vector and its
         mirror image's, and (n,) lengths of the face's vector before it was normalised, small for faces that are hard
@@ -96,6 +103,10 @@ class Engine:
 
     def _embed(self, session: Session, crops: Sequence[Pixels]) -> Vectors:
         return normalise(self._run(session, crops))
+
+    def embed_raw(self, crops: Pixels) -> npt.NDArray[np.float32]:
+        """(n, d) f32 of (n, 112, 112, 3) uint8 crops by the chosen runtime, as the model gives them: for benches."""
+        return np.asarray(embed_all(self._session, crops), np.float32)
 
     def _run(self, session: Session, crops: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if not len(crops):
@@ -119,7 +130,7 @@ class Engine:
             "pack": self.pack.name,
             "runtime": self.runtime.value.split("-")[0],
             "precision": self.runtime.precision,
-            "detect_side": self._detector.side,
+            "detect_side": self.detector.side,
             "mirrored_probe": False,
             "second_look": "f32, face and mirror image",
         }

@@ -10,7 +10,11 @@ from workers.faces.runtimes import OnnxSession
 
 STRIDES = (8, 16, 32)
 MULTIPLE = 32  # YuNet's input sides
-DETECT_SIDE = 640  # longest side handed to the detector
+DETECT_SIDE = 640  # longest side handed to the detector at first
+# A face of 24 pixels, the smallest that counts, is still 15 for the detector. On LFW at 0.64 as many faces are found as
+# at full size and their vectors are no worse (bench/accuracy.py), in 0.4 instead of 0.8 ms.
+SMALL_SCALE, SMALL_SIDE = 0.64, 160
+LARGE, NEAR_FACE = 1000, 60  # a large picture without a face of 60 pixels is looked at again at full size
 SCORE = 0.6
 OVERLAP = 0.3  # OpenCV Zoo's own non-maximum suppression threshold
 
@@ -29,17 +33,42 @@ class YuNet:
     def detect(self, pixels: Pixels) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
         """(n, 4) boxes, (n,) scores in [0, 1], (n, 5, 2) landmarks, all f32 in the coordinates of `pixels`
         ((h, w, 3) uint8 BGR), best score first."""
-        scale = min(1.0, DETECT_SIDE / max(pixels.shape[:2]))
-        if scale < 1:
-            size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        found = self._detect_at(pixels, choose_scale(*pixels.shape[:2]))
+        if max(pixels.shape[:2]) > LARGE and not np.any(np.minimum(found[0][:, 2], found[0][:, 3]) >= NEAR_FACE):
+            return self._detect_at(pixels, 1.0)
+        return found
+
+    def _detect_at(self, pixels: Pixels, scale: float) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
+        padded, across, down = self.fit(pixels, scale)
+        boxes, scores, landmarks = decode_outputs(self.infer(padded), padded.shape[3])
+        if len(boxes) > 1:
+            keep = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), SCORE, OVERLAP), np.int64).reshape(-1)
+            boxes, scores, landmarks = boxes[keep], scores[keep], landmarks[keep]
+        ratio = np.array([across, down], np.float32)
+        return boxes * np.tile(ratio, 2), scores, landmarks * ratio
+
+    def fit(self, pixels: Pixels, scale: float | None = None) -> tuple[npt.NDArray[np.float32], float, float]:
+        """The detector's (1, 3, h, w) f32 input, and how many pixels of the picture one of its pixels is, across and
+        down."""
+        scale = choose_scale(*pixels.shape[:2]) if scale is None else scale
         height, width = pixels.shape[:2]
-        padded = np.zeros((1, 3, -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE), np.float32)
-        padded[0, :, :height, :width] = pixels.transpose(2, 0, 1)
-        outputs = self._session.run(padded)
-        boxes, scores, landmarks = decode_outputs(outputs, padded.shape[3])
-        keep = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), SCORE, OVERLAP), np.int64).reshape(-1)
-        return boxes[keep] / scale, scores[keep], landmarks[keep] / scale
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        inner_height, inner_width = pixels.shape[:2]
+        down, right = -inner_height % MULTIPLE, -inner_width % MULTIPLE
+        if down or right:
+            pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_CONSTANT), np.uint8)
+        return cv2.dnn.blobFromImage(pixels), width / inner_width, height / inner_height
+
+    def infer(self, padded: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """The twelve outputs for a fitted input."""
+        return self._session.run(padded)
+
+
+def choose_scale(height: int, width: int) -> float:
+    """How much a picture is shrunk for the detector."""
+    return min(1.0, DETECT_SIDE / max(height, width), max(SMALL_SCALE, SMALL_SIDE / max(height, width)))
 
 
 def decode_outputs(outputs: list[npt.NDArray[np.float32]], width: int) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
@@ -48,15 +77,19 @@ def decode_outputs(outputs: list[npt.NDArray[np.float32]], width: int) -> tuple[
     boxes, scores, landmarks = [], [], []
     for level, stride in enumerate(STRIDES):
         classes, objects, offsets, points = (outputs[level + 3 * kind][0] for kind in range(4))
-        score = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
-        found = np.flatnonzero(score >= SCORE)
+        product = np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1)
+        found = np.flatnonzero(product >= SCORE * SCORE)
+        if not len(found):
+            continue
         columns = width // stride
         cell = np.stack([found % columns, found // columns], axis=1).astype(np.float32)
         centre = (cell + offsets[found, :2]) * stride
         size = np.exp(offsets[found, 2:]) * stride
         boxes.append(np.concatenate([centre - size / 2, size], axis=1))
-        scores.append(score[found])
+        scores.append(np.sqrt(product[found]))
         landmarks.append((points[found].reshape(-1, 5, 2) + cell[:, None]) * stride)
+    if not boxes:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
     return np.concatenate(boxes), np.concatenate(scores), np.concatenate(landmarks)
 
 

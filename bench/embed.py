@@ -1,0 +1,298 @@
+"""How fast are faces embedded? Ours by runtime and precision beside the plain OpenCV loop, on one thread: read, detect,
+align, embed the face nearest the centre of each picture; runs alternated, medians. Then the worker's own step, from the
+claimed row to the committed faces, beside the bare models on all cores.
+
+    .venv/bin/python -m bench.embed --folder FOLDER
+    .venv/bin/python -m bench.embed --quick
+    .venv/bin/python -m bench.embed --deepface PYTHON     (an interpreter that has DeepFace, with its weights in place)
+
+Peers: OpenCV's FaceDetectorYN and FaceRecognizerSF with the same weights; insightface's own ArcFaceONNX on the same
+SFace, one crop a call as its `get_feat` is called by FaceAnalysis, with YuNet before it.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+
+from bench.faces import CACHE, list_images, measure_offset
+from bench.report import Report, add_options
+from cli.setup import prepare_database, prepare_keys
+from cli.supervisor import ONE_THREAD, Supervisor
+from tests.samples import add_sample, make_listing
+from vault.records import PageKind
+from vault.settings import Settings, load_settings
+from workers.context import Context
+from workers.embed_samples import embed_samples
+from workers.faces.align import Pixels, align_face
+from workers.faces.engine import Engine, load_engine
+from workers.faces.insight import InsightRecogniser
+from workers.faces.packs import opencv_zoo
+from workers.faces.runtimes import Runtime, list_runtimes
+from workers.open_archives import open_archives
+
+RUNS = 5
+IMAGES, QUICK_IMAGES = 400, 100
+PIPELINE_IMAGES, QUICK_PIPELINE_IMAGES = 4000, 800
+BATCH = 32  # pictures of which ours embeds all faces at once
+
+Loop = Callable[[list[Path]], int]  # pictures -> faces embedded
+
+
+# -- one thread ---------------------------------------------------------------------------------------------------------
+
+
+def plain_loop() -> Loop:
+    pack = opencv_zoo()
+    detector = cv2.FaceDetectorYN.create(str(pack.detector.path), "", (320, 320), 0.6, 0.3, 5000)
+    recogniser = cv2.FaceRecognizerSF.create(str(pack.recogniser.path), "")
+
+    def run(paths: list[Path]) -> int:
+        count = 0
+        for path in paths:
+            pixels = cv2.imread(str(path))
+            assert pixels is not None
+            detector.setInputSize((pixels.shape[1], pixels.shape[0]))
+            _, faces = detector.detect(pixels)
+            if faces is not None:
+                face = min(faces, key=lambda row: measure_offset(row[:4], pixels))  # noqa: B023
+                recogniser.feature(recogniser.alignCrop(pixels, face))
+                count += 1
+        return count
+
+    return run
+
+
+def cut_centres(engine: Engine, paths: list[Path]) -> Iterator[Pixels]:
+    """The crop of the face nearest the centre of each picture, as the worker cuts it."""
+    for path in paths:
+        pixels = np.asarray(cv2.imread(str(path)), np.uint8)
+        boxes, _, landmarks = engine.detector.detect(pixels)
+        if len(boxes):
+            row = min(range(len(boxes)), key=lambda at: measure_offset(boxes[at], pixels))  # noqa: B023
+            yield align_face(pixels, landmarks[row])
+
+
+def our_loop(engine: Engine) -> Loop:
+    def run(paths: list[Path]) -> int:
+        count = 0
+        for at in range(0, len(paths), BATCH):
+            count += len(engine.embed_crops(list(cut_centres(engine, paths[at : at + BATCH]))))
+        return count
+
+    return run
+
+
+def insightface_loop(engine: Engine) -> Loop:
+    recogniser = InsightRecogniser(opencv_zoo().recogniser.path)
+
+    def run(paths: list[Path]) -> int:
+        return sum(len(recogniser.embed(crop[None])) for crop in cut_centres(engine, paths))
+
+    return run
+
+
+DEEPFACE = """
+import sys, time, os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from deepface import DeepFace
+paths = sys.argv[1:]
+def run():
+    for path in paths:
+        DeepFace.represent(path, model_name="SFace", detector_backend="yunet", enforce_detection=False, max_faces=1)
+run()
+started = time.perf_counter(); run(); print("seconds", time.perf_counter() - started)
+"""
+
+
+def measure_deepface(python: Path, paths: list[Path]) -> float:
+    """Pictures a second of DeepFace in an environment of its own, on one thread; its own way of choosing a face."""
+    environ = {**os.environ, **ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([str(python), "-c", DEEPFACE, *map(str, paths)], env=environ, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"DeepFace did not run: {done.stderr[-500:]}")
+    return len(paths) / float(done.stdout.split("seconds")[1])
+
+
+def measure_loops(report: Report, paths: list[Path], runs: int, deepface: Path | None) -> None:
+    settings = load_settings(home=CACHE / "home")
+    auto = load_engine(settings)
+    report.settings(auto.describe())
+    loops: dict[str, Loop] = {"opencv": plain_loop()}
+    engines: dict[Runtime, Engine] = {}
+    for runtime in list_runtimes():
+        engines[runtime] = auto if runtime is auto.runtime else load_engine(
+            settings.replace("faces", runtime=runtime.value))  # fmt: skip
+        loops[runtime.value] = our_loop(engines[runtime])
+    loops["insightface"] = insightface_loop(auto)
+    rates: dict[str, list[float]] = {name: [] for name in loops}
+    for loop in loops.values():
+        loop(paths[:BATCH])
+    for _ in range(runs):
+        for name, loop in loops.items():
+            started = time.perf_counter()
+            loop(paths)
+            rates[name].append(len(paths) / (time.perf_counter() - started))
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    for name, rate in medians.items():
+        report.add(f"embed.images_per_second.{name}", rate, "images/s")
+    if deepface is not None:
+        report.add("embed.images_per_second.deepface", measure_deepface(deepface, paths[:100]), "images/s")
+    bf16 = Runtime.OPENVINO_BF16 in engines
+    plain = medians["opencv"]
+    report.add("embed.ratio_ort_fp32", medians[Runtime.ONNXRUNTIME.value] / plain, "x", bar=">= 1.75")
+    report.add("embed.ratio_best", medians[auto.runtime.value] / plain, "x", bar=f">= {3.2 if bf16 else 1.85}")
+
+
+# -- all cores: the bare models, and the worker's step ------------------------------------------------------------------
+
+
+def prepare_inputs(engine: Engine, paths: list[Path]) -> tuple[list[Any], Pixels, int]:
+    """What the bare models are given: detector inputs, and the crops of every face that counts."""
+    inputs, crops = [], []
+    for path in paths:
+        pixels = np.asarray(cv2.imread(str(path)), np.uint8)
+        inputs.append(engine.detector.fit(pixels)[0])
+        crops += [face.crop for face in engine.find_faces(pixels) if face.crop is not None]
+    return inputs, np.stack(crops), len(paths)
+
+
+def run_bare(paths: list[Path], barrier: Barrier, out: Any) -> None:
+    cv2.setNumThreads(1)
+    engine = load_engine(load_settings(home=CACHE / "home"))
+    inputs, crops, count = prepare_inputs(engine, paths)
+    barrier.wait()
+    started = time.monotonic()
+    for each in inputs:
+        engine.detector.infer(each)
+    engine.embed_raw(crops)
+    out.put((started, time.monotonic(), count, len(crops), 0.0))
+
+
+def run_step(settings: Settings, barrier: Barrier, out: Any) -> None:
+    cv2.setNumThreads(1)
+    context = Context(settings)
+    _ = (context.engine, context.keys, context.gate, context.conn)
+    with context.box.batch() as child:
+        child.probe("environment")
+    barrier.wait()
+    started = time.monotonic()
+    count = 0
+    while done := embed_samples(context):
+        count += done
+    ended = time.monotonic()
+    out.put((started, ended, count, 0, psutil.Process().memory_full_info().uss / 1e6))
+    context.close()
+
+
+def run_both(target: Callable[..., None], arguments: list[Any]) -> tuple[float, int, int, float]:
+    """One process an argument, begun together: (seconds to the last end, pictures, faces, most MB for itself)."""
+    spawn = get_context("spawn")
+    barrier, out = spawn.Barrier(len(arguments)), spawn.Queue()
+    processes = [spawn.Process(target=target, args=(each, barrier, out)) for each in arguments]
+    for process in processes:
+        process.start()
+    rows = [out.get(timeout=900) for _ in processes]
+    for process in processes:
+        process.join()
+    seconds = max(row[1] for row in rows) - min(row[0] for row in rows)
+    return seconds, sum(row[2] for row in rows), sum(row[3] for row in rows), max(row[4] for row in rows)
+
+
+def fill_samples(context: Context, paths: list[Path]) -> None:
+    """The pictures as an archive that a listing offers, opened: what is measured begins with rows that can be claimed."""
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as package:
+            for number, path in enumerate(paths):
+                package.write(path, f"{number:06}.jpg")
+        file.seek(0)
+        add_sample(context, make_listing(context.conn), file.read(), PageKind.ARCHIVE)
+    open_archives(context)
+    context.conn.execute("analyze")
+
+
+def measure_pipeline(report: Report, paths: list[Path], runs: int) -> None:
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="facewarden-embed-") as folder:
+        home = Path(folder) / "home"
+        supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
+        with supervisor.running():
+            settings = supervisor.start_servers()
+            keys = prepare_keys(settings)
+            prepare_database(settings, keys).close()
+            shutil.copytree(CACHE / "home/models", home / "models")
+            ratios, rates, memory = [], [], 0.0
+            for _ in range(runs):
+                context = Context(settings)
+                context.conn.execute("truncate sample, face, linking, picture_hash, blob, pack, key cascade")
+                fill_samples(context, paths)
+                context.close()
+                bare, count, faces, _ = run_both(run_bare, [paths[at::cores] for at in range(cores)])
+                ours, done, _, used = run_both(run_step, [settings] * cores)
+                context = Context(settings)
+                (found,) = context.conn.execute("select count(*) from face where template is not null").fetchone() or (
+                    0,
+                )
+                context.close()
+                if done != count or found != faces:
+                    raise SystemExit(f"not the same work: {done} of {count} pictures, {found} of {faces} faces")
+                ratios.append(bare / ours)
+                rates.append(done / ours)
+                memory = max(memory, used)
+    report.describe(pipeline_images=len(paths), pipeline_faces=faces)
+    report.add("embed.pipeline_images_per_second", statistics.median(rates), "images/s")
+    report.add("embed.pipeline_ratio", statistics.median(ratios), "x", bar=">= 0.78")
+    report.add("embed.worker_private_mb", memory, "MB", bar="<= 500")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = os.environ.get("FACEWARDEN_EVAL_DATA")
+    parser.add_argument("--folder", type=Path, default=Path(data) / "lfw" if data else None,
+                        help="one folder a person (default: lfw under FACEWARDEN_EVAL_DATA)")  # fmt: skip
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--deepface", type=Path, help="an interpreter that can import deepface")
+    parser.add_argument("--only", choices=["loops", "pipeline"], help="one half")
+    add_options(parser)
+    args = parser.parse_args(arguments)
+    if args.folder is None:
+        parser.error("--folder, or FACEWARDEN_EVAL_DATA")
+    cv2.setNumThreads(1)
+    every = [args.folder / image for image in list_images(args.folder)]
+    if not every:
+        parser.error(f"no pictures in {args.folder}")
+    report = Report("embed", args)
+    runs = 3 if args.quick else args.runs
+
+    def choose(most: int) -> list[Path]:
+        return every[:: max(1, len(every) // most)][:most]
+
+    if args.only != "pipeline":
+        measure_loops(report, choose(QUICK_IMAGES if args.quick else IMAGES), runs, args.deepface)
+    if args.only != "loops":
+        measure_pipeline(
+            report, choose(QUICK_PIPELINE_IMAGES if args.quick else PIPELINE_IMAGES), 1 if args.quick else 3
+        )
+    report.describe(folder=args.folder.name)
+    report.show()
+    report.write(args.json)
+    return int(bool(report.failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
