@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from matcher.calibration import Cut
-from vault.records import Band, Outcome
+from vault.records import Band, Match, Outcome
 
 HUB_PEOPLE = 3  # a probe above the cut for this many people is no person but a "master face" (Shmelkin et al. 2021)
 # A first look that is this much below the cut may still be above it at the second (bench/accuracy.py says how many of
@@ -61,8 +61,9 @@ def name_band(score: float, cut: Cut) -> Band:
     return Band.LIKELY if score >= cut.likely_score else Band.POSSIBLE
 
 
-def name_outcome(decisions: list[Decision]) -> Outcome:
-    """What became of the face."""
-    if not decisions:
+def name_outcome(matches: Iterable[Decision | Match]) -> Outcome:
+    """What became of the face, by its decisions or matches."""
+    held = [match.held is not None for match in matches]
+    if not held:
         return Outcome.UNMATCHED
-    return Outcome.HELD if all(decision.held for decision in decisions) else Outcome.MATCHED
+    return Outcome.HELD if all(held) else Outcome.MATCHED

@@ -199,6 +199,7 @@ class Probe:
     matrix_id: str
     template: bytes
     landmarks: tuple[float, ...]
+    length: float | None
     attempts: int
     token: int
 

@@ -32,7 +32,7 @@ def list_probes(conn: Connection, face_ids: tuple[int, ...]) -> list[Probe]:
     with conn.cursor(row_factory=record_row(Probe)) as cursor:
         return cursor.execute(
             """select face_id, sample_id, policy, retention_days, sample.sha256, pack, matrix_id, template,
-                      landmarks, face.attempts, face.token
+                      landmarks, length, face.attempts, face.token
                from face join sample using (sample_id) join listing using (listing_id) join source using (source_id)
                where face_id = any(%(ids)s) order by face_id""",
             {"ids": list(face_ids)},
@@ -52,7 +52,7 @@ def find_datasets(conn: Connection, face_ids: list[int]) -> dict[int, int]:
 def save_looks(conn: Connection, looks: dict[int, tuple[bytes, float]]) -> None:
     """Keep the better vectors that a second look gave: face -> (keyed vector, length of the raw one)."""
     conn.cursor().executemany(
-        "update face set template = %(template)s, length = %(length)s where face_id = %(face)s",
+        "update face set template = %(template)s, length = %(length)s, exact = true where face_id = %(face)s",
         [{"face": face_id, "template": template, "length": length} for face_id, (template, length) in looks.items()],
     )
 
