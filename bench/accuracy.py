@@ -137,7 +137,7 @@ def score_ours(
     """`choose`: the space for probes of a half (0 or 1), halves as in `split`, one value a picture."""
     place = {image: row for row, image in enumerate(probes.images)}
     half = np.array([is_calibration_name(person) for person in probes.people]) if split is None else split
-    own = {name_person(image): number for number, image in enumerate(protocol.enrolled)}
+    own = list_owned(protocol)
     found = probes.found
     best: dict[str, float] = {}
     for part in (0, 1):
@@ -148,7 +148,7 @@ def score_ours(
             block = images[at : at + 1000]
             scores, ceiling = decide_scores(space, probes, np.array([place[i] for i in block]), templates)
             for image, row, top in zip(block, scores, ceiling, strict=True):
-                score = row[own[name_person(image)]] if image in mates else row.max()
+                score = row[own[name_person(image)]].max() if image in mates else row.max()
                 best[image] = min(float(score), float(top)) if looks else float(score)
     return gather(protocol, best)
 
@@ -156,15 +156,23 @@ def score_ours(
 def score_plainly(protocol: Protocol, probes: Embedded, kind: str, templates: Vectors) -> Scored:
     """The cosine of the vectors as they are."""
     place = {image: row for row, image in enumerate(probes.images)}
-    own = {name_person(image): number for number, image in enumerate(protocol.enrolled)}
+    own = list_owned(protocol)
     mates = set(protocol.mates)
     best: dict[str, float] = {}
     for image in protocol.probes:
         vector = probes.rows[kind][place[image]]
         if vector.any():
             row = templates @ vector
-            best[image] = float(row[own[name_person(image)]] if image in mates else row.max())
+            best[image] = float(row[own[name_person(image)]].max() if image in mates else row.max())
     return gather(protocol, best)
+
+
+def list_owned(protocol: Protocol) -> dict[str, list[int]]:
+    """The places of each person's templates; of several the best counts."""
+    own: dict[str, list[int]] = {}
+    for number, image in enumerate(protocol.enrolled):
+        own.setdefault(name_person(image), []).append(number)
+    return own
 
 
 def gather(protocol: Protocol, best: dict[str, float]) -> Scored:
@@ -328,12 +336,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     add_options(parser)
     args = parser.parse_args()
-    known = args.folder == DATA / "lfw"
+    known = args.folder.name == "lfw"
     protocol = read_protocol(args.protocol)
     if args.quick:
         protocol = thin_protocol(protocol, QUICK_SHARE)
     report = Report("accuracy", args)
-    pairs = read_pairs(DATA / "protocols/lfw/pairs.txt") if known and not args.quick else []
+    pairs_file = args.protocol.parent / "pairs.txt"
+    pairs = read_pairs(pairs_file) if pairs_file.exists() and not args.quick else []
     images = sorted({*protocol.enrolled, *protocol.probes, *(image for pair in pairs for image in pair[:2])})
     probes = embed_images(args.folder, images, "probe", processes=args.processes)
     templates = embed_images(args.folder, protocol.enrolled, "enrolled", processes=args.processes)
@@ -344,7 +353,10 @@ def main() -> None:
         plain_without_a_face=int((~plain.found).sum()), settings_tried=SETTINGS_TRIED,
         caveat=CAVEAT if known else "",
     )  # fmt: skip
-    measure_all(report, protocol, probes, templates, plain, args.space or ("halves" if known else "shipped"))
+    kind = args.space or ("halves" if known else "shipped")
+    measure_all(report, protocol, probes, templates, plain, kind)
+    if not args.quick:
+        enrol_two(report, protocol, probes, args.folder, choose_spaces(kind, probes), args.processes)
     if pairs:
         verify_pairs(report, pairs, probes, plain)
     report.show()
@@ -432,6 +444,24 @@ def measure_all(
     console.print(grid)
     console.print(show_bins(protocol, probes, ours, cut, choose(0)))
     console.print(compare_rates(report, protocol, probes, templates.rows["enrolled"], plain, plain_templates, choose))
+
+
+def enrol_two(
+    report: Report, protocol: Protocol, probes: Embedded, folder: Path, choose: Callable[[int], Space], processes: int
+) -> None:
+    """Two pictures enrolled of everybody who has three or more, beside one of the same people, on the same mates."""
+    mates: dict[str, list[str]] = {}
+    for image in protocol.mates:
+        mates.setdefault(name_person(image), []).append(image)
+    several = {name: images for name, images in mates.items() if len(images) >= 2}  # beside the enrolled one
+    second = [images[0] for images in several.values()]
+    left = [image for images in several.values() for image in images[1:]]
+    for words, enrolled in (("one", protocol.enrolled), ("two", [*protocol.enrolled, *second])):
+        each = Protocol(enrolled=enrolled, mates=left, others=clean(protocol).others)
+        templates = embed_images(folder, enrolled, "enrolled", processes=processes)
+        scored = score_ours(each, probes, templates.rows["enrolled"], choose)
+        for rate, name in ((0.01, "1"), (0.003, "0_3")):
+            report.add(f"accuracy.{words}_enrolled_fnir_at_fpir_{name}pct", round(find_fnir(scored, rate), 3), "%")
 
 
 def show_bins(protocol: Protocol, probes: Embedded, ours: Scored, cut: float, space: Space) -> Table:

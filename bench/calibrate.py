@@ -24,14 +24,11 @@ import numpy.typing as npt
 from bench.accuracy import is_other_half, train_on
 from bench.faces import Embedded, embed_images, list_images, open_engine
 from matcher.calibration import FEWEST_ERRORS, FORMAT, derive_cut, is_calibration_name, parse_calibration
+from matcher.impostors import BINS, MOST_TOPS, count_scores, describe_counts, list_counts, list_rates, write_rates
 from matcher.space import QUALITIES, Space, make_space, name_quality
-from matcher.tails import Tops, measure_rates
+from matcher.tails import Tops
 
-LOW, WIDTH, BINS = -1.0, 0.001, 2000
-MOST_TOPS = 60_000  # impostor scores that are looked at one by one
 LISTED = 12
-STEP = 0.005
-LOWEST_RATE = 1e-13
 CAVEAT = (
     "public figures, mostly adult, male and light-skinned; the model may have seen them in training; the pairs are not "
     "independent, so rates counted from few errors are looser than they look"
@@ -73,10 +70,6 @@ class Tally:
                     people=int(max(left.max(), right.max())) + 1)  # fmt: skip
 
 
-def count_scores(scores: npt.NDArray[np.float64]) -> Counts:
-    return np.asarray(np.histogram(np.clip(scores, LOW, -LOW - 1e-6), BINS, (LOW, LOW + BINS * WIDTH))[0], np.int64)
-
-
 def tally_scores(probes: Embedded, templates: Embedded, left_out: list[list[str]]) -> Tally:
     """Every probe with every template, each half's probes in the space of the other half."""
     names = {name: number for number, name in enumerate(sorted(set(probes.people)))}
@@ -108,8 +101,7 @@ def tally_scores(probes: Embedded, templates: Embedded, left_out: list[list[str]
 def make_record(tally: Tally, probes: Embedded, space: Space, name: str) -> dict[str, Any]:
     pack = open_engine().pack
     impostor = sum(tally.impostor.values(), np.zeros(BINS, np.int64))
-    rates = [each for each in measure_rates(tally.list_tops(), find_grid(tally.list_tops()), fewest=FEWEST_ERRORS)
-             if each.rate > LOWEST_RATE]  # fmt: skip
+    rates = list_rates(tally.list_tops(), FEWEST_ERRORS)
     return {
         "format": FORMAT,
         "pack": pack.name,
@@ -120,29 +112,18 @@ def make_record(tally: Tally, probes: Embedded, space: Space, name: str) -> dict
         "each half of the people in a space of the other half; f32",
         "measured": dt.datetime.now(dt.UTC).date().isoformat(),
         "data": describe_data(probes, name) | {"pairs_of_people_left_out": len(tally.left_out) // 2},
-        "impostor": {"low": LOW, "width": WIDTH, "bins": BINS, "pairs": int(impostor.sum()),
-                     "counts": list_counts(impostor)},
+        "impostor": describe_counts(impostor),
         "genuine": {"pairs": int(tally.genuine.sum()), "counts": list_counts(tally.genuine)},
         "qualities": {name: {"pairs": int(counts.sum()), "counts": list_counts(thin_counts(counts))}
                       for name, counts in tally.impostor.items()},
-        "rates": [[each.score, float(f"{each.rate:.3g}"), float(f"{each.low:.3g}"), float(f"{each.high:.3g}"),
-                   each.counted] for each in rates],
+        "rates": write_rates(rates),
     }  # fmt: skip
-
-
-def find_grid(tops: Tops) -> list[float]:
-    lowest = np.ceil(tops.scores[-1] / STEP) * STEP
-    return [round(float(score), 4) for score in np.arange(lowest, 1.0, STEP)]
 
 
 def thin_counts(counts: Counts) -> Counts:
     """Of a quality only the upper part: what may be a cut."""
     at = int(np.searchsorted(np.cumsum(counts), 0.99 * counts.sum()))
     return np.where(np.arange(BINS) >= at, counts, 0)
-
-
-def list_counts(counts: Counts) -> list[list[int]]:
-    return [[index, int(count)] for index, count in enumerate(counts) if count]
 
 
 def describe_data(probes: Embedded, name: str) -> dict[str, Any]:
