@@ -18,6 +18,7 @@ from vault.errors import CalibrationError
 FOLDER = Path(__file__).parent / "calibrations"
 FORMATS = (1, 2)  # 2: with rates, intervals, genuine scores and quality bins
 FORMAT = 2
+OWN = "own"  # origin of a record that the operator measured on faces that are kept
 FEWEST_ERRORS = 30  # a rate counted from fewer false matches is not supported ("rule of 30": Doddington et al. 2000)
 MODELLED_DECADES = 10.0  # a tail model may go this far below the lowest counted rate
 RATE_FIELDS = ("score", "rate", "low", "high", "counted")
@@ -114,6 +115,20 @@ def parse_calibration(text: str) -> Calibration:
         )
     except (ValueError, KeyError, TypeError, IndexError) as exc:
         raise CalibrationError(f"a calibration record is damaged: {exc}", mend="put the released file back") from exc
+
+
+def read_calibration(record: dict[str, Any]) -> Calibration:
+    """As `parse_calibration`, of a record that is not text any more."""
+    return parse_calibration(json.dumps(record))
+
+
+def prefer_own(shipped: Calibration, own: dict[str, Any] | None) -> Calibration:
+    """The operator's own record, if there is one and it was measured with the models and in the space in use."""
+    if own is None:
+        return shipped
+    measured = read_calibration(own)
+    fits = (measured.recogniser_sha256, measured.space_id) == (shipped.recogniser_sha256, shipped.space_id)
+    return measured if fits else shipped
 
 
 def read_bins(bins: dict[str, Any], size: int) -> list[int]:

@@ -16,10 +16,11 @@ from rich.table import Table
 
 from cli.servers import find_running
 from cli.supervisor import read_state
-from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration
+from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
 from vault.errors import FacewardenError
 from vault.settings import Settings, mask_passwords
 from vault.store import DatabaseError, connect
+from vault.store.alerts import get_own_calibration
 from vault.store.faces import count_kept_templates
 from vault.store.samples import count_refusals
 from vault.store.status import count_live_templates, count_states, list_sources
@@ -101,7 +102,8 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
     """Row counts by state, refusals by code, sources, kept templates, and the cut. Raises FacewardenError."""
     with connect(settings) as conn:
         templates = count_live_templates(conn, settings.faces.pack)
-        calibration = load_calibration(settings.faces.pack)
+        pack = settings.faces.pack
+        calibration = prefer_own(load_calibration(pack), get_own_calibration(conn, pack))
         cut = derive_cut(
             calibration,
             false_alerts=settings.matching.false_alerts_per_day,

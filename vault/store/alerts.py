@@ -17,9 +17,27 @@ LINK_MINUTES = 10  # one new link a person in this time, however often somebody 
 def save_calibration(conn: Connection, calibration_id: str, pack: str, record: dict[str, Any]) -> None:
     conn.execute(
         """insert into calibration (calibration_id, pack, record) values (%(id)s, %(pack)s, %(record)s)
-           on conflict do nothing""",
+           on conflict (calibration_id) do update set used = true""",
         {"id": calibration_id, "pack": pack, "record": json.dumps(record)},
     )
+
+
+def get_own_calibration(conn: Connection, pack: str) -> dict[str, Any] | None:
+    """The newest record that the operator measured and uses."""
+    row = conn.execute(
+        """select record from calibration where pack = %(pack)s and record->>'origin' = 'own' and used
+           order by created_at desc limit 1""",
+        {"pack": pack},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def forget_own_calibrations(conn: Connection, pack: str) -> int:
+    """Use the shipped record again; those that matches name stay. Returns how many were in use."""
+    return conn.execute(
+        "update calibration set used = false where pack = %(pack)s and record->>'origin' = 'own' and used",
+        {"pack": pack},
+    ).rowcount
 
 
 def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band) -> UUID:

@@ -1,6 +1,7 @@
 """Rows of `face`: what was found in samples, on its way to the matcher and after it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -47,6 +48,30 @@ def find_datasets(conn: Connection, face_ids: list[int]) -> dict[int, int]:
         {"ids": face_ids},
     ).fetchall()
     return dict(rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptFace:
+    """A stranger's face that is kept, with where it was found."""
+
+    face_id: int
+    template: bytes
+    length: float | None
+    sha256: str
+    dataset_id: int
+
+
+def list_kept_faces(conn: Connection, pack: str, matrix_id: str, most: int) -> list[KeptFace]:
+    """The newest faces that are kept, decided and matched nobody."""
+    with conn.cursor(row_factory=record_row(KeptFace)) as cursor:
+        return cursor.execute(
+            """select face_id, template, length, sample.sha256, dataset_id
+               from face join sample using (sample_id) join listing using (listing_id)
+               where template is not null and outcome = 'unmatched' and exact and pack = %(pack)s
+                 and matrix_id = %(matrix)s and (expires_at is null or expires_at > now())
+               order by face_id desc limit %(most)s""",
+            {"pack": pack, "matrix": matrix_id, "most": most},
+        ).fetchall()
 
 
 def save_looks(conn: Connection, looks: dict[int, tuple[bytes, float]]) -> None:

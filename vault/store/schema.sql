@@ -285,7 +285,8 @@ create table calibration (
     calibration_id  text primary key,
     pack            text not null,
     record          jsonb not null,
-    created_at      timestamptz not null default now()
+    created_at      timestamptz not null default now(),
+    used            boolean not null default true
 );
 
 -- `length`: of the raw vector, by which scores are weighed; `yaw`: how far the face is turned; `exposure`: share of the

@@ -11,3 +11,6 @@ alter table match add constraint match_band_check check (band in ('possible', 'l
 alter table match drop constraint match_held_check;
 alter table match add constraint match_held_check
     check (held in ('hub_suspect', 'beyond_data', 'template_flood', 'dataset_flood', 'not_them'));
+
+-- An operator's own calibration is used until they go back to the shipped one.
+alter table calibration add column used boolean not null default true;
