@@ -81,14 +81,15 @@ def simulate_days(tested: Tested, templates: int, budget: float, volume: int, se
     gallery = order[:templates]
     strangers = chance.choice(order[templates:], len(order) - templates)  # people, with replacement
     faces = np.concatenate([np.flatnonzero(tested.people == person) for person in tested.owners[strangers]])
-    cut = derive_cut(load_calibration(PACK), false_alerts=budget, faces=volume, templates=templates)
+    calibration = load_calibration(PACK)
+    cut = derive_cut(calibration, false_alerts=budget, faces=volume, templates=templates)
     days = int(np.ceil(EXPECTED / budget))
     sent = held = 0
     for _ in range(days):
         alerts, kept_back = count_day(tested.scores[np.ix_(chance.choice(faces, volume), gallery)], cut)
         sent, held = sent + alerts, held + kept_back
     return Days(expected=budget * days, sent=sent, held=held,
-                stated=state_alerts(cut, comparisons=float(days * volume * templates)))  # fmt: skip
+                stated=state_alerts(calibration, cut, faces=days * volume, templates=templates))  # fmt: skip
 
 
 def count_day(scores: npt.NDArray[np.float32], cut: Cut) -> tuple[int, int]:

@@ -243,8 +243,11 @@ def miss_mates(calibration: Calibration, score: float) -> float | None:
     return sum(calibration.genuine[: max(at, 0)]) / sum(calibration.genuine)
 
 
-def state_alerts(cut: Cut, *, comparisons: float) -> tuple[float, float]:
-    """The 95 % interval of the number of false matches in so many comparisons: the interval of the rate, and the chance
-    of the days themselves (a Poisson number, by the square-root approximation: Anscombe 1948)."""
-    low, high = (comparisons * rate for rate in cut.interval)
+def state_alerts(calibration: Calibration, cut: Cut, *, faces: float, templates: int) -> tuple[float, float]:
+    """The 95 % interval of the number of false matches of so many faces with so many templates. Three things are
+    uncertain: the rate, as its interval says; who the strangers are, people drawn like those of the calibration, so the
+    logarithm of the interval widens by sqrt(1 + people / faces); and chance, a Poisson number by the square-root
+    approximation (Anscombe 1948)."""
+    widen = (1 + calibration.people / max(faces, 1.0)) ** 0.5
+    low, high = (faces * templates * cut.rate * (edge / cut.rate) ** widen for edge in cut.interval)
     return max(0.0, low**0.5 - 1) ** 2, (high**0.5 + 1) ** 2

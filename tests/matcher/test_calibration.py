@@ -124,10 +124,13 @@ def test_a_band_is_reached_by_strangers_ten_and_a_hundred_times_more_rarely() ->
     assert cut.score < cut.likely_score < cut.strong_score
 
 
-def test_the_number_of_alerts_that_is_stated_includes_chance() -> None:
-    cut = derive_cut(load_calibration("opencv-zoo"), false_alerts=1e-5, faces=1, templates=1)
-    low, high = state_alerts(cut, comparisons=3e6)
+def test_the_number_of_alerts_that_is_stated_includes_chance_and_other_people() -> None:
+    shipped = load_calibration("opencv-zoo")
+    cut = derive_cut(shipped, false_alerts=1e-5, faces=1, templates=1)
+    low, high = state_alerts(shipped, cut, faces=3000, templates=1000)
     assert low < 3e6 * cut.interval[0] < 30 < 3e6 * cut.interval[1] < high
+    fewer = state_alerts(shipped, cut, faces=300, templates=10_000)
+    assert fewer[0] < low < high < fewer[1], "the same comparisons with fewer strangers say less"
 
 
 DAMAGED = [
