@@ -1,119 +1,190 @@
-"""Measure how strangers score: in comes a folder of labelled faces (one a person), out comes a calibration record.
+"""Measure a pack: in comes a folder of labelled faces (one a person), out come its space and its calibration record.
 
-    python -m bench.calibrate --folder FOLDER --name "LFW deep-funneled" --out matcher/calibrations/opencv-zoo.json
+    python -m bench.calibrate --folder FOLDER --name "LFW deep-funneled"
+    python -m bench.calibrate --folder FOLDER --name "our staff, with consent" --out DIR    (elsewhere, to look at it)
 
-Only people of calibration names are used (`matcher.calibration.is_calibration_name`); the demo draws from the others.
-Compared as in use: the probe is one face's vector, the template the enrolled way (image and mirror image), both in f32.
-The face nearest the centre of a picture is the labelled one. No image and no name goes into the record.
+Only people of calibration names are used (`matcher.calibration.is_calibration_name`); benches and demo draw from the
+others. Compared as in use: a probe is the second look at a face, a template the enrolled way (one a person, the first
+picture), the score the one that decides. The space is trained on all of these people; for the calibration each half of
+them is scored in a space trained on the other half, so that no pair is scored in a space that knows its probe. The
+highest scores of strangers are listed (who, who, score), not kept: one person under two names looks like an impostor.
+Somebody looks at them, and names those pairs with --leave-out "A,B": they count neither as mates nor as strangers.
 """
 
 import argparse
 import datetime as dt
 import json
 import time
-from multiprocessing import Pool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from matcher.calibration import FORMAT, derive_cut, is_calibration_name, parse_calibration
-from vault.box import Box
-from vault.errors import InputRefused
-from vault.keys import Vectors
-from vault.settings import load_settings
-from workers.faces.engine import load_engine
+from bench.accuracy import is_other_half, train_on
+from bench.faces import Embedded, embed_images, list_images, open_engine
+from matcher.calibration import FEWEST_ERRORS, FORMAT, derive_cut, is_calibration_name, parse_calibration
+from matcher.impostors import BINS, MOST_TOPS, count_scores, describe_counts, list_counts, list_rates, write_rates
+from matcher.space import QUALITIES, Space, make_space, name_quality
+from matcher.tails import Tops
 
-LOW, WIDTH, BINS = -1.0, 0.001, 2000
+LISTED = 12
 CAVEAT = (
     "public figures, mostly adult, male and light-skinned; the model may have seen them in training; the pairs are not "
     "independent, so rates counted from few errors are looser than they look"
 )
 
+Counts = npt.NDArray[np.int64]
 
-def embed_people(part: list[tuple[int, Path]]) -> list[tuple[int, bytes, bytes]]:
-    """(person, probe vector, enrolled vector) of each picture with a face."""
-    engine = load_engine(load_settings())
-    rows = []
-    with Box() as box, box.batch() as child:
-        for person, path in part:
-            try:
-                picture = child.open_picture(path.read_bytes())
-            except InputRefused:
-                continue
-            height, width = picture.pixels.shape[:2]
-            faces = [face for face in engine.find_faces(picture.pixels) if face.crop is not None]
-            if not faces:
-                continue
-            centre = min(
-                faces,
-                key=lambda f: (f.box[0] + f.box[2] / 2 - width / 2) ** 2 + (f.box[1] + f.box[3] / 2 - height / 2) ** 2,
+
+class Tally:
+    """Histograms of the scores of strangers and mates, and the highest of strangers one by one."""
+
+    def __init__(self, left_out: frozenset[tuple[int, int]] = frozenset()) -> None:
+        self.left_out = left_out  # people who are one, under two names
+        self.impostor = {name: np.zeros(BINS, np.int64) for name in QUALITIES}
+        self.genuine = np.zeros(BINS, np.int64)
+        self.tops: list[tuple[npt.NDArray[np.float64], Counts, Counts]] = []
+
+    def add(
+        self, scores: npt.NDArray[np.float64], people: Counts, owners: Counts, own: npt.NDArray[np.bool_],
+        qualities: npt.NDArray[Any],
+    ) -> None:  # fmt: skip
+        """(p, t) scores; `own`: pairs of one and the same picture, which are neither."""
+        same = people[:, None] == owners[None]
+        self.genuine += count_scores(scores[same & ~own])
+        for one, other in self.left_out:
+            same |= (people[:, None] == one) & (owners[None] == other)
+        for name in QUALITIES:
+            self.impostor[name] += count_scores(scores[(qualities == name)[:, None] & ~same])
+        strangers = np.where(same, -9.0, scores)
+        cut = np.partition(strangers.ravel(), -MOST_TOPS // 4)[-MOST_TOPS // 4]
+        left, right = np.nonzero(strangers >= cut)
+        self.tops.append((strangers[left, right], people[left], owners[right]))
+
+    def list_tops(self) -> Tops:
+        scores, left, right = (np.concatenate(parts) for parts in zip(*self.tops, strict=True))
+        order = np.argsort(-scores, kind="stable")[:MOST_TOPS]
+        pairs = int(sum(counts.sum() for counts in self.impostor.values()))
+        return Tops(scores=scores[order], left=left[order], right=right[order], pairs=pairs,
+                    people=int(max(left.max(), right.max())) + 1)  # fmt: skip
+
+
+def tally_scores(probes: Embedded, templates: Embedded, left_out: list[list[str]]) -> Tally:
+    """Every probe with every template, each half's probes in the space of the other half."""
+    names = {name: number for number, name in enumerate(sorted(set(probes.people)))}
+    kept = np.flatnonzero(templates.rows["enrolled"].any(axis=1))
+    enrolled = templates.rows["enrolled"][kept]
+    owners = np.array([names[templates.people[row]] for row in kept])
+    pictures = np.array(templates.images)[kept]
+    half = np.array([is_other_half(person) for person in probes.people])
+    pairs = [(names[one], names[other]) for one, other in left_out]
+    tally = Tally(frozenset([*pairs, *((other, one) for one, other in pairs)]))
+    for part in (False, True):
+        space = train_on(probes, half != part)
+        rows = np.flatnonzero((half == part) & probes.found)
+        gallery = space.convert(enrolled)
+        for at in range(0, len(rows), 1000):
+            block = rows[at : at + 1000]
+            lengths = probes.rows["length"][block]
+            scores = (space.convert(probes.rows["again"][block]) @ gallery.T) * space.weigh(lengths)[:, None]
+            tally.add(
+                np.asarray(scores, np.float64),
+                np.array([names[probes.people[row]] for row in block]),
+                owners,
+                np.array(probes.images)[block][:, None] == pictures[None],
+                np.array([name_quality(space, float(length)) for length in lengths]),
             )
-            assert centre.crop is not None
-            probe, enrolled = engine.embed_crops([centre.crop]), engine.embed_enrolled(centre.crop)
-            rows.append((person, probe.tobytes(), enrolled.tobytes()))
-    return rows
+    return tally
 
 
-def count_impostors(people: npt.NDArray[np.int64], probes: Vectors, enrolled: Vectors) -> list[int]:
-    """Histogram of the cosine of every probe with every template of another person."""
-    counts = np.zeros(BINS, np.int64)
-    for start in range(0, len(probes), 500):
-        scores = probes[start : start + 500] @ enrolled.T
-        others = people[start : start + 500, None] != people[None]
-        counts += np.histogram(np.clip(scores[others], LOW, -LOW - 1e-6), BINS, (LOW, LOW + BINS * WIDTH))[0]
-    return [int(count) for count in counts]
+def make_record(tally: Tally, probes: Embedded, space: Space, name: str) -> dict[str, Any]:
+    pack = open_engine().pack
+    impostor = sum(tally.impostor.values(), np.zeros(BINS, np.int64))
+    rates = list_rates(tally.list_tops(), FEWEST_ERRORS)
+    return {
+        "format": FORMAT,
+        "pack": pack.name,
+        "detector_sha256": pack.detector.sha256,
+        "recogniser_sha256": pack.recogniser.sha256,
+        "space": space.space_id,
+        "method": "second look (face and mirror image) times its factor against a template of variants, in the space; "
+        "each half of the people in a space of the other half; f32",
+        "measured": dt.datetime.now(dt.UTC).date().isoformat(),
+        "data": describe_data(probes, name) | {"pairs_of_people_left_out": len(tally.left_out) // 2},
+        "impostor": describe_counts(impostor),
+        "genuine": {"pairs": int(tally.genuine.sum()), "counts": list_counts(tally.genuine)},
+        "qualities": {name: {"pairs": int(counts.sum()), "counts": list_counts(thin_counts(counts))}
+                      for name, counts in tally.impostor.items()},
+        "rates": write_rates(rates),
+    }  # fmt: skip
+
+
+def thin_counts(counts: Counts) -> Counts:
+    """Of a quality only the upper part: what may be a cut."""
+    at = int(np.searchsorted(np.cumsum(counts), 0.99 * counts.sum()))
+    return np.where(np.arange(BINS) >= at, counts, 0)
+
+
+def describe_data(probes: Embedded, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "people": len(set(probes.people)),
+        "images": int(probes.found.sum()),
+        "selection": "names whose SHA-256 has an odd first byte; the face nearest the centre",
+        "caveat": CAVEAT,
+    }
+
+
+def split_pair(text: str) -> list[str]:
+    one, other = text.split(",")
+    return [one, other]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--name", required=True, help="what the data are called in the record")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", required=True, help="what the data are called in the records")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "matcher",
+                        help="the folder in which spaces/ and calibrations/ lie")  # fmt: skip
+    parser.add_argument("--leave-out", action="append", default=[], metavar="A,B", type=split_pair,
+                        help="two folders that show one person, as somebody saw who looked at them")  # fmt: skip
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    names = sorted(p.name for p in args.folder.iterdir() if p.is_dir() and is_calibration_name(p.name))
-    jobs = [(number, path) for number, name in enumerate(names) for path in sorted((args.folder / name).iterdir())]
     started = time.monotonic()
-    with Pool(args.processes) as pool:
-        parts = pool.map(embed_people, [jobs[start :: args.processes] for start in range(args.processes)])
-    rows = sorted((row for part in parts for row in part), key=lambda row: row[0])
-    people = np.array([person for person, _, _ in rows], np.int64)
-    probes = np.stack([np.frombuffer(probe, np.float32) for _, probe, _ in rows])
-    enrolled = np.stack([np.frombuffer(vector, np.float32) for _, _, vector in rows])
-    counts = count_impostors(people, probes, enrolled)
-    pack = load_engine(load_settings()).pack
-    record = {
-        "format": FORMAT,
-        "pack": pack.name,
-        "detector_sha256": pack.detector.sha256,
-        "recogniser_sha256": pack.recogniser.sha256,
-        "method": "cosine of a probe vector and a template of image and mirror image, f32",
-        "measured": dt.datetime.now(dt.UTC).date().isoformat(),
-        "data": {
-            "name": args.name,
-            "people": len(set(people.tolist())),
-            "images": len(rows),
-            "selection": "names whose SHA-256 has an odd first byte; the face nearest the centre",
-            "caveat": CAVEAT,
-        },
-        "impostor": {
-            "low": LOW,
-            "width": WIDTH,
-            "bins": BINS,
-            "pairs": sum(counts),
-            "counts": [[index, count] for index, count in enumerate(counts) if count],
-        },
-    }
-    text = json.dumps(record, ensure_ascii=False)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(text + "\n", encoding="utf-8")
-    calibration = parse_calibration(text)
-    print(f"{len(rows)} images of {len(names)} people, {calibration.pairs} pairs, {time.monotonic() - started:.0f} s")
-    print("false match rate   cut")
-    for rate in (1e-3, 1e-4, 1e-5, 1e-6):
+    images = [image for image in list_images(args.folder) if is_calibration_name(image.split("/")[0])]
+    first = {image.split("/")[0]: image for image in reversed(images)}
+    probes = embed_images(args.folder, images, "probe", processes=args.processes)
+    templates = embed_images(args.folder, sorted(first.values()), "enrolled", processes=args.processes)
+    pack = open_engine().pack
+    trained = train_on(probes, probes.found)
+    assert trained.mean is not None
+    assert trained.matrix is not None
+    space = make_space(trained.mean, trained.matrix, trained.usual_length, pack=pack.name,
+                       recogniser_sha256=pack.recogniser.sha256, data=describe_data(probes, args.name))  # fmt: skip
+    tally = tally_scores(probes, templates, args.leave_out)
+    record = make_record(tally, probes, space, args.name)
+    file = f"{pack.name.replace(':', '_')}.json"
+    for folder, table in (("spaces", space.record), ("calibrations", record)):
+        path = args.out / folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(table, ensure_ascii=False) + "\n", encoding="utf-8")
+    show(record, tally, sorted(set(probes.people)), time.monotonic() - started)
+
+
+def show(record: dict[str, Any], tally: Tally, names: list[str], seconds: float) -> None:
+    calibration = parse_calibration(json.dumps(record))
+    print(f"{record['data']['images']} images of {len(names)} people, {calibration.pairs} pairs, {seconds:.0f} s")
+    print("false match rate   cut   interval of the rate")
+    for rate in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8):
         cut = derive_cut(calibration, false_alerts=rate, faces=1, templates=1)
-        print(f"{rate:16.0e}   {cut.score:.3f}{'' if cut.supported else '  (the data do not support this rate)'}")
+        low, high = cut.interval
+        said = "" if cut.supported else f"  (not supported; held up to {cut.sent_score:.3f})"
+        print(f"{rate:16.0e}   {cut.score:.3f}   {low:.1e} to {high:.1e}{said}")
+    print("highest scores of strangers, to be looked at:")
+    tops = tally.list_tops()
+    for score, left, right in zip(tops.scores[:LISTED], tops.left[:LISTED], tops.right[:LISTED], strict=True):
+        print(f"  {score:.3f}  {names[left]}  {names[right]}")
 
 
 if __name__ == "__main__":

@@ -245,7 +245,9 @@ def measure_pipeline(report: Report, paths: list[Path], runs: int) -> None:
                 bare, count, faces, _ = run_both(run_bare, [paths[at::cores] for at in range(cores)])
                 ours, done, _, used = run_both(run_step, [settings] * cores)
                 context = Context(settings)
-                (found,) = context.conn.execute("select count(*) from face where template is not null").fetchone() or (0,)
+                (found,) = context.conn.execute("select count(*) from face where template is not null").fetchone() or (
+                    0,
+                )
                 context.close()
                 if done != count or found != faces:
                     raise SystemExit(f"not the same work: {done} of {count} pictures, {found} of {faces} faces")
@@ -283,7 +285,9 @@ def main(arguments: list[str] | None = None) -> int:
     if args.only != "pipeline":
         measure_loops(report, choose(QUICK_IMAGES if args.quick else IMAGES), runs, args.deepface)
     if args.only != "loops":
-        measure_pipeline(report, choose(QUICK_PIPELINE_IMAGES if args.quick else PIPELINE_IMAGES), 1 if args.quick else 3)
+        measure_pipeline(
+            report, choose(QUICK_PIPELINE_IMAGES if args.quick else PIPELINE_IMAGES), 1 if args.quick else 3
+        )
     report.describe(folder=args.folder.name)
     report.show()
     report.write(args.json)

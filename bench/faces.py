@@ -86,7 +86,7 @@ def embed_images(folder: Path, images: Sequence[str], kind: str, *, processes: i
 def print_maker(kind: str, folder: Path) -> list[list[float]]:
     """What the maker gives for one picture, roughly: vectors made by other code are not taken for those of today's."""
     rows = MAKERS[kind](folder, list_images(folder)[:1])
-    return [np.round(rows[name].ravel()[:16].astype(float), 2).tolist() for name in sorted(rows)]
+    return [np.round(rows[name].ravel()[:16].astype(float), 4).tolist() for name in sorted(rows)]
 
 
 def read_rows(path: Path) -> Rows:

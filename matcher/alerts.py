@@ -5,6 +5,8 @@ from uuid import UUID
 
 from vault.records import Band, Match
 
+STRENGTH = tuple(Band)  # weakest first
+
 
 def group_matches(matches: Iterable[tuple[int, Match]]) -> dict[tuple[UUID, int], Band]:
     """(dataset_id, match) pairs to (subject_id, dataset_id) -> strongest band, in a fixed order (so that two workers
@@ -14,6 +16,6 @@ def group_matches(matches: Iterable[tuple[int, Match]]) -> dict[tuple[UUID, int]
         if match.held:
             continue
         key = (match.subject_id, dataset_id)
-        if bands.get(key) is not Band.STRONG:
+        if key not in bands or STRENGTH.index(match.band) > STRENGTH.index(bands[key]):
             bands[key] = match.band
     return dict(sorted(bands.items(), key=lambda item: (item[0][0].int, item[0][1])))

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from matcher.calibration import Cut
-from vault.records import Band, Outcome
+from vault.records import Band, Match, Outcome
 
 HUB_PEOPLE = 3  # a probe above the cut for this many people is no person but a "master face" (Shmelkin et al. 2021)
 # A first look that is this much below the cut may still be above it at the second (bench/accuracy.py says how many of
 # LFW's mates that end above the cut are lost: accuracy.lost_by_first_look).
 LOOK_AGAIN = 0.12
 HUB_SUSPECT = "hub_suspect"
+BEYOND_DATA = "beyond_data"  # above the cut, below the one that the budget asks for: the data cannot tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,19 +40,30 @@ def decide_probe(candidates: Iterable[Candidate], cut: Cut) -> list[Decision]:
         known = best.get(candidate.subject_id)
         if candidate.score >= cut.score and (known is None or candidate.score > known.score):
             best[candidate.subject_id] = candidate
-    held = HUB_SUSPECT if len(best) >= HUB_PEOPLE else None
+    hub = len(best) >= HUB_PEOPLE
     return [
-        Decision(candidate=each, band=name_band(each.score, cut), held=held)
+        Decision(candidate=each, band=name_band(each.score, cut), held=name_reason(each.score, cut, hub=hub))
         for each in sorted(best.values(), key=lambda c: (-c.score, c.template_id))
     ]
 
 
+def name_reason(score: float, cut: Cut, *, hub: bool) -> str | None:
+    """Why a match is held for review, None where it is sent."""
+    if hub:
+        return HUB_SUSPECT
+    return BEYOND_DATA if score < cut.sent_score else None
+
+
 def name_band(score: float, cut: Cut) -> Band:
-    return Band.STRONG if score >= cut.strong_score else Band.POSSIBLE
+    """By how much more rarely strangers reach it than the cut (`matcher.calibration.Cut`)."""
+    if score >= cut.strong_score:
+        return Band.STRONG
+    return Band.LIKELY if score >= cut.likely_score else Band.POSSIBLE
 
 
-def name_outcome(decisions: list[Decision]) -> Outcome:
-    """What became of the face."""
-    if not decisions:
+def name_outcome(matches: Iterable[Decision | Match]) -> Outcome:
+    """What became of the face, by its decisions or matches."""
+    held = [match.held is not None for match in matches]
+    if not held:
         return Outcome.UNMATCHED
-    return Outcome.HELD if decisions[0].held else Outcome.MATCHED
+    return Outcome.HELD if all(held) else Outcome.MATCHED

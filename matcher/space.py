@@ -29,6 +29,7 @@ SHRINKAGE = 0.8
 LENGTH_POWER = 0.25
 FACTOR_RANGE = (0.9, 1.2)  # of that factor; a much shorter vector is no face
 QUALITY_EDGES = (0.9, 1.02)  # of a raw length to the usual one: a fifth of LFW is poor, two fifths are good
+QUALITIES = ("poor", "fair", "good")
 NO_SPACE = "plain"
 
 Matrix = npt.NDArray[np.float64]
@@ -43,6 +44,7 @@ class Space:
     mean: Matrix | None
     matrix: Matrix | None
     usual_length: float
+    length_power: float
     record: dict[str, Any]
 
     @property
@@ -75,11 +77,11 @@ class Space:
         """(n,) factors of probes with raw vectors of these lengths; 1 where the length is not known (0)."""
         known = lengths > 0
         ratio = np.divide(lengths, self.usual_length, out=np.ones_like(lengths), where=known)
-        return np.asarray(np.clip(ratio**-LENGTH_POWER, *FACTOR_RANGE), np.float32)
+        return np.asarray(np.clip(ratio**-self.length_power, *FACTOR_RANGE), np.float32)
 
 
 def train_space(
-    vectors: Vectors, people: npt.NDArray[np.int64], lengths: npt.NDArray[np.float32]
+    vectors: Vectors, people: npt.NDArray[np.int64], lengths: npt.NDArray[np.float32], *, shrinkage: float = SHRINKAGE
 ) -> tuple[Matrix, Matrix, float]:
     """Mean, matrix and usual length from (n, d) f32 unit vectors, the person of each, and lengths before normalising.
 
@@ -99,13 +101,15 @@ def train_space(
     apart = vectors - means[people]
     within = apart.T @ apart / freedom
     size = len(within)
-    shrunk = (1 - SHRINKAGE) * within + SHRINKAGE * np.trace(within) / size * np.eye(size)
+    shrunk = (1 - shrinkage) * within + shrinkage * np.trace(within) / size * np.eye(size)
     values, directions = np.linalg.eigh(shrunk)
     values /= size / (1 / values).sum()
     return means.mean(axis=0), (directions / np.sqrt(values)) @ directions.T, float(np.exp(np.log(lengths).mean()))
 
 
-def make_space(mean: Matrix, matrix: Matrix, usual_length: float, **described: Any) -> Space:
+def make_space(
+    mean: Matrix, matrix: Matrix, usual_length: float, *, length_power: float = LENGTH_POWER, **described: Any
+) -> Space:
     """A space with a record of it; `described`: pack, digests, data and counts."""
     upper = matrix[np.triu_indices(len(matrix))]  # A is symmetric
     return parse_space(
@@ -113,7 +117,8 @@ def make_space(mean: Matrix, matrix: Matrix, usual_length: float, **described: A
             {
                 "format": FORMAT,
                 **described,
-                "method": f"within-class whitening, shrinkage {SHRINKAGE}; probe factor length^-{LENGTH_POWER}",
+                "method": "less the mean, within-class covariance whitened; probe factor by raw length",
+                "length_power": length_power,
                 "usual_length": round(usual_length, 4),
                 "mean": write_values(mean),
                 "matrix": write_values(upper),
@@ -143,6 +148,7 @@ def parse_space(text: str) -> Space:
             mean=mean,
             matrix=matrix,
             usual_length=usual,
+            length_power=float(record["length_power"]),
             record=record,
         )
     except (ValueError, KeyError, TypeError, np.linalg.LinAlgError) as exc:
@@ -159,7 +165,9 @@ def load_space(pack: str) -> Space:
 
 
 def plain_space() -> Space:
-    return Space(space_id=NO_SPACE, recogniser_sha256="", mean=None, matrix=None, usual_length=1.0, record={})
+    return Space(
+        space_id=NO_SPACE, recogniser_sha256="", mean=None, matrix=None, usual_length=1.0, length_power=0.0, record={}
+    )
 
 
 def write_values(values: Matrix) -> str:
@@ -174,4 +182,4 @@ def read_values(text: str) -> Matrix:
 def name_quality(space: Space, length: float) -> str:
     """The bin of a probe by the length of its raw vector: poor, fair or good."""
     ratio = length / space.usual_length
-    return "poor" if ratio < QUALITY_EDGES[0] else "fair" if ratio < QUALITY_EDGES[1] else "good"
+    return QUALITIES[sum(ratio >= edge for edge in QUALITY_EDGES)]

@@ -43,9 +43,10 @@ class Outcome(StrEnum):
 
 
 class Band(StrEnum):
-    """How strong a match is, in words. Never an identity."""
+    """How strong a match is, in words, weakest first. Never an identity."""
 
     POSSIBLE = "possible"
+    LIKELY = "likely"
     STRONG = "strong"
 
 
@@ -198,6 +199,7 @@ class Probe:
     matrix_id: str
     template: bytes
     landmarks: tuple[float, ...]
+    length: float | None
     attempts: int
     token: int
 

@@ -4,7 +4,7 @@ import contextlib
 from functools import cached_property
 from pathlib import Path
 
-from matcher.calibration import Calibration, Cut, derive_cut, load_calibration
+from matcher.calibration import Calibration, Cut, derive_cut, load_calibration, prefer_own
 from matcher.gallery import Gallery
 from matcher.space import Space, load_space
 from vault.box import Box
@@ -13,7 +13,7 @@ from vault.keys import Keys, load_keys
 from vault.settings import Settings
 from vault.steps import Asker
 from vault.store import Connection, DatabaseError, connect
-from vault.store.alerts import save_calibration
+from vault.store.alerts import get_own_calibration, save_calibration
 from vault.store.work import Claim, WorkTable, claim_rows, give_back_rows
 from workers.faces.engine import Engine, load_engine
 from workers.faces.packs import get_pack
@@ -82,7 +82,8 @@ class Context:
 
     @cached_property
     def calibration(self) -> Calibration:
-        calibration = load_calibration(self.settings.faces.pack)
+        pack = self.settings.faces.pack
+        calibration = prefer_own(load_calibration(pack), get_own_calibration(self.conn, pack))
         save_calibration(self.conn, calibration.calibration_id, calibration.pack, calibration.record)
         return calibration
 

@@ -12,11 +12,12 @@ import numpy as np
 from matcher.alerts import group_matches
 from matcher.calibration import Cut
 from matcher.decide import LOOK_AGAIN, Candidate, Decision, decide_probe, name_outcome
+from matcher.floods import HOURS, Recent, hold_floods
 from vault.errors import ConsentMissing
 from vault.log import get_logger
 from vault.records import Match, Probe
 from vault.steps import Step
-from vault.store.alerts import raise_alert, save_match
+from vault.store.alerts import list_recent, raise_alert, save_match
 from vault.store.blobs import drop_files, release_blobs
 from vault.store.datasets import lock_datasets
 from vault.store.faces import close_faces, find_datasets, list_probes, save_looks
@@ -54,23 +55,25 @@ def match_batch(context: Context, claim: Claim) -> None:
     probes = [probe for probe in everything if (probe.pack, probe.matrix_id) == (context.engine.pack.name, matrix_id)]
     foreign = [probe for probe in everything if probe not in probes]
     found, looks = search_probes(context, probes, cut)
-    decisions = {probe.face_id: decide_probe(found[probe.face_id], cut) for probe in probes}
-    matches = [
-        (probe, make_match(probe, decision, cut.score, cut.calibration_id))
+    proposed = [
+        make_match(probe, decision, cut.score, cut.calibration_id)
         for probe in probes
-        for decision in decisions[probe.face_id]
+        for decision in decide_probe(found[probe.face_id], cut)
     ]
     with conn.transaction():
         lock_datasets(conn)
-        datasets = find_datasets(conn, [probe.face_id for probe, _ in matches])
+        datasets = find_datasets(conn, [match.face_id for match in proposed])
+        matches = hold_floods(((datasets[match.face_id], match) for match in proposed),
+                              read_recent(context, proposed, datasets))  # fmt: skip
         alerts = {
             key: raise_alert(conn, *key, band)
-            for key, band in group_matches((datasets[match.face_id], match) for _, match in matches).items()
+            for key, band in group_matches((datasets[match.face_id], match) for match in matches).items()
         }
-        for _, match in matches:
+        for match in matches:
             save_match(conn, match, None if match.held else alerts[(match.subject_id, datasets[match.face_id])])
         save_looks(conn, {face_id: (look.template, look.length) for face_id, look in looks.items()})
-        close_faces(conn, {probe.face_id: name_outcome(decisions[probe.face_id]) for probe in probes})
+        close_faces(conn, {probe.face_id: name_outcome(m for m in matches if m.face_id == probe.face_id)
+                           for probe in probes})  # fmt: skip
         finish_rows(conn, FACES, [probe.face_id for probe in probes], claim.token)
         for probe in foreign:
             fail_row(conn, FACES, probe.face_id, claim.token, "index_other_pack", probe.pack, final=True)
@@ -80,23 +83,38 @@ def match_batch(context: Context, claim: Claim) -> None:
         context.asker.ask(Step.DELIVER)
 
 
+def read_recent(context: Context, matches: list[Match], datasets: dict[int, int]) -> Recent:
+    """What floods are judged by."""
+    found, people = list_recent(context.conn, [match.subject_id for match in matches], list(datasets.values()), HOURS)
+    return Recent(datasets=found, people=people, enrolled=context.gallery.template_count)
+
+
 def search_probes(
     context: Context, probes: list[Probe], cut: Cut
 ) -> tuple[dict[int, list[Candidate]], dict[int, Look]]:
     """Candidates of each face at their deciding score, and what the second looks gave. A face whose picture cannot be
-    opened any more is decided by its first look."""
+    opened any more is decided by its first look, weighed by the length that this one found."""
     if not probes:
         return {}, {}
     vectors = np.stack([np.frombuffer(probe.template, "<f4") for probe in probes]).astype(np.float32)
-    found = dict(zip((probe.face_id for probe in probes),
-                     context.gallery.search(vectors, cut.score - LOOK_AGAIN), strict=True))  # fmt: skip
+    factors = context.space.weigh(np.array([probe.length or 0.0 for probe in probes], np.float32)).tolist()
+    found = {
+        probe.face_id: weigh_candidates(candidates, factor)
+        for probe, candidates, factor in zip(
+            probes, context.gallery.search(vectors, cut.score - LOOK_AGAIN), factors, strict=True
+        )
+    }
     looks = look_again(context, [probe for probe in probes if found[probe.face_id]])
     if looks:
         again = np.stack([np.frombuffer(look.template, "<f4") for look in looks.values()]).astype(np.float32)
         lowest = cut.score / max(look.factor for look in looks.values())
         for (face_id, look), candidates in zip(looks.items(), context.gallery.search(again, lowest), strict=True):
-            found[face_id] = [replace(each, score=each.score * look.factor) for each in candidates]
+            found[face_id] = weigh_candidates(candidates, look.factor)
     return found, looks
+
+
+def weigh_candidates(candidates: list[Candidate], factor: float) -> list[Candidate]:
+    return [replace(each, score=each.score * factor) for each in candidates]
 
 
 def make_match(probe: Probe, decision: Decision, cut: float, calibration_id: str) -> Match:

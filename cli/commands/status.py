@@ -16,10 +16,11 @@ from rich.table import Table
 
 from cli.servers import find_running
 from cli.supervisor import read_state
-from matcher.calibration import derive_cut, load_calibration
+from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
 from vault.errors import FacewardenError
 from vault.settings import Settings, mask_passwords
 from vault.store import DatabaseError, connect
+from vault.store.alerts import get_own_calibration
 from vault.store.faces import count_kept_templates
 from vault.store.samples import count_refusals
 from vault.store.status import count_live_templates, count_states, list_sources
@@ -101,8 +102,10 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
     """Row counts by state, refusals by code, sources, kept templates, and the cut. Raises FacewardenError."""
     with connect(settings) as conn:
         templates = count_live_templates(conn, settings.faces.pack)
+        pack = settings.faces.pack
+        calibration = prefer_own(load_calibration(pack), get_own_calibration(conn, pack))
         cut = derive_cut(
-            load_calibration(settings.faces.pack),
+            calibration,
             false_alerts=settings.matching.false_alerts_per_day,
             faces=settings.matching.faces_per_day,
             templates=templates,
@@ -113,14 +116,30 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
             "sources": list_sources(conn),
             "strangers_templates": count_kept_templates(conn),
             "gallery": {"templates": templates},
-            "cut": {
-                "score": round(cut.score, 4),
-                "false_match_rate": cut.rate,
-                "wanted_rate": cut.wanted_rate,
-                "supported_by_data": cut.supported,
-                "calibration": cut.calibration_id,
-            },
+            "cut": describe_cut(calibration, cut),
         }
+
+
+def describe_cut(calibration: Calibration, cut: Cut) -> dict[str, Any]:
+    """The cut in use; where the data cannot support the wanted one, what is missing and what that one would cost."""
+    table: dict[str, Any] = {
+        "score": round(cut.score, 4),
+        "false_match_rate": cut.rate,
+        "interval": cut.interval,
+        "wanted_rate": cut.wanted_rate,
+        "supported_by_data": cut.supported,
+        "calibration": cut.calibration_id,
+    }
+    if not cut.supported:
+        lacking = find_shortfall(calibration, cut)
+        table |= {
+            "sent_score": round(cut.sent_score, 4),
+            "missing_pairs": lacking.missing_pairs,
+            "missing_people": lacking.missing_people,
+            "mates_missed": lacking.supported_missed,
+            "mates_missed_at_wanted": lacking.wanted_missed,
+        }
+    return table
 
 
 def show_value(value: object) -> str:
@@ -167,9 +186,21 @@ def show(table: dict[str, Any]) -> None:
                       f"{source['listings']} listings, last crawled {last}")  # fmt: skip
     kept, cut = table["strangers_templates"], table["cut"]
     console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")
-    console.print(f"cut {cut['score']} for a false match rate of {cut['false_match_rate']:.1e} ({cut['calibration']})")
+    low, high = cut["interval"]
+    console.print(f"cut {cut['score']} for a false match rate of {cut['false_match_rate']:.1e} "
+                  f"(95 %: {low:.1e} to {high:.1e}; {cut['calibration']})")  # fmt: skip
     if not cut["supported_by_data"]:
+        show_shortfall(console, cut)
+
+
+def show_shortfall(console: Console, cut: dict[str, Any]) -> None:
+    console.print(
+        f"  the budget asks for {cut['wanted_rate']:.1e}, which the calibration data cannot support: "
+        f"{cut['missing_pairs']:,} impostor pairs of {cut['missing_people']:,} more people are missing"
+    )
+    console.print(f"  so matches from {cut['score']} to {cut['sent_score']} are held for review, not sent")
+    if cut["mates_missed"] is not None:
         console.print(
-            f"  the budget asks for {cut['wanted_rate']:.1e}, which the calibration data cannot support: "
-            "more false alerts than wanted must be expected"
+            f"  mates below the cut: {cut['mates_missed']:.1%}; below what would be sent: "
+            f"{cut['mates_missed_at_wanted']:.1%} (of the calibration's)"
         )

@@ -36,7 +36,7 @@ def count_alerts(conn: Connection) -> int:
 
 
 def count_held(conn: Connection) -> int:
-    """Probes held for review because too many people would share them."""
+    """Faces held for review: too many people would share them, or the data cannot support the budget's cut there."""
     row = conn.execute("select count(distinct face_id) from match where held is not null").fetchone()
     return int(row[0]) if row else 0
 

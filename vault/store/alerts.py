@@ -17,9 +17,27 @@ LINK_MINUTES = 10  # one new link a person in this time, however often somebody 
 def save_calibration(conn: Connection, calibration_id: str, pack: str, record: dict[str, Any]) -> None:
     conn.execute(
         """insert into calibration (calibration_id, pack, record) values (%(id)s, %(pack)s, %(record)s)
-           on conflict do nothing""",
+           on conflict (calibration_id) do update set used = true""",
         {"id": calibration_id, "pack": pack, "record": json.dumps(record)},
     )
+
+
+def get_own_calibration(conn: Connection, pack: str) -> dict[str, Any] | None:
+    """The newest record that the operator measured and uses."""
+    row = conn.execute(
+        """select record from calibration where pack = %(pack)s and record->>'origin' = 'own' and used
+           order by created_at desc limit 1""",
+        {"pack": pack},
+    ).fetchone()
+    return row[0] if row else None
+
+
+def forget_own_calibrations(conn: Connection, pack: str) -> int:
+    """Use the shipped record again; those that matches name stay. Returns how many were in use."""
+    return conn.execute(
+        "update calibration set used = false where pack = %(pack)s and record->>'origin' = 'own' and used",
+        {"pack": pack},
+    ).rowcount
 
 
 def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band) -> UUID:
@@ -28,7 +46,8 @@ def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band)
         """insert into alert (alert_id, subject_id, dataset_id, band)
            values (%(alert)s, %(subject)s, %(dataset)s, %(band)s)
            on conflict (subject_id, dataset_id) do update
-               set band = case when excluded.band = 'strong' then 'strong' else alert.band end
+               set band = case when 'strong' in (excluded.band, alert.band) then 'strong'
+                               when 'likely' in (excluded.band, alert.band) then 'likely' else 'possible' end
            returning alert_id""",
         {"alert": uuid4(), "subject": subject_id, "dataset": dataset_id, "band": band.value},
     ).fetchone()
@@ -70,6 +89,24 @@ def save_match(conn: Connection, match: Match, alert_id: UUID | None) -> None:
         if exc.sqlstate == CONSENT_MISSING:
             raise ConsentMissing("the consent was withdrawn meanwhile") from exc
         raise
+
+
+def list_recent(
+    conn: Connection, subject_ids: list[UUID], dataset_ids: list[int], hours: int
+) -> tuple[dict[UUID, set[int]], dict[int, set[UUID]]]:
+    """Alerts of the last hours: the datasets of each of these people, the people of each of these datasets."""
+    rows = conn.execute(
+        """select subject_id, dataset_id from alert
+           where created_at > now() - make_interval(hours => %(hours)s)
+             and (subject_id = any(%(subjects)s) or dataset_id = any(%(datasets)s))""",
+        {"hours": hours, "subjects": subject_ids, "datasets": dataset_ids},
+    ).fetchall()
+    datasets: dict[UUID, set[int]] = {}
+    people: dict[int, set[UUID]] = {}
+    for subject_id, dataset_id in rows:
+        datasets.setdefault(subject_id, set()).add(dataset_id)
+        people.setdefault(dataset_id, set()).add(subject_id)
+    return datasets, people
 
 
 # -- the outbox -------------------------------------------------------------------------------------------------------

@@ -165,7 +165,8 @@ def _fold_alert(conn: Connection, older: UUID, younger: UUID) -> None:
             conn.execute("delete from delivery where delivery_id = %(id)s", {"id": delivery_id})
     conn.execute("update delivery set alert_id = %(older)s where alert_id = %(younger)s", ids)
     conn.execute(
-        """update alert set band = case when 'strong' in (alert.band, gone.band) then 'strong' else 'possible' end,
+        """update alert set band = case when 'strong' in (alert.band, gone.band) then 'strong'
+                            when 'likely' in (alert.band, gone.band) then 'likely' else 'possible' end,
                   state = case when 'open' in (alert.state, gone.state) then 'open' else alert.state end
            from alert as gone where alert.alert_id = %(older)s and gone.alert_id = %(younger)s""",
         ids,

@@ -1,6 +1,7 @@
 """Rows of `face`: what was found in samples, on its way to the matcher and after it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -33,7 +34,7 @@ def list_probes(conn: Connection, face_ids: tuple[int, ...]) -> list[Probe]:
     with conn.cursor(row_factory=record_row(Probe)) as cursor:
         return cursor.execute(
             """select face_id, sample_id, policy, retention_days, sample.sha256, pack, matrix_id, template,
-                      landmarks, face.attempts, face.token
+                      landmarks, length, face.attempts, face.token
                from face join sample using (sample_id) join listing using (listing_id) join source using (source_id)
                where face_id = any(%(ids)s) order by face_id""",
             {"ids": list(face_ids)},
@@ -50,10 +51,34 @@ def find_datasets(conn: Connection, face_ids: list[int]) -> dict[int, int]:
     return dict(rows)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptFace:
+    """A stranger's face that is kept, with where it was found."""
+
+    face_id: int
+    template: bytes
+    length: float | None
+    sha256: str
+    dataset_id: int
+
+
+def list_kept_faces(conn: Connection, pack: str, matrix_id: str, most: int) -> list[KeptFace]:
+    """The newest faces that are kept, decided and matched nobody."""
+    with conn.cursor(row_factory=record_row(KeptFace)) as cursor:
+        return cursor.execute(
+            """select face_id, template, length, sample.sha256, dataset_id
+               from face join sample using (sample_id) join listing using (listing_id)
+               where template is not null and outcome = 'unmatched' and exact and pack = %(pack)s
+                 and matrix_id = %(matrix)s and (expires_at is null or expires_at > now())
+               order by face_id desc limit %(most)s""",
+            {"pack": pack, "matrix": matrix_id, "most": most},
+        ).fetchall()
+
+
 def save_looks(conn: Connection, looks: dict[int, tuple[bytes, float]]) -> None:
     """Keep the better vectors that a second look gave: face -> (keyed vector, length of the raw one)."""
     conn.cursor().executemany(
-        "update face set template = %(template)s, length = %(length)s where face_id = %(face)s",
+        "update face set template = %(template)s, length = %(length)s, exact = true where face_id = %(face)s",
         [{"face": face_id, "template": template, "length": length} for face_id, (template, length) in looks.items()],
     )
 

@@ -285,7 +285,8 @@ create table calibration (
     calibration_id  text primary key,
     pack            text not null,
     record          jsonb not null,
-    created_at      timestamptz not null default now()
+    created_at      timestamptz not null default now(),
+    used            boolean not null default true
 );
 
 -- `length`: of the raw vector, by which scores are weighed; `yaw`: how far the face is turned; `exposure`: share of the
@@ -373,7 +374,7 @@ create table alert (
     alert_id    uuid primary key,
     subject_id  uuid not null references subject,
     dataset_id  bigint not null references dataset,
-    band        text not null check (band in ('possible', 'strong')),
+    band        text not null check (band in ('possible', 'likely', 'strong')),
     state       text not null default 'open' check (state in ('open', 'reviewed', 'dismissed')),
     created_at  timestamptz not null default now(),
     unique (subject_id, dataset_id)
@@ -391,8 +392,8 @@ create table match (
     pack            text not null,
     score           real not null,
     cut             real not null,
-    band            text not null check (band in ('possible', 'strong')),
-    held            text check (held in ('hub_suspect')),
+    band            text not null check (band in ('possible', 'likely', 'strong')),
+    held            text check (held in ('hub_suspect', 'beyond_data', 'template_flood', 'dataset_flood', 'not_them')),
     matched_at      timestamptz not null default now(),
     unique (face_id, subject_id),
     check ((alert_id is null) = (held is not null))

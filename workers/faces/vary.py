@@ -30,7 +30,7 @@ def vary_crop(crop: Pixels) -> list[Pixels]:
 
 def move_crop(crop: Pixels, scale: float, right: float, down: float, turn: float) -> Pixels:
     """What comes in over the edge is the mirror image of what is beside it."""
-    middle = (SIDE - 1) / 2
+    middle = (SIDE - 1) / 2  # between pixels, so that a variant of the mirror image is the mirror image of a variant
     matrix = cv2.getRotationMatrix2D((middle, middle), turn, scale)
     matrix[:, 2] += (right, down)
     return np.asarray(cv2.warpAffine(crop, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT), np.uint8)

@@ -1,0 +1,112 @@
+"""The second look: what is near the cut is embedded again, in the space that is shipped."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.samples import STRANGERS, add_sample, count, enrol_person, make_listing, portrait, run_steps
+from vault.blobs import blob_path
+from vault.keys import Keys, Vectors, load_keys
+from workers.context import Context
+from workers.embed_samples import embed_samples
+from workers.faces.align import Pixels
+from workers.faces.engine import Engine
+from workers.faces.vary import mirror_crop, vary_crop
+from workers.match_faces import match_faces
+
+
+def test_a_face_near_the_cut_is_looked_at_again_and_others_are_not(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    original = Engine.embed_again
+
+    def count_looks(self: Engine, crops: list[Pixels]) -> object:
+        looked.append(len(crops))
+        return original(self, crops)
+
+    monkeypatch.setattr(Engine, "embed_again", count_looks)
+    enrol_person(context, "astronaut")
+    listing_id = make_listing(context.conn)
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    add_sample(context, listing_id, portrait(STRANGERS[0].name))
+    context.conn.execute("update source set policy = 'retro', retention_days = 9")
+    run_steps(context)
+    rows = context.conn.execute("select outcome, length from face order by outcome").fetchall()
+    assert [outcome for outcome, _ in rows] == ["matched", "unmatched"]
+    assert all(5 < length < 20 for _, length in rows)
+    assert sorted(looked) == [1], "one face was near the cut"
+
+
+def test_the_score_of_a_match_can_be_computed_again_from_what_is_kept(context: Context) -> None:
+    enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
+    context.conn.execute("update source set policy = 'retro', retention_days = 9")
+    run_steps(context)
+    row = context.conn.execute("select match.score, template, length from match join face using (face_id)").fetchone()
+    assert row is not None
+    score, template, length = row
+    context.gallery.refresh(context.conn)
+    probe = np.frombuffer(template, "<f4").astype(np.float32)[None]
+    ((candidate,),) = context.gallery.search(probe, 0.3)
+    factor = context.space.weigh(np.array([length], np.float32))[0]
+    assert candidate.score * factor == pytest.approx(score, abs=1e-4)
+
+
+def test_a_picture_that_is_gone_leaves_the_first_look_to_decide(context: Context) -> None:
+    enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
+    embed_samples(context)
+    (key_id,) = context.conn.execute("select key_id from blob").fetchone() or (None,)
+    blob_path(context.blobs, key_id).unlink()
+    assert match_faces(context) == 1
+    assert count(context.conn, "select count(*) from match where held is null") == 1
+
+
+def test_what_the_data_cannot_support_is_held_and_nobody_is_told(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
+    cut = context.cut()
+    monkeypatch.setattr(Context, "cut", lambda self: replace(cut, sent_score=1.5))
+    run_steps(context)
+    conn = context.conn
+    assert count(conn, "select count(*) from match where held = 'beyond_data' and alert_id is null") == 1
+    assert count(conn, "select count(*) from alert") == 0
+    assert conn.execute("select outcome from face").fetchone() == ("held",)
+
+
+def test_templates_kept_before_there_was_a_space_are_still_found(context: Context) -> None:
+    enrol_person(context, "astronaut")
+    if context.space.is_plain:
+        pytest.skip("this pack has no space")
+    plain = replace_keys(context)
+    keyed = context.keys.protect_templates(unit_rows(3))
+    before = plain.protect_templates(unit_rows(3))
+    renewed = context.keys.renew_templates(before, plain.matrix_id(128))
+    assert renewed is not None
+    assert np.abs(renewed - keyed).max() < 1e-5
+    assert context.keys.renew_templates(before, "0" * 16) is None
+    assert context.keys.renew_templates(keyed, context.keys.matrix_id(128)) is keyed
+
+
+def replace_keys(context: Context) -> Keys:
+    return load_keys(context.settings.key_file)
+
+
+def unit_rows(count_: int) -> Vectors:
+    rows = np.random.default_rng(1).standard_normal((count_, 128)).astype(np.float32)
+    return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+
+def test_a_second_look_is_the_same_for_a_face_and_its_mirror_image(engine: Engine) -> None:
+    from cli.demo.people import open_t1
+
+    faces = [face.crop for face in engine.find_faces(np.asarray(open_t1())[..., ::-1]) if face.crop is not None][:2]
+    vectors, lengths = engine.embed_again(faces)
+    mirrored, _ = engine.embed_again([mirror_crop(crop) for crop in faces])
+    assert np.abs(vectors - mirrored).max() < 1e-4
+    assert ((lengths > 5) & (lengths < 25)).all()
+    assert len(vary_crop(faces[0])) == 22
