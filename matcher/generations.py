@@ -126,6 +126,15 @@ def open_generation(folder: Path, generation: Generation) -> tuple[Index, Ids]:
     return index, ids
 
 
+def view_vectors(index: Index) -> Vectors:
+    """The (n, d) f32 vectors of a generation's index as they lie in its file; valid as long as the index is held."""
+    flat: Index = faiss.downcast_index(index.index)
+    if not index.ntotal:
+        return np.zeros((0, index.d), np.float32)
+    view: Vectors = faiss.rev_swig_ptr(flat.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
+    return view
+
+
 def drop_other_files(folder: Path, generation: Generation) -> None:
     """Remove older generations and what an interrupted save left: withdrawn vectors must not live on in files."""
     for path in folder.iterdir():
