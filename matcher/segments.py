@@ -6,10 +6,13 @@ hits. Both are mapped, so that all processes of a machine share them. Every byte
 process first opens a file, and again if the file becomes another one (inode, size, time): not at every search.
 """
 
+import fcntl
 import hashlib
 import mmap
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from vault.keys import Vectors, check_vectors
 MOST_FACES = 1_000_000  # of a segment
 PAGE = 65536  # where parts of the file begin: a multiple of every system's page
 WRITE_BYTES = 1 << 24
+LOCK_FILE = ".lock"
 SHARE_ROWS = 250_000  # what one thread takes at a time
 
 
@@ -71,6 +75,25 @@ class Segment:
         return dead if dead.any() else None
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Be the one writer of a folder, whatever other processes do; readers never wait."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / LOCK_FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def make_scratch(folder: Path, count: int, dimension: int) -> Vectors:
+    """(count, dimension) f32 zeros in a file without a name: a segment's vectors need not be private memory."""
+    if not count:
+        return np.zeros((0, dimension), np.float32)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(4 * count * dimension)
+        return np.frombuffer(mmap.mmap(file.fileno(), 4 * count * dimension), np.float32).reshape(count, dimension)
+
+
 def round_up(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
@@ -98,8 +121,8 @@ def check_faces(ids: Ids, vectors: Vectors, dimension: int) -> None:
 def save_segment(
     folder: Path, *, segment_id: int, ids: Ids, vectors: Vectors, pack: str, matrix_id: str, dimension: int
 ) -> Manifest:
-    """Write (n,) ascending ids and (n, d) f32 unit vectors as a segment. The file comes first, its manifest last: a kill
-    at any moment leaves what was there before. Raises VectorError for what may not be indexed, then nothing is written.
+    """Write (n,) ascending ids and (n, d) f32 unit vectors as a segment. First the file, then its manifest: a kill at
+    any moment leaves a whole segment or none. Raises VectorError for what may not be indexed; nothing is written then.
     """
     check_faces(ids, vectors, dimension)
     codes = encode(vectors)
@@ -118,7 +141,7 @@ def save_segment(
 def lay_out(parts: Sequence[np.ndarray], offsets: tuple[int, ...]) -> Iterator[memoryview | bytes]:
     """The file's bytes: each part, then zeros up to where the next one begins."""
     for part, begin, end in zip(parts, offsets[:-1], offsets[1:], strict=True):
-        data = memoryview(part.reshape(-1).view(np.uint8))
+        data = memoryview(part.reshape(-1).view(np.uint8).data)
         for at in range(0, len(data), WRITE_BYTES):
             yield data[at : at + WRITE_BYTES]
         yield bytes(end - begin - len(data))
@@ -152,6 +175,11 @@ class Segments:
     def folder(self) -> Path:
         return self._folder
 
+    @property
+    def kind(self) -> tuple[str, str, int]:
+        """Pack, key and dimension of all of them."""
+        return self._pack, self._matrix_id, self._dimension
+
     def open(self, segment_id: int) -> Segment:
         """The segment, checked to the last byte. Raises IndexFileError: index_missing, index_changed,
         index_other_pack; the caller builds it from rows."""
@@ -162,7 +190,7 @@ class Segments:
         self._open.pop(segment_id, None)
         segment = open_segment(self._folder, segment_id)
         found = (segment.manifest.pack, segment.manifest.matrix_id, segment.manifest.dimension)
-        if found != (self._pack, self._matrix_id, self._dimension):
+        if found != self.kind:
             raise IndexFileError("index_other_pack", f"{name_file(segment_id)} is of another pack or key")
         self._open[segment_id] = (mark, segment)
         return segment
@@ -236,7 +264,12 @@ def map_segment(handle: int, manifest: Manifest) -> Segment:
 
 
 def search_segments(
-    segments: Sequence[Segment], probes: Vectors, cut: float, *, threads: int = 1, dead: Ids | None = None,
+    segments: Sequence[Segment],
+    probes: Vectors,
+    cut: float,
+    *,
+    threads: int = 1,
+    dead: Ids | None = None,
     norm: Norm | None = None,
 ) -> list[tuple[Segment, Hits]]:
     """Each segment with what `search` finds in it for (m, d) keyed unit probes; the product, the scan and the scoring

@@ -24,7 +24,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> str:
-    """`write_whole` for what is too large to be joined in memory first; returns the SHA-256 of it all. Raises OSError."""
+    """`write_whole` for what is too large to be joined in memory; returns the SHA-256 of it all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     digest = hashlib.sha256()
