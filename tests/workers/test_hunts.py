@@ -414,3 +414,30 @@ def test_two_processes_with_separate_caches_share_a_hunt_and_killing_one_loses_n
     assert count(conn, "select count(*) from alert") == 24
     assert count(conn, "select count(*) from delivery where kind = 'alert'") == 24
     assert list((tmp_path / "another/segments").glob("*.faces")), "the second had a cache of its own"
+
+
+def test_the_command_lists_pauses_and_resumes(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    from cli.__main__ import make_parser
+    from cli.commands import hunts
+    from vault.errors import StoreError
+
+    def say(*words: str) -> str:
+        assert hunts.run(make_parser(("hunts",)).parse_args(["hunts", *words]), context.settings) == 0
+        return capsys.readouterr().out
+
+    subject_id = enrol_person(context, "astronaut")
+    build(context, add_faces(context, plant(context, subject_id, [0.9])))
+    begin_hunts(context.conn, "opencv-zoo", context.keys.matrix_id(D))
+    (row,) = list_hunts(context.conn, 10, open_only=True)
+    assert "running: 0 of 2 parts" in say()
+    assert "is paused" in say("pause", str(row.hunt_id))
+    assert "paused: 0 of 2 parts" in say("list")
+    with pytest.raises(StoreError):
+        say("pause", str(row.hunt_id))
+    assert "goes on" in say("resume", str(row.hunt_id))
+    hunt(context)
+    assert say().startswith("0 hunts")
+    assert '"matches": 1' in say("--all", "--json")
+    for words in (("pause",), ("resume", "99")):
+        with pytest.raises(StoreError):
+            say(*words)
