@@ -112,10 +112,13 @@ class Report:
         for name, value in (*self._settings.items(), *self.data.items()):
             console.print(f"  {name}: {value}")
         grid = Table("figure", "value", "unit", "bar", "")
+        for column in grid.columns:
+            column.no_wrap = True
+            column.overflow = "ignore"
         for figure in self.figures.values():
             verdict = {None: "", True: "met", False: "MISSED"}[figure.passed]
             grid.add_row(figure.name, f"{figure.value:,.5g}", figure.unit, figure.bar, verdict)
-        console.print(grid)
+        console.print(grid, width=160)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
