@@ -40,7 +40,7 @@ class Faces:
     def draw(self, count: int, seed: int) -> Vectors:
         """(count, d) f32 unit vectors."""
         noise = np.random.default_rng(seed).standard_normal((count, self.dimension), dtype=np.float32)
-        rows: Vectors = noise @ self.factor.T + self.mean
+        rows: Vectors = (noise @ self.factor.T + self.mean).astype(np.float32, copy=False)
         rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
         return rows
 
@@ -103,4 +103,5 @@ def plant_faces(probe: Vectors, count: int, cut: float, seed: int) -> tuple[Vect
     others -= (others @ exact)[:, None] * exact
     others /= np.linalg.norm(others, axis=1, keepdims=True)
     planted = (wanted * exact + np.sqrt(1 - wanted**2) * others).astype(np.float32)
-    return planted, (planted.astype(np.float64) @ probe.astype(np.float64)).astype(np.float32)
+    exactly: Vectors = (planted.astype(np.float64) @ probe.astype(np.float64)).astype(np.float32)
+    return planted, exactly

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # numpy reads the number of threads when it is loaded: see `main`
     from bench.fillers import Faces
     from bench.report import Report
+    from matcher.codes import Floats
     from matcher.search import Hits
     from vault.keys import Vectors
 
@@ -158,12 +159,13 @@ def measure_size(report: "Report", args: argparse.Namespace, faces: "Faces", siz
     report.add(f"match.ratio_faiss_one_{name}", singles["ours"] / singles["faiss"], "x FAISS flat search")
 
 
-def describe_scores(vectors: "Vectors", cohort: "Vectors") -> tuple["Vectors", "Vectors"]:
+def describe_scores(vectors: "Vectors", cohort: "Vectors") -> tuple["Floats", "Floats"]:
     """Mean and deviation of each vector's scores with the cohort."""
     import numpy as np
 
     parts = [vectors[at : at + 10000] @ cohort.T for at in range(0, len(vectors), 10000)]
-    return np.concatenate([part.mean(axis=1) for part in parts]), np.concatenate([part.std(axis=1) for part in parts])
+    means = np.concatenate([part.mean(axis=1, dtype=np.float64) for part in parts])
+    return means, np.concatenate([part.std(axis=1, dtype=np.float64) for part in parts])
 
 
 if __name__ == "__main__":
