@@ -41,8 +41,8 @@ class Faces:
         """(count, d) f32 unit vectors."""
         noise = np.random.default_rng(seed).standard_normal((count, self.dimension), dtype=np.float32)
         rows: Vectors = (noise @ self.factor.T + self.mean).astype(np.float32, copy=False)
-        rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-        return rows
+        lengths: Vectors = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        return np.divide(rows, lengths[:, None], out=rows)
 
 
 def find_folder(folder: Path | None) -> Path | None:
@@ -90,7 +90,8 @@ def embed_folder(folder: Path) -> Vectors:
     if len(crops) < FEWEST:
         raise SystemExit(f"{folder} has {len(crops)} faces in what was looked at; {FEWEST} are needed")
     vectors: Vectors = engine.embed_crops(crops)
-    return vectors[np.linalg.norm(vectors, axis=1) > 0.5]  # a vector that is none comes back as zeros
+    good: Vectors = vectors[np.linalg.norm(vectors, axis=1) > 0.5]  # a vector that is none comes back as zeros
+    return good
 
 
 def plant_faces(probe: Vectors, count: int, cut: float, seed: int) -> tuple[Vectors, Vectors]:

@@ -106,19 +106,16 @@ class Report:
             path.write_text(json.dumps(self.as_table(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def show(self) -> None:
-        console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console = Console(highlight=False, markup=False, emoji=False, width=150)
         machine = describe_machine()
         console.print(f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['flags'])}")
         for name, value in (*self._settings.items(), *self.data.items()):
             console.print(f"  {name}: {value}")
         grid = Table("figure", "value", "unit", "bar", "")
-        for column in grid.columns:
-            column.no_wrap = True
-            column.overflow = "ignore"
         for figure in self.figures.values():
             verdict = {None: "", True: "met", False: "MISSED"}[figure.passed]
             grid.add_row(figure.name, f"{figure.value:,.5g}", figure.unit, figure.bar, verdict)
-        console.print(grid, width=160)
+        console.print(grid)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
