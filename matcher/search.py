@@ -40,6 +40,11 @@ class Norm:
         floors: Floats = needed / (self.probe_gain + np.where(needed > 0, gains.max(), gains.min()))
         return floors
 
+    def pair_floors(self, cut: float, probe: Rows, row: Rows) -> Floats:
+        """For each pair, the lowest cosine with which it reaches the cut."""
+        needed: Floats = cut + self.probe_shift[probe] + self.template_shift[row]
+        return needed / (self.probe_gain[probe] + self.template_gain[row])
+
     def apply(self, cosine: Scores, probe: Rows, row: Rows) -> Scores:
         gain = self.probe_gain[probe] + self.template_gain[row]
         return (gain * cosine - (self.probe_shift[probe] + self.template_shift[row])).astype(np.float32)
@@ -63,7 +68,13 @@ def search(
 ) -> Hits:
     """Every pair of (m, d) unit probes and (n, d) unit vectors at or above the cut, but for rows marked `dead`."""
     still = np.full(len(probes), cut, np.float64)
-    probe, row = find_pairs(codes, probes, lambda a, b: still if norm is None else norm.floors(cut, a, b))
+    if norm is None:
+        probe, row = find_pairs(codes, probes, lambda start, stop: still)
+    else:
+        probe, row = find_pairs(
+            codes, probes, lambda start, stop: norm.floors(cut, start, stop),
+            lambda probe, row: norm.pair_floors(cut, probe, row),
+        )  # fmt: skip
     if dead is not None and len(row):
         alive = ~dead[row]
         probe, row = probe[alive], row[alive]

@@ -13,7 +13,6 @@ from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import BrokerGone, Step, count_hints
 from vault.store import Connection, DatabaseError, DatabaseGone
-from vault.store.hunts import has_new_hunts
 from vault.store.ledger import count_unplaced
 from vault.store.subjects import read_gallery_clock
 from vault.store.work import (
@@ -32,6 +31,7 @@ from vault.store.work import (
 )
 from workers.build_segments import segments_are_due
 from workers.context import Context
+from workers.hunt_faces import hunts_are_due
 
 TICK_SECONDS = 1.0
 SLOW_TICKS = 60  # retention once a minute
@@ -71,7 +71,7 @@ def sweep(context: Context, tick: int) -> dict[Step, int]:
             sent[step] = waiting
     if count_unplaced(conn) and context.asker.ask(Step.CHAIN_LEDGER):
         sent[Step.CHAIN_LEDGER] = 1
-    if has_new_hunts(conn, context.settings.faces.pack) and context.asker.ask(Step.HUNT_FACES):
+    if hunts_are_due(context) and context.asker.ask(Step.HUNT_FACES):
         sent[Step.HUNT_FACES] = sent.get(Step.HUNT_FACES, 0) + 1
     if tick % SEGMENT_TICKS == 0 and segments_are_due(conn) and context.asker.ask(Step.BUILD_SEGMENTS):
         sent[Step.BUILD_SEGMENTS] = 1

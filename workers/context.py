@@ -26,6 +26,7 @@ class Context:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.asker = Asker(settings)
+        self.hunted_clock = -1  # the gallery clock at which every live template was seen to have its hunt
         self._conn: Connection | None = None
         self._claimed: tuple[WorkTable, Claim] | None = None
 

@@ -37,7 +37,7 @@ from vault.store.hunts import (
     mark_faces,
 )
 from vault.store.segments import READ_ROWS, list_fresh_faces, list_kept_faces
-from vault.store.subjects import list_live_templates, open_vector
+from vault.store.subjects import list_live_templates, open_vector, read_gallery_clock
 from vault.store.work import HUNT_PARTS, HUNT_SEGMENT, Claim, extend_lease, fail_row, finish_rows
 from workers.build_segments import open_segment, read_faces
 from workers.context import Context
@@ -59,7 +59,7 @@ class Found:
 def hunt_faces(context: Context) -> int:
     """Begin hunts that are due, then search one segment; returns how many parts it took up."""
     conn, (pack, matrix_id, _) = context.conn, context.segments.kind
-    if has_new_hunts(conn, pack):
+    if hunts_are_due(context):
         log.info("hunts begin", count=begin_hunts(conn, pack, matrix_id))
     claim = claim_parts(context)
     if claim is not None:
@@ -71,6 +71,17 @@ def hunt_faces(context: Context) -> int:
                 log.info("a consent ended during a hunt; deciding again", attempt=attempt + 1)
     close_hunts(conn)
     return len(claim.ids) if claim else 0
+
+
+def hunts_are_due(context: Context) -> bool:
+    """Is there a live template without a hunt? Looked for only where the gallery has changed since there was none."""
+    clock = read_gallery_clock(context.conn)
+    if clock == context.hunted_clock:
+        return False
+    if has_new_hunts(context.conn, context.settings.faces.pack):
+        return True
+    context.hunted_clock = clock
+    return False
 
 
 def claim_parts(context: Context) -> Claim | None:

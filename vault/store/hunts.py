@@ -82,6 +82,7 @@ def begin_hunts(conn: Connection, pack: str, matrix_id: str) -> int:
                    select template_id from template join consent using (subject_id)
                    where sealed is not null and pack = %(pack)s and template.state = 'done'
                      and confirmed_at is not null and withdrawn_at is null
+                     and not exists (select 1 from hunt where hunt.template_id = template.template_id)
                    on conflict do nothing returning hunt_id),
                parts as (
                    insert into hunt_part (hunt_id, segment_id)
