@@ -87,6 +87,7 @@ def scan_codes(codes: Codes, probe: Vectors, floor: float) -> Rows:
     scanner.set_query(faiss.swig_ptr(query))
     scanner.set_list(0, 0.0)
     found = faiss.RangeSearchResult(1)
+    found.buffer_size = 4096  # pairs; 3 MB by default, for each scan
     partial = library.RangeSearchPartialResult(found)
     slack = float(np.linalg.norm(probe)) * codes.error + ROUNDING
     scanner.scan_codes_range(
