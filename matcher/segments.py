@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,12 @@ def map_segment(handle: int, manifest: Manifest) -> Segment:
     )
 
 
+@lru_cache(maxsize=4)
+def make_pool(threads: int) -> ThreadPoolExecutor:
+    """Kept for the next search: a new thread shares its maker's core for longer than a search takes."""
+    return ThreadPoolExecutor(threads)
+
+
 def search_segments(
     segments: Sequence[Segment],
     probes: Vectors,
@@ -293,8 +300,7 @@ def search_segments(
         return Hits(probe=hits.probe, row=hits.row + start, score=hits.score, cosine=hits.cosine)
 
     if threads > 1 and len(shares) > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(search_share, shares))
+        found = list(make_pool(threads).map(search_share, shares))
     else:
         found = [search_share(share) for share in shares]
     return [(share[0], hits) for share, hits in zip(shares, found, strict=True) if len(hits)]
