@@ -30,7 +30,8 @@ MOST_FACES = 1_000_000  # of a segment
 PAGE = 65536  # where parts of the file begin: a multiple of every system's page
 WRITE_BYTES = 1 << 24
 LOCK_FILE = ".lock"
-SHARE_ROWS = 250_000  # what one thread takes at a time
+SHARE_ROWS = 250_000  # what one thread takes at a time where there are few segments
+MANY = 4  # segments a thread are enough to share them whole, which costs less
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -283,10 +284,11 @@ def search_segments(
     let go of Python's lock, so threads share the segments' rows. `dead`: ids of faces to leave out. `norm` is that of
     the probes alone: its template values are one for all rows. Raises VectorError."""  # fmt: skip
     check_vectors(probes)
+    rows = MOST_FACES if len(segments) >= MANY * threads else SHARE_ROWS
     shares = [
-        (segment, start, min(start + SHARE_ROWS, len(segment)))
+        (segment, start, min(start + rows, len(segment)))
         for segment in segments
-        for start in range(0, len(segment), SHARE_ROWS)
+        for start in range(0, len(segment), rows)
     ]
     masks = {id(segment): segment.find_dead(dead) for segment in segments} if dead is not None and len(dead) else {}
 
