@@ -43,6 +43,7 @@ from workers.faces.engine import Engine, load_engine
 from workers.faces.insight import InsightRecogniser
 from workers.faces.packs import opencv_zoo
 from workers.faces.runtimes import Runtime, list_runtimes
+from workers.faces.zoo import YuNet
 from workers.open_archives import open_archives
 
 RUNS = 5
@@ -53,7 +54,8 @@ BATCH = 32  # pictures of which ours embeds all faces at once
 Loop = Callable[[list[Path]], int]  # pictures -> faces embedded
 
 
-# -- one thread ---------------------------------------------------------------------------------------------------------
+# -- one thread
+# ---------------------------------------------------------------------------------------------------------
 
 
 def plain_loop() -> Loop:
@@ -69,7 +71,7 @@ def plain_loop() -> Loop:
             detector.setInputSize((pixels.shape[1], pixels.shape[0]))
             _, faces = detector.detect(pixels)
             if faces is not None:
-                face = min(faces, key=lambda row: measure_offset(row[:4], pixels))  # noqa: B023
+                face = min(faces, key=lambda row: measure_offset(row[:4].tolist(), pixels))
                 recogniser.feature(recogniser.alignCrop(pixels, face))
                 count += 1
         return count
@@ -83,7 +85,7 @@ def cut_centres(engine: Engine, paths: list[Path]) -> Iterator[Pixels]:
         pixels = np.asarray(cv2.imread(str(path)), np.uint8)
         boxes, _, landmarks = engine.detector.detect(pixels)
         if len(boxes):
-            row = min(range(len(boxes)), key=lambda at: measure_offset(boxes[at], pixels))  # noqa: B023
+            row = min(range(len(boxes)), key=lambda at: measure_offset(boxes[at].tolist(), pixels))
             yield align_face(pixels, landmarks[row])
 
 
@@ -159,11 +161,13 @@ def measure_loops(report: Report, paths: list[Path], runs: int, deepface: Path |
     report.add("embed.ratio_best", medians[auto.runtime.value] / plain, "x", bar=f">= {3.2 if bf16 else 1.85}")
 
 
-# -- all cores: the bare models, and the worker's step ------------------------------------------------------------------
+# -- all cores: the bare models, and the worker's step
+# ------------------------------------------------------------------
 
 
 def prepare_inputs(engine: Engine, paths: list[Path]) -> tuple[list[Any], Pixels, int]:
     """What the bare models are given: detector inputs, and the crops of every face that counts."""
+    assert isinstance(engine.detector, YuNet)
     inputs, crops = [], []
     for path in paths:
         pixels = np.asarray(cv2.imread(str(path)), np.uint8)
@@ -176,6 +180,7 @@ def run_bare(paths: list[Path], barrier: Barrier, out: Any) -> None:
     cv2.setNumThreads(1)
     engine = load_engine(load_settings(home=CACHE / "home"))
     inputs, crops, count = prepare_inputs(engine, paths)
+    assert isinstance(engine.detector, YuNet)
     barrier.wait()
     started = time.monotonic()
     for each in inputs:
@@ -215,7 +220,8 @@ def run_both(target: Callable[..., None], arguments: list[Any]) -> tuple[float, 
 
 
 def fill_samples(context: Context, paths: list[Path]) -> None:
-    """The pictures as an archive that a listing offers, opened: what is measured begins with rows that can be claimed."""
+    """The pictures as an archive that a listing offers, opened: what is measured begins with rows that can be
+    claimed."""
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as package:
             for number, path in enumerate(paths):

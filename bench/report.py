@@ -106,7 +106,7 @@ class Report:
             path.write_text(json.dumps(self.as_table(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def show(self) -> None:
-        console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console = Console(highlight=False, markup=False, emoji=False, width=150)
         machine = describe_machine()
         console.print(f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['flags'])}")
         for name, value in (*self._settings.items(), *self.data.items()):

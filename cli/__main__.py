@@ -14,7 +14,7 @@ from vault.log import clean_text, get_logger, set_up_logging
 from vault.settings import load_settings
 
 COMMANDS = ("demo", "up", "status", "doctor", "source", "crawl", "ingest", "enrol", "withdraw", "alerts", "calibrate",
-            "datasets", "login", "ledger", "models", "verify", "test")  # fmt: skip
+            "datasets", "hunts", "login", "ledger", "models", "verify", "test")  # fmt: skip
 PROCESSES = ("worker", "clock", "web", "crawler", "health")  # what a supervisor starts; not listed in the help
 LOGGED = (*PROCESSES, "crawl")
 COMMON = {"--home": "the state folder", "--config": "a settings file (TOML)"}

@@ -1,26 +1,30 @@
 """The gallery of enrolled people: in come probes, out come candidates above the cut.
 
-It is one index generation plus a delta of templates that are newer, and it only ever answers with templates that the
-database calls live: one cheap query (the gallery clock) before each search notices an enrolment or a withdrawal. A
-broken generation is refused and everything comes from rows until a new one is built.
+It is one index generation plus a delta of templates that are newer, searched exactly (`matcher/search.py`), and it only
+ever answers with templates that the database calls live: one cheap query (the gallery clock) before each search notices
+an enrolment or a withdrawal. A broken generation is refused and everything comes from rows until a new one is built.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 
+from matcher.codes import Codes, encode
 from matcher.decide import Candidate
 from matcher.generations import (
     Generation,
     Ids,
     Index,
-    make_index,
     mark_manifest,
     open_generation,
     read_manifest,
     save_generation,
+    view_vectors,
 )
+from matcher.search import Mask, Norm, search
 from vault.errors import IndexFileError, VectorError
 from vault.keys import Keys, Vectors, check_vectors
 from vault.log import get_logger
@@ -34,6 +38,17 @@ DELTA_LEAST = 64
 log = get_logger(__name__)
 
 
+@dataclass(kw_only=True, slots=True)
+class Part:
+    """Templates that are searched together. `dead` marks those that are not live any more."""
+
+    ids: Ids
+    vectors: Vectors
+    codes: Codes
+    dead: Mask | None = None
+    index: Index = None  # what the vectors are a view of
+
+
 class Gallery:
     """What one process searches. Not for several threads."""
 
@@ -45,7 +60,8 @@ class Gallery:
         self._live: dict[int, tuple[UUID, UUID]] = {}
         self._generation: Generation | None = None
         self._indexed: frozenset[int] = frozenset()  # ids in the generation, withdrawn ones included
-        self._parts: list[Index] = []  # the generation's index, then the delta's
+        self._generation_part: Part | None = None
+        self._delta: Part | None = None
         self.broken: str | None = None  # why the generation on disk was refused, if it was
 
     @property
@@ -58,15 +74,26 @@ class Gallery:
         if (clock, mark) == (self._clock, self._mark):
             return False
         live = list_live_ids(conn, self._pack)
-        index = self._take_generation()
+        if mark != self._mark or self._clock < 0:
+            self._generation_part = self._take_generation()
         missing = sorted(live.keys() - self._indexed)
-        delta = make_index(self._dimension, *self._read_rows(conn, missing))
-        self._parts = [part for part in (index, delta) if part is not None and part.ntotal]
+        if self._delta is None or self._delta.ids.tolist() != missing:
+            ids, vectors = self._read_rows(conn, missing)
+            check_vectors(vectors)
+            self._delta = Part(ids=ids, vectors=vectors, codes=encode(vectors))
+        if self._generation_part is not None:
+            gone = np.fromiter(self._indexed - live.keys(), np.int64)
+            dead = np.isin(self._generation_part.ids, gone)
+            self._generation_part.dead = dead if len(gone) else None
         self._live, self._clock, self._mark = live, clock, mark
         return True
 
-    def search(self, probes: Vectors, cut: float) -> list[list[Candidate]]:
-        """For each of (n, d) f32 keyed unit vectors, every live template with cosine similarity at or above `cut`.
+    def search(
+        self, probes: Vectors, cut: float, norm_for: Callable[[Ids], Norm] | None = None
+    ) -> list[list[Candidate]]:
+        """For each of (n, d) f32 keyed unit vectors, every live template with a score at or above `cut`: the cosine
+        similarity, or with `norm_for` what that makes of it (it is given the ids of the templates of one part, and
+        gives their normalisation and that of the probes).
 
         Raises VectorError for probes that may not be searched.
         """
@@ -74,21 +101,18 @@ class Gallery:
         if probes.shape[1] != self._dimension:
             raise VectorError("vector_wrong_length", f"{probes.shape[1]} values, expected {self._dimension}")
         found: list[list[Candidate]] = [[] for _ in range(len(probes))]
-        below = float(np.nextafter(np.float32(cut), np.float32(-1)))  # FAISS gives what is strictly above
-        for part in self._parts:
-            lims, scores, labels = part.range_search(probes, below)
-            for row in range(len(probes)):
-                for at in range(int(lims[row]), int(lims[row + 1])):
-                    person = self._live.get(int(labels[at]))
-                    if person is not None:  # else withdrawn since the generation was built
-                        found[row].append(
-                            Candidate(
-                                template_id=int(labels[at]),
-                                subject_id=person[0],
-                                consent_id=person[1],
-                                score=float(scores[at]),
-                            )
-                        )
+        for part in (self._generation_part, self._delta):
+            if part is None or not len(part.ids):
+                continue
+            norm = norm_for(part.ids) if norm_for else None
+            hits = search(part.codes, part.vectors, probes, cut, dead=part.dead, norm=norm)
+            ids = part.ids[hits.row]
+            for probe, template_id, score in zip(hits.probe.tolist(), ids.tolist(), hits.score.tolist(), strict=True):
+                person = self._live.get(template_id)
+                if person is not None:  # else withdrawn since the generation was built
+                    found[probe].append(
+                        Candidate(template_id=template_id, subject_id=person[0], consent_id=person[1], score=score)
+                    )
         return found
 
     def needs_build(self) -> bool:
@@ -123,8 +147,8 @@ class Gallery:
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _take_generation(self) -> Index | None:
-        """The current generation's index, or None where there is none or it must not be used."""
+    def _take_generation(self) -> Part | None:
+        """The current generation, or None where there is none or it must not be used."""
         self._generation, self._indexed, self.broken = None, frozenset(), None
         try:
             generation = read_manifest(self._folder)
@@ -137,8 +161,9 @@ class Gallery:
             self.broken = str(exc)
             log.warning("an index generation was refused; searching rows instead", code=exc.case, why=exc.message)
             return None
-        self._generation, self._indexed = generation, frozenset(int(each) for each in ids)
-        return index
+        self._generation, self._indexed = generation, frozenset(ids.tolist())
+        vectors = view_vectors(index)
+        return Part(ids=ids, vectors=vectors, codes=encode(vectors), index=index)
 
     def _read_rows(self, conn: Connection, template_ids: list[int]) -> tuple[Ids, Vectors]:
         """(n,) ids and (n, d) keyed vectors of those templates that are live, of our pack and key."""

@@ -74,7 +74,7 @@ def save_generation(
         last_id=int(ids.max()) if len(ids) else 0,
         clock=clock,
     )
-    write_whole(folder / MANIFEST, _write_manifest(generation))
+    write_whole(folder / MANIFEST, seal_table(asdict(generation)))
     drop_other_files(folder, generation)
     return generation
 
@@ -97,11 +97,7 @@ def read_manifest(folder: Path) -> Generation | None:
     except (OSError, UnicodeDecodeError) as exc:
         raise IndexFileError("index_changed", f"{MANIFEST} cannot be read: {exc}") from exc
     try:
-        table = json.loads(text)
-        check = table.pop("check")
-        if table.pop("format") != FORMAT or check != _check_of(table):
-            raise ValueError("its check does not fit")
-        return Generation(**table)
+        return Generation(**open_table(text))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise IndexFileError("index_changed", f"{MANIFEST} has changed: {exc}") from exc
 
@@ -126,6 +122,15 @@ def open_generation(folder: Path, generation: Generation) -> tuple[Index, Ids]:
     return index, ids
 
 
+def view_vectors(index: Index) -> Vectors:
+    """The (n, d) f32 vectors of a generation's index as they lie in its file; valid as long as the index is held."""
+    flat: Index = faiss.downcast_index(index.index)
+    if not index.ntotal:
+        return np.zeros((0, index.d), np.float32)
+    view: Vectors = faiss.rev_swig_ptr(flat.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
+    return view
+
+
 def drop_other_files(folder: Path, generation: Generation) -> None:
     """Remove older generations and what an interrupted save left: withdrawn vectors must not live on in files."""
     for path in folder.iterdir():
@@ -138,10 +143,19 @@ def _highest_number(folder: Path) -> int:
     return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
-def _write_manifest(generation: Generation) -> bytes:
-    table = {**asdict(generation), "format": FORMAT}
-    return json.dumps({**table, "check": _check_of(asdict(generation))}, indent=1).encode()
+def seal_table(table: dict[str, Any]) -> bytes:
+    """A manifest's text, with a check over what it says."""
+    return json.dumps({**table, "format": FORMAT, "check": _check_of(table)}, indent=1).encode()
 
 
-def _check_of(table: dict[str, object]) -> str:
+def open_table(text: str) -> dict[str, Any]:
+    """What a manifest says. Raises ValueError, KeyError, TypeError, AttributeError where it is damaged."""
+    table: dict[str, Any] = json.loads(text)
+    check = table.pop("check")
+    if table.pop("format") != FORMAT or check != _check_of(table):
+        raise ValueError("its check does not fit")
+    return table
+
+
+def _check_of(table: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()

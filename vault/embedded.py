@@ -32,7 +32,8 @@ USER = DATABASE = "facewarden"
 # What no server, library or address reads as anything else: PostgreSQL parts a list of folders at commas, Celery and
 # libpq read % and ? in theirs.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
-FOLDERS = ("run", "logs", "blobs", "warc", "index", "bundles", "reports")  # made at start, so that they are 0700
+# made at start, so that they are 0700
+FOLDERS = ("run", "logs", "blobs", "warc", "index", "segments", "bundles", "reports")
 SIGNS = ("run/lock", "run/deployment.json", "postgres/PG_VERSION")  # files: one says that a folder is one of ours
 # What may lie in a folder before its first start: put there by a person, by a command, or by a fresh file system
 EARLY = {*FOLDERS, "facewarden.toml", "approvers.toml", "cards", "models", "mail", "lost+found"}

@@ -1,8 +1,10 @@
 """Files that are whole or not there: temporary file, fsync, rename, fsync of the folder."""
 
 import ctypes
+import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -19,6 +21,25 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> str:
+    """`write_whole` for what is too large to be joined in memory; returns the SHA-256 of it all. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    digest = hashlib.sha256()
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            for part in parts:
+                file.write(part)
+                digest.update(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return digest.hexdigest()
 
 
 def sync_filesystem(folder: Path) -> bool:

@@ -38,6 +38,8 @@ class Step(StrEnum):
     SEAL_BUNDLES = "seal_bundles"
     ERASE_SUBJECTS = "erase_subjects"
     BUILD_GALLERY = "build_gallery"
+    BUILD_SEGMENTS = "build_segments"
+    HUNT_FACES = "hunt_faces"
     CHAIN_LEDGER = "chain_ledger"
     DROP_EXPIRED = "drop_expired"
 

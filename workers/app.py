@@ -17,12 +17,14 @@ from vault.settings import Settings
 from vault.steps import Step, make_celery
 from vault.store import DatabaseError
 from workers.build_gallery import build_gallery
+from workers.build_segments import build_segments
 from workers.chain_ledger import chain_ledger
 from workers.context import Context
 from workers.deliver import deliver
 from workers.drop_expired import drop_expired
 from workers.embed_samples import embed_samples
 from workers.erase_subjects import erase_subjects
+from workers.hunt_faces import hunt_faces
 from workers.link_datasets import link_datasets
 from workers.make_templates import make_templates
 from workers.match_faces import match_faces
@@ -41,6 +43,8 @@ STEPS: dict[Step, Callable[[Context], int]] = {
     Step.SEAL_BUNDLES: seal_bundles,
     Step.ERASE_SUBJECTS: erase_subjects,
     Step.BUILD_GALLERY: build_gallery,
+    Step.BUILD_SEGMENTS: build_segments,
+    Step.HUNT_FACES: hunt_faces,
     Step.CHAIN_LEDGER: chain_ledger,
     Step.DROP_EXPIRED: drop_expired,
 }

@@ -21,6 +21,7 @@ from vault.store.work import (
     DELIVERIES,
     ERASURES,
     FACES,
+    HUNT_PARTS,
     IMAGES,
     LINKING,
     PAGES,
@@ -28,10 +29,13 @@ from vault.store.work import (
     count_claimable,
     quarantine_exhausted,
 )
+from workers.build_segments import segments_are_due
 from workers.context import Context
+from workers.hunt_faces import hunts_are_due
 
 TICK_SECONDS = 1.0
 SLOW_TICKS = 60  # retention once a minute
+SEGMENT_TICKS = 10
 MOST_WAITING = 64  # hints in the queue; more would say nothing new
 HINTS_A_STEP = 4  # so that several workers take up one step
 
@@ -41,6 +45,7 @@ WORK = {
     Step.LINK_DATASETS: LINKING,
     Step.MATCH_FACES: FACES,
     Step.MAKE_TEMPLATES: TEMPLATES,
+    Step.HUNT_FACES: HUNT_PARTS,
     Step.DELIVER: DELIVERIES,
     Step.SEAL_BUNDLES: BUNDLES,
     Step.ERASE_SUBJECTS: ERASURES,
@@ -66,6 +71,10 @@ def sweep(context: Context, tick: int) -> dict[Step, int]:
             sent[step] = waiting
     if count_unplaced(conn) and context.asker.ask(Step.CHAIN_LEDGER):
         sent[Step.CHAIN_LEDGER] = 1
+    if hunts_are_due(context) and context.asker.ask(Step.HUNT_FACES):
+        sent[Step.HUNT_FACES] = sent.get(Step.HUNT_FACES, 0) + 1
+    if tick % SEGMENT_TICKS == 0 and segments_are_due(conn) and context.asker.ask(Step.BUILD_SEGMENTS):
+        sent[Step.BUILD_SEGMENTS] = 1
     if gallery_is_behind(context, conn) and context.asker.ask(Step.BUILD_GALLERY):
         sent[Step.BUILD_GALLERY] = 1
     if tick % SLOW_TICKS == 0 and context.asker.ask(Step.DROP_EXPIRED):

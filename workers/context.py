@@ -3,9 +3,11 @@
 import contextlib
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from matcher.calibration import Calibration, Cut, derive_cut, load_calibration, prefer_own
 from matcher.gallery import Gallery
+from matcher.segments import Segments
 from matcher.space import Space, load_space
 from vault.box import Box
 from vault.gate import HashGate, load_gate
@@ -25,6 +27,7 @@ class Context:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.asker = Asker(settings)
+        self.hunted_clock = -1  # the gallery clock at which every live template was seen to have its hunt
         self._conn: Connection | None = None
         self._claimed: tuple[WorkTable, Claim] | None = None
 
@@ -35,10 +38,10 @@ class Context:
             self._conn = connect(self.settings, patience=PATIENCE_SECONDS)
         return self._conn
 
-    def claim(self, table: WorkTable, limit: int) -> Claim | None:
+    def claim(self, table: WorkTable, limit: int, **only: Any) -> Claim | None:
         """Claim rows, and remember them in case the step fails before it can say anything of them."""
         self._claimed = None
-        claim = claim_rows(self.conn, table, limit)
+        claim = claim_rows(self.conn, table, limit, **only)
         self._claimed = (table, claim) if claim else None
         return claim
 
@@ -79,6 +82,16 @@ class Context:
     def gallery(self) -> Gallery:
         pack = get_pack(self.settings)
         return Gallery(self.settings.home / "index", self.keys, pack=pack.name, dimension=pack.dimension)
+
+    @cached_property
+    def segments(self) -> Segments:
+        pack = get_pack(self.settings)
+        return Segments(
+            self.settings.home / "segments",
+            pack=pack.name,
+            matrix_id=self.keys.matrix_id(pack.dimension),
+            dimension=pack.dimension,
+        )
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -124,11 +124,12 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
 
 
 def protect_crops(context: Context, crops: list[Pixels], *, exact: bool) -> list[Proposal]:
-    """A keyed template for each crop, None where the model gave no usable vector; made in f32 if `exact`."""
+    """A keyed template for each crop, None where the model gave no usable vector; `exact`: made as a second look makes
+    them."""
     if not crops:
         return []
     engine = context.engine
-    vectors, lengths = engine.embed_faces(crops, exact=exact)
+    vectors, lengths = engine.embed_again(crops) if exact else engine.embed_faces(crops)
     usable = np.any(vectors != 0, axis=1)
     keyed = iter(context.keys.protect_templates(vectors[usable]))
     is_exact = exact or engine.runtime.exact

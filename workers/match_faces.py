@@ -21,6 +21,7 @@ from vault.store.alerts import list_recent, raise_alert, save_match
 from vault.store.blobs import drop_files, release_blobs
 from vault.store.datasets import lock_datasets
 from vault.store.faces import close_faces, find_datasets, list_probes, save_looks
+from vault.store.hunts import matching
 from vault.store.work import FACES, Claim, fail_row, finish_rows
 from workers.context import Context
 from workers.look import Look, look_again
@@ -38,7 +39,8 @@ def match_faces(context: Context) -> int:
         return 0
     for attempt in range(RETRIES):
         try:
-            match_batch(context, claim)
+            with matching(context.conn):
+                match_batch(context, claim)
             break
         except ConsentMissing:
             log.info("a consent ended while its faces were matched; deciding again", attempt=attempt + 1)

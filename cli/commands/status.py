@@ -22,7 +22,9 @@ from vault.settings import Settings, mask_passwords
 from vault.store import DatabaseError, connect
 from vault.store.alerts import get_own_calibration
 from vault.store.faces import count_kept_templates
+from vault.store.hunts import count_hunts
 from vault.store.samples import count_refusals
+from vault.store.segments import count_segments
 from vault.store.status import count_live_templates, count_states, list_sources
 
 # how processes that our children start are known, by a word of their command line
@@ -116,6 +118,8 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
             "sources": list_sources(conn),
             "strangers_templates": count_kept_templates(conn),
             "gallery": {"templates": templates},
+            "segments": count_segments(conn),
+            "hunts": count_hunts(conn),
             "cut": describe_cut(calibration, cut),
         }
 
@@ -186,6 +190,12 @@ def show(table: dict[str, Any]) -> None:
                       f"{source['listings']} listings, last crawled {last}")  # fmt: skip
     kept, cut = table["strangers_templates"], table["cut"]
     console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")
+    index, hunts = table["segments"], table["hunts"]
+    console.print(
+        f"index of kept faces: {index['faces']} in {index['segments']} segments, {index['fresh']} in none yet"
+    )
+    if hunts:
+        console.print("hunts: " + ", ".join(f"{number} {state}" for state, number in sorted(hunts.items())))
     low, high = cut["interval"]
     console.print(f"cut {cut['score']} for a false match rate of {cut['false_match_rate']:.1e} "
                   f"(95 %: {low:.1e} to {high:.1e}; {cut['calibration']})")  # fmt: skip

@@ -8,6 +8,7 @@ from psycopg import sql
 from vault.records import Face, Outcome, Probe, State
 from vault.store import Connection
 from vault.store.rows import record_row
+from vault.store.segments import drop_fresh_faces, keep_fresh_faces
 
 COLUMNS = ("sample_id", "ordinal", "x", "y", "width", "height", "landmarks", "score", "sharpness", "length", "yaw",
            "exposure", "exact", "pack", "matrix_id", "template", "outcome", "state")  # fmt: skip
@@ -96,10 +97,13 @@ def close_faces(conn: Connection, outcomes: dict[int, Outcome]) -> None:
              and listing.listing_id = sample.listing_id and source.source_id = listing.source_id""",
         {"ids": list(outcomes), "outcomes": [outcome.value for outcome in outcomes.values()]},
     )
+    keep_fresh_faces(conn, list(outcomes))
 
 
 def drop_expired_templates(conn: Connection) -> int:
-    """Enforce retention; returns how many templates were dropped."""
+    """Enforce retention; returns how many templates were dropped. Segments with such faces are built anew or dropped
+    by `build_segments`."""
+    drop_fresh_faces(conn)
     return conn.execute("update face set template = null where template is not null and expires_at < now()").rowcount
 
 

@@ -363,6 +363,54 @@ create table template (
 );
 create index template_subject on template (subject_id);
 
+-- A part of the index of harvested faces: a file that every worker folder can build anew from these rows. Its faces
+-- expire between two times; `face_ids`: which they are, ascending, as little-endian int64.
+create table segment (
+    segment_id  bigint generated always as identity primary key,
+    pack        text not null,
+    matrix_id   text not null,
+    faces       integer not null,
+    face_ids    bytea not null,
+    first_expires timestamptz not null,
+    last_expires timestamptz not null,
+    built_at    timestamptz not null default now()
+);
+create index segment_expiry on segment (first_expires);
+
+-- Matched faces whose template is kept and that are in no segment yet.
+create table fresh_face (
+    face_id     bigint primary key references face,
+    expires_at  timestamptz not null,
+    since       timestamptz not null default now()
+);
+
+-- A template that became live is searched among the faces already known, once. `ended`: the person left meanwhile.
+create table hunt (
+    hunt_id     bigint generated always as identity primary key,
+    template_id bigint not null unique references template on delete cascade,
+    state       text not null default 'running' check (state in ('running', 'paused', 'done', 'ended')),
+    faces       bigint not null default 0,
+    matches     integer not null default 0,
+    created_at  timestamptz not null default now(),
+    finished_at timestamptz
+);
+
+-- One a segment, and one without for the faces that are in none.
+create table hunt_part (
+    part_id     bigint generated always as identity primary key,
+    hunt_id     bigint not null references hunt on delete cascade,
+    segment_id  bigint references segment on delete cascade,
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text,
+    unique nulls not distinct (hunt_id, segment_id)
+);
+create index hunt_part_segment on hunt_part (segment_id);
+
 -- Raised whenever who may be searched changes, so that searchers notice with one cheap query.
 create table gallery_clock (
     only_row    boolean primary key default true check (only_row),
@@ -492,6 +540,8 @@ create index face_fresh on face (face_id) where state = 'ready' and attempts = 0
 create index face_tried on face (face_id) where attempts > 0 and state in ('ready', 'running');
 create index template_fresh on template (template_id) where state = 'ready' and attempts = 0;
 create index template_tried on template (template_id) where attempts > 0 and state in ('ready', 'running');
+create index hunt_part_fresh on hunt_part (part_id) where state = 'ready' and attempts = 0;
+create index hunt_part_tried on hunt_part (part_id) where attempts > 0 and state in ('ready', 'running');
 create index delivery_fresh on delivery (delivery_id) where state = 'ready' and attempts = 0;
 create index delivery_tried on delivery (delivery_id) where attempts > 0 and state in ('ready', 'running');
 create index bundle_fresh on bundle (bundle_id) where state = 'ready' and attempts = 0;

@@ -57,6 +57,18 @@ DELIVERIES = WorkTable(
         select 1 from alert join listing using (dataset_id) join linking using (listing_id)
         where alert.alert_id = delivery.alert_id and linking.state in ('ready', 'running')))""",
 )
+# a hunt is worked on a segment at a time, by many hunts at once; a paused one waits
+HUNT_PARTS = WorkTable(
+    name="hunt_part",
+    key="part_id",
+    only="exists (select 1 from hunt where hunt.hunt_id = hunt_part.hunt_id and hunt.state = 'running')",
+)
+HUNT_SEGMENT = WorkTable(
+    name="hunt_part",
+    key="part_id",
+    only="""segment_id is not distinct from %(segment_id)s
+            and exists (select 1 from hunt where hunt.hunt_id = hunt_part.hunt_id and hunt.state = 'running')""",
+)
 BUNDLES = WorkTable(name="bundle", key="bundle_id")
 ERASURES = WorkTable(name="erasure", key="subject_id")
 

@@ -85,9 +85,9 @@ class Engine:
         """As `embed_crops`, in f32: what decides, and what is enrolled."""
         return self._embed(self._exact_session, crops)
 
-    def embed_faces(self, crops: Sequence[Pixels], *, exact: bool = False) -> tuple[Vectors, npt.NDArray[np.float32]]:
-        """As `embed_crops`, or as `embed_exact`, with (n,) lengths of the vectors before they were normalised."""
-        raw = self._run(self._exact_session if exact else self._session, crops)
+    def embed_faces(self, crops: Sequence[Pixels]) -> tuple[Vectors, npt.NDArray[np.float32]]:
+        """As `embed_crops`, with (n,) lengths of the vectors before they were normalised."""
+        raw = self._run(self._session, crops)
         return normalise(raw), np.asarray(np.linalg.norm(raw, axis=1), np.float32)
 
     def embed_again(self, crops: Sequence[Pixels]) -> tuple[Vectors, npt.NDArray[np.float32]]:

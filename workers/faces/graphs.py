@@ -114,8 +114,8 @@ def open_sides(graph: Graph) -> None:
 
 
 def prepare_yunet(data: bytes) -> bytes:
-    """YuNet for any picture size with three outputs instead of twelve, its three strides one after the other, n cells in
-    all: `product` (1, n, 1) of class and object score, `bbox` (1, n, 4), `kps` (1, n, 10)."""
+    """YuNet for any picture size with three outputs instead of twelve, its three strides one after the other, n cells
+    in all: `product` (1, n, 1) of class and object score, `bbox` (1, n, 4), `kps` (1, n, 10)."""
     graph = Graph(data)
     open_sides(graph)
     outputs = graph.model.graph.output

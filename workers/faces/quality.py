@@ -38,8 +38,8 @@ def measure_yaw(landmarks: Points) -> float:
     """See `Quality.yaw`; measured along the line between the eyes, so a tilted head is not a turned one."""
     (right_x, right_y), (left_x, left_y), (nose_x, nose_y) = landmarks[:3].tolist()
     x, y = left_x - right_x, left_y - right_y
-    length = math.hypot(x, y)
+    length: float = math.hypot(x, y)
     if length < 1e-6:
         return 9.0
     along = (nose_x - (right_x + left_x) / 2) * x + (nose_y - (right_y + left_y) / 2) * y
-    return min(9.0, abs(along) / length / (length / 2))
+    return float(min(9.0, abs(along) / length / (length / 2)))

@@ -1,0 +1,201 @@
+"""Segments of the index of harvested faces: in come rows of kept faces, out go files. One writer at a time.
+
+Faces that expire on one day lie together, so that retention drops whole files. A segment that holds expired faces is
+written anew without them within the hour; small ones of a day grow together. Nothing here is the truth: a file that is
+missing or damaged, or that this machine never had, is written again from rows (`open_segment`).
+"""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from matcher.generations import Ids
+from matcher.segments import (
+    MOST_FACES,
+    Segment,
+    Segments,
+    drop_other_segments,
+    make_scratch,
+    save_segment,
+    writing,
+)
+from vault.errors import IndexFileError
+from vault.keys import UNIT_TOLERANCE, Vectors
+from vault.log import get_logger
+from vault.steps import Step
+from vault.store import Connection
+from vault.store.hunts import move_parts
+from vault.store.segments import (
+    READ_ROWS,
+    SegmentRow,
+    add_segment,
+    count_fresh_faces,
+    draw_segment_id,
+    drop_fresh_faces,
+    drop_segments,
+    get_segment_faces,
+    has_dead_segments,
+    list_fresh_faces,
+    list_kept_faces,
+    list_segment_ids,
+    list_segments,
+    lock_segments,
+    release_build_lock,
+    try_build_lock,
+)
+from workers.context import Context
+
+FRESH_FACES = 20_000  # as many faces in no segment are worth one; a search of them reads rows
+FRESH_SECONDS = 600.0  # or the oldest of them has waited so long
+DEAD_SECONDS = 3600.0  # how long an expired face may lie in a file beside others that have not expired
+GROWTH = 4  # small segments of a day are joined with new faces, up to so many times their number
+
+log = get_logger(__name__)
+
+
+def build_segments(context: Context) -> int:
+    """Drop what has expired, then write one segment if one is due; returns how many were written."""
+    conn = context.conn
+    if not try_build_lock(conn):
+        return 0
+    try:
+        drop_expired_segments(context)
+        built = build_one(context)
+        kept = list_segment_ids(conn)
+        drop_other_segments(context.segments.folder, kept)
+        context.segments.forget_others(kept)
+    finally:
+        if not conn.broken:
+            release_build_lock(conn)
+    return built
+
+
+def segments_are_due(conn: Connection) -> bool:
+    faces, seconds = count_fresh_faces(conn)
+    return faces >= FRESH_FACES or (faces > 0 and seconds >= FRESH_SECONDS) or has_dead_segments(conn, DEAD_SECONDS)
+
+
+def drop_expired_segments(context: Context) -> None:
+    """Those whose last face has expired."""
+    conn, (pack, matrix_id, _) = context.conn, context.segments.kind
+    now = dt.datetime.now(dt.UTC)
+    expired = [each.segment_id for each in list_segments(conn, pack, matrix_id) if each.last_expires <= now]
+    if expired:
+        with conn.transaction():
+            lock_segments(conn)
+            drop_segments(conn, expired)
+        log.info("retention dropped segments", count=len(expired))
+
+
+def build_one(context: Context) -> int:
+    """New faces of the day that expires first, with that day's small segments; or a segment without its dead."""
+    conn, (pack, matrix_id, _) = context.conn, context.segments.kind
+    segments = list_segments(conn, pack, matrix_id)
+    faces, seconds = count_fresh_faces(conn)
+    if faces >= FRESH_FACES or (faces and seconds >= FRESH_SECONDS):
+        fresh = list_fresh_faces(conn)
+        day = fresh[0][1].astimezone(dt.UTC).date()
+        face_ids = [face_id for face_id, expires in fresh if expires.astimezone(dt.UTC).date() == day][:MOST_FACES]
+        write_segment(context, choose_joined(segments, day, len(face_ids)), face_ids)
+        return 1
+    aged = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=DEAD_SECONDS)
+    for segment in segments:
+        if segment.first_expires <= aged:
+            write_segment(context, [segment], [])
+            return 1
+    return 0
+
+
+def choose_joined(segments: Sequence[SegmentRow], day: dt.date, fresh: int) -> list[SegmentRow]:
+    """The segments of a day that so many new faces are to be joined with: each at most GROWTH times what is there."""
+    joined, total = [], fresh
+    for segment in sorted(segments, key=lambda each: each.faces):
+        of_day = (
+            segment.first_expires.astimezone(dt.UTC).date() == segment.last_expires.astimezone(dt.UTC).date() == day
+        )
+        if of_day and segment.faces <= GROWTH * total and total + segment.faces <= MOST_FACES:
+            joined.append(segment)
+            total += segment.faces
+    return joined
+
+
+def write_segment(context: Context, old: list[SegmentRow], fresh: list[int]) -> int | None:
+    """One segment of what is still kept of `old` and `fresh`, in their place; its id, None if nothing is kept.
+
+    The file is written first; then rows, parts of hunts and the end of the old ones come in one transaction. After a
+    kill in between, a file without a row is left, which the next build removes.
+    """
+    conn, segments = context.conn, context.segments
+    pack, matrix_id, dimension = segments.kind
+    lists = [np.frombuffer(get_segment_faces(conn, each.segment_id) or b"", "<i8") for each in old]
+    wanted = np.unique(np.concatenate([*lists, np.array(fresh, np.int64)]))
+    ids, vectors, expires = read_faces(conn, segments, wanted)
+    row: SegmentRow | None = None
+    if len(ids):
+        row = SegmentRow(
+            segment_id=draw_segment_id(conn), pack=pack, matrix_id=matrix_id, faces=len(ids),
+            first_expires=min(expires), last_expires=max(expires), dead=False,
+        )  # fmt: skip
+        with writing(segments.folder):
+            save_segment(segments.folder, segment_id=row.segment_id, ids=ids, vectors=vectors, pack=pack,
+                         matrix_id=matrix_id, dimension=dimension)  # fmt: skip
+    with conn.transaction():
+        lock_segments(conn)
+        if row is not None:
+            add_segment(conn, row, ids.astype("<i8").tobytes())
+            move_parts(conn, row.segment_id, [each.segment_id for each in old], fresh=bool(fresh))
+        drop_fresh_faces(conn, fresh)
+        drop_segments(conn, [each.segment_id for each in old])
+    log.info("a segment was built", segment_id=row and row.segment_id, faces=len(ids), instead_of=len(old))
+    if row is not None:
+        context.asker.ask(Step.HUNT_FACES)
+    return row.segment_id if row else None
+
+
+def read_faces(
+    conn: Connection, segments: Segments, face_ids: Ids, beat: Callable[[], None] = lambda: None
+) -> tuple[Ids, Vectors, list[dt.datetime]]:
+    """Ids, vectors and ends of those of the ascending `face_ids` that are still kept; a vector that may not be indexed
+    (of another pack or key, not finite, not unit, of another length) is left out and counted. `beat` is called now and
+    then."""
+    pack, matrix_id, dimension = segments.kind
+    vectors, refused = make_scratch(segments.folder, len(face_ids), dimension), 0
+    ids, expires = list[int](), list[dt.datetime]()
+    for start in range(0, len(face_ids), READ_ROWS):
+        everything = list_kept_faces(conn, face_ids[start : start + READ_ROWS].tolist())
+        rows = [row for row in everything
+                if (row.pack, row.matrix_id, len(row.template)) == (pack, matrix_id, 4 * dimension)]  # fmt: skip
+        block = np.frombuffer(b"".join(row.template for row in rows), "<f4").reshape(len(rows), dimension)
+        with np.errstate(all="ignore"):
+            good = np.abs(np.linalg.norm(block, axis=1) - 1) <= UNIT_TOLERANCE  # false for NaN and infinity
+        vectors[len(ids) : len(ids) + int(good.sum())] = block[good]
+        ids += [row.face_id for row, is_good in zip(rows, good, strict=True) if is_good]
+        expires += [row.expires_at for row, is_good in zip(rows, good, strict=True) if is_good]
+        refused += len(everything) - int(good.sum())
+        beat()
+    if refused:
+        log.warning("kept faces whose vectors may not be indexed were left out", count=refused)
+    return np.array(ids, np.int64), vectors[: len(ids)], expires
+
+
+def open_segment(context: Context, segment_id: int, beat: Callable[[], None]) -> Segment | None:
+    """The segment, written anew from rows where its file is missing or refused; None if its row is gone."""
+    segments = context.segments
+    try:
+        return segments.open(segment_id)
+    except IndexFileError as exc:
+        log.warning("a segment is built from rows", segment_id=segment_id, code=exc.case, why=exc.message)
+    with writing(segments.folder):
+        try:
+            return segments.open(segment_id)  # another process has just done it
+        except IndexFileError:
+            pass
+        listed = get_segment_faces(context.conn, segment_id)
+        if listed is None:
+            return None
+        pack, matrix_id, dimension = segments.kind
+        ids, vectors, _ = read_faces(context.conn, segments, np.frombuffer(listed, "<i8"), beat)
+        save_segment(segments.folder, segment_id=segment_id, ids=ids, vectors=vectors, pack=pack,
+                     matrix_id=matrix_id, dimension=dimension)  # fmt: skip
+        return segments.open(segment_id)
