@@ -112,14 +112,17 @@ def run_parts(make: Callable[[Path, list[str]], Rows], folder: Path, images: Seq
     return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
 
-def read_centre(engine: Engine, child: Child, path: Path) -> FoundFace | None:
-    """The face nearest the centre of a picture."""
+def read_centre(engine: Engine, child: Child, path: Path) -> tuple[FoundFace, list[Pixels]] | None:
+    """The face nearest the centre of a picture, and its views for a second look."""
     try:
         pixels = child.open_picture(path.read_bytes()).pixels
     except InputRefused:
         return None
     faces = [face for face in engine.find_faces(pixels) if face.crop is not None]
-    return min(faces, key=lambda face: measure_offset(face.box, pixels), default=None)
+    if not faces:
+        return None
+    face = min(faces, key=lambda each: measure_offset(each.box, pixels))
+    return face, engine.view_faces(pixels, [face.landmarks])[0]
 
 
 def measure_offset(box: Sequence[float], pixels: Pixels) -> float:
@@ -136,11 +139,11 @@ def embed_probes(folder: Path, images: list[str]) -> Rows:
     with Box() as box, box.batch() as child:
         faces = [read_centre(engine, child, folder / image) for image in images]
     at = [number for number, face in enumerate(faces) if face is not None]
-    seen = [face for face in faces if face is not None]
+    seen = [face for face, _ in filter(None, faces)]
     crops = [face.crop for face in seen if face.crop is not None]
     if at:
         rows["first"][at] = engine.embed_crops(crops)
-        rows["again"][at], rows["length"][at] = engine.embed_again(crops)
+        rows["again"][at], rows["length"][at] = engine.embed_again([views for _, views in filter(None, faces)])
         rows["sharpness"][at] = [face.quality.sharpness if face.quality else 0.0 for face in seen]
         rows["side"][at] = [min(face.box[2:]) for face in seen]
     return rows
@@ -152,10 +155,10 @@ def embed_templates(folder: Path, images: list[str]) -> Rows:
     enrolled = np.zeros((len(images), engine.pack.dimension), np.float32)
     with Box() as box, box.batch() as child:
         for number, image in enumerate(images):
-            face = read_centre(engine, child, folder / image)
-            if face is not None and face.crop is not None:
+            found = read_centre(engine, child, folder / image)
+            if found is not None:
                 try:
-                    enrolled[number] = engine.embed_enrolled(face.crop)
+                    enrolled[number] = engine.embed_enrolled(found[1])
                 except VectorError:
                     continue
     return {"enrolled": enrolled}

@@ -165,7 +165,7 @@ class Sample:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Face:
     """A face found in a sample. `template` is the keyed vector, d little-endian f32; None once dropped. `exact`: it was
-    made in f32 and may decide; `length`: of its raw vector, before it was made a unit
+    made by a second look; `length`: of its raw vector, before it was made a unit
     vector; `yaw`, `exposure`: see `workers/faces/quality.py`."""
 
     ordinal: int
@@ -198,6 +198,7 @@ class Probe:
     pack: str
     matrix_id: str
     template: bytes
+    exact: bool
     landmarks: tuple[float, ...]
     length: float | None
     attempts: int

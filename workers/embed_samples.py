@@ -46,6 +46,7 @@ class Opened:
     scale: float = 1.0
     phash: bytes | None = None
     faces: tuple[FoundFace, ...] = ()
+    views: tuple[list[Pixels], ...] = ()  # of each face, where the first look is the last
     refused: Refused | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
 
@@ -53,7 +54,7 @@ class Opened:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:
     """What the recogniser made of a crop: a keyed template, little-endian f32 (None where it gave no usable vector),
-    the length of its raw vector, and whether it was made in f32."""
+    the length of its raw vector, and whether it was made by a second look."""
 
     template: bytes | None
     length: float
@@ -66,9 +67,7 @@ def embed_samples(context: Context) -> int:
     if claim is None:
         return 0
     opened = open_samples(context, claim)
-    crops = [face.crop for each in opened for face in each.faces if face.crop is not None]
-    exact = any(each.sample.policy is Policy.RETRO for each in opened)  # what is kept can never be looked at again
-    save_batch(context, claim, opened, protect_crops(context, crops, exact=exact))
+    save_batch(context, claim, opened, propose(context, opened))
     context.asker.ask(Step.LINK_DATASETS)
     context.asker.ask(Step.MATCH_FACES)
     return len(claim.ids)
@@ -114,28 +113,37 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
     if context.gate.looks_at_pixels and context.gate.is_similar(shrink(found.pixels, PDQ_LONG_SIDE)):
         data = read_blob(context.conn, context.keys, context.blobs, sample.sha256)
         return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
+    faces = tuple(context.engine.find_faces(found.pixels))
+    is_last = sample.policy is Policy.RETRO
     return Opened(
         sample=sample,
         size=(found.width, found.height),
         scale=found.scale,
         phash=hash_picture(found.grey, found.width, found.height),
-        faces=tuple(context.engine.find_faces(found.pixels)),
+        faces=faces,
+        views=tuple(context.engine.view_faces(found.pixels, [face.landmarks for face in faces]) if is_last else ()),
     )
 
 
-def protect_crops(context: Context, crops: list[Pixels], *, exact: bool) -> list[Proposal]:
-    """A keyed template for each crop, None where the model gave no usable vector; `exact`: made as a second look makes
-    them."""
-    if not crops:
-        return []
+def propose(context: Context, opened: list[Opened]) -> list[Proposal]:
+    """A proposal for each face of the batch that is large enough, in order. Faces of pictures that will be kept as
+    templates only are looked at as closely as can be at once, for nobody can look again."""
     engine = context.engine
-    vectors, lengths = engine.embed_again(crops) if exact else engine.embed_faces(crops)
+    faces = [(each, number) for each in opened for number, face in enumerate(each.faces) if face.crop is not None]
+    vectors = np.zeros((len(faces), engine.pack.dimension), np.float32)
+    lengths = np.zeros(len(faces), np.float32)
+    exact = np.array([bool(each.views) for each, _ in faces], bool)
+    if exact.any():
+        views = [each.views[number] for (each, number), closely in zip(faces, exact, strict=True) if closely]
+        vectors[exact], lengths[exact] = engine.embed_again(views)
+    if not exact.all():
+        crops = [each.faces[number].crop for (each, number), closely in zip(faces, exact, strict=True) if not closely]
+        vectors[~exact], lengths[~exact] = engine.embed_faces([crop for crop in crops if crop is not None])
     usable = np.any(vectors != 0, axis=1)
-    keyed = iter(context.keys.protect_templates(vectors[usable]))
-    is_exact = exact or engine.runtime.exact
+    keyed = iter(context.keys.protect_templates(vectors[usable]) if usable.any() else ())
     return [
-        Proposal(template=next(keyed).astype("<f4").tobytes() if good else None, length=length, exact=is_exact)
-        for good, length in zip(usable.tolist(), lengths.tolist(), strict=True)
+        Proposal(template=next(keyed).astype("<f4").tobytes() if good else None, length=length, exact=closely)
+        for good, length, closely in zip(usable.tolist(), lengths.tolist(), exact.tolist(), strict=True)
     ]
 
 

@@ -16,7 +16,7 @@ from vault.log import get_logger
 from vault.records import Probe
 from vault.store.blobs import read_blob
 from workers.context import Context
-from workers.faces.align import Pixels, align_face
+from workers.faces.align import Pixels
 
 log = get_logger(__name__)
 
@@ -39,7 +39,7 @@ def look_again(context: Context, probes: list[Probe]) -> dict[int, Look]:
         cut_out = list(cut_faces(context, child, probes))
     if not cut_out:
         return {}
-    vectors, lengths = context.engine.embed_again([crop for _, crop in cut_out])
+    vectors, lengths = context.engine.embed_again([views for _, views in cut_out])
     usable = lengths > 0
     if not usable.any():
         return {}
@@ -52,14 +52,15 @@ def look_again(context: Context, probes: list[Probe]) -> dict[int, Look]:
     }
 
 
-def cut_faces(context: Context, child: Child, probes: list[Probe]) -> Iterator[tuple[int, Pixels]]:
-    """(face_id, crop), aligned by the landmarks that the first look found; each picture is opened once."""
+def cut_faces(context: Context, child: Child, probes: list[Probe]) -> Iterator[tuple[int, list[Pixels]]]:
+    """(face_id, views), by the landmarks that the first look found; each picture is opened once."""
     for sha256, group in groupby(sorted(probes, key=lambda probe: probe.sha256), key=lambda probe: probe.sha256):
         try:
             picture = child.open_picture(read_blob(context.conn, context.keys, context.blobs, sha256))
         except (BlobError, InputRefused, KeyFileError) as exc:
             log.warning("no second look at a picture", code=exc.stable_code)
             continue
-        for probe in group:
-            landmarks = np.array(probe.landmarks, np.float32).reshape(5, 2) * np.float32(picture.scale)
-            yield probe.face_id, align_face(picture.pixels, landmarks)
+        seen = list(group)
+        landmarks = [np.array(probe.landmarks, np.float32).reshape(5, 2) * np.float32(picture.scale) for probe in seen]
+        views = context.engine.view_faces(picture.pixels, landmarks)
+        yield from zip((probe.face_id for probe in seen), views, strict=True)

@@ -11,7 +11,6 @@ from vault.store.subjects import list_new_templates, open_picture, save_template
 from vault.store.work import TEMPLATES, fail_row, finish_rows
 from workers.context import Context
 from workers.embed_samples import TRANSIENT
-from workers.faces.align import Pixels
 from workers.faces.engine import FoundFace
 
 BATCH = 8
@@ -43,8 +42,9 @@ def make_template(context: Context, template: Template) -> None:
     with context.box.batch() as child:
         picture = child.open_picture(open_picture(conn, context.keys, template))
     height, width = picture.pixels.shape[:2]
-    crop = choose_face(engine.find_faces(picture.pixels), width, height)
-    keyed = context.keys.protect_templates(engine.embed_enrolled(crop))[0]
+    face = choose_face(engine.find_faces(picture.pixels), width, height)
+    (views,) = engine.view_faces(picture.pixels, [face.landmarks])
+    keyed = context.keys.protect_templates(engine.embed_enrolled(views))[0]
     with conn.transaction():
         finish_rows(conn, TEMPLATES, [template.template_id], template.token)
         save_template(
@@ -52,8 +52,8 @@ def make_template(context: Context, template: Template) -> None:
         )
 
 
-def choose_face(faces: list[FoundFace], width: int, height: int) -> Pixels:
-    """The crop of the one person in a picture of `width` x `height`. Raises EnrolmentError: no_face, several_faces."""
+def choose_face(faces: list[FoundFace], width: int, height: int) -> FoundFace:
+    """The face of the one person in a picture of `width` x `height`. Raises EnrolmentError: no_face, several_faces."""
     large = sorted((face for face in faces if min(face.box[2:]) >= SMALLEST_FACE), key=lambda face: -min(face.box[2:]))
     if not large or large[0].crop is None:
         raise EnrolmentError("no_face", f"no face of at least {SMALLEST_FACE:.0f} pixels")
@@ -63,4 +63,4 @@ def choose_face(faces: list[FoundFace], width: int, height: int) -> Pixels:
         whole = x >= 0 and y >= 0 and x + w <= width and y + h <= height
         if whole and min(w, h) >= BYSTANDER * min(main.box[2:]):
             raise EnrolmentError("several_faces", f"{len(large)} faces: a person enrols alone")
-    return large[0].crop
+    return main

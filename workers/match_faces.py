@@ -106,7 +106,7 @@ def search_probes(
             probes, context.gallery.search(vectors, cut.score - LOOK_AGAIN), factors, strict=True
         )
     }
-    looks = look_again(context, [probe for probe in probes if found[probe.face_id]])
+    looks = look_again(context, [probe for probe in probes if found[probe.face_id] and not probe.exact])
     if looks:
         again = np.stack([np.frombuffer(look.template, "<f4") for look in looks.values()]).astype(np.float32)
         lowest = cut.score / max(look.factor for look in looks.values())

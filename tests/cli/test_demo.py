@@ -145,7 +145,7 @@ def list_vectors(engine: Engine) -> Iterator[tuple[str, bytes]]:
             assert face.crop is not None
             for way, vector in (
                 ("probe", engine.embed_crops([face.crop]).reshape(-1)),
-                ("enrolled", engine.embed_enrolled(face.crop).reshape(-1)),
+                ("enrolled", engine.embed_enrolled([face.crop]).reshape(-1)),
             ):
                 for kind in (np.float32, np.float64, np.float16):
                     data = vector.astype(kind).tobytes()

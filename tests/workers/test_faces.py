@@ -90,7 +90,7 @@ def test_a_mirrored_or_batched_face_has_the_vector_it_must_have(engine: Engine) 
     assert np.abs(together[: len(crops)] - alone).max() < 1e-5
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
     for crop, mirror in zip(crops, mirrored, strict=True):
-        assert np.abs(engine.embed_enrolled(crop) - engine.embed_enrolled(mirror)).max() < 1e-4
+        assert np.abs(engine.embed_enrolled([crop]) - engine.embed_enrolled([mirror])).max() < 1e-4
 
 
 @pytest.mark.parametrize("colour", [0, 128, 255])

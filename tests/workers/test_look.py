@@ -22,16 +22,15 @@ def test_a_face_near_the_cut_is_looked_at_again_and_others_are_not(
     looked: list[int] = []
     original = Engine.embed_again
 
-    def count_looks(self: Engine, crops: list[Pixels]) -> object:
-        looked.append(len(crops))
-        return original(self, crops)
+    def count_looks(self: Engine, views: list[list[Pixels]]) -> object:
+        looked.append(len(views))
+        return original(self, views)
 
     monkeypatch.setattr(Engine, "embed_again", count_looks)
     enrol_person(context, "astronaut")
     listing_id = make_listing(context.conn)
     add_sample(context, listing_id, portrait("astronaut", 60))
     add_sample(context, listing_id, portrait(STRANGERS[0].name))
-    context.conn.execute("update source set policy = 'retro', retention_days = 9")
     run_steps(context)
     rows = context.conn.execute("select outcome, length from face order by outcome").fetchall()
     assert [outcome for outcome, _ in rows] == ["matched", "unmatched"]
@@ -105,8 +104,8 @@ def test_a_second_look_is_the_same_for_a_face_and_its_mirror_image(engine: Engin
     from cli.demo.people import open_t1
 
     faces = [face.crop for face in engine.find_faces(np.asarray(open_t1())[..., ::-1]) if face.crop is not None][:2]
-    vectors, lengths = engine.embed_again(faces)
-    mirrored, _ = engine.embed_again([mirror_crop(crop) for crop in faces])
+    vectors, lengths = engine.embed_again([[crop] for crop in faces])
+    mirrored, _ = engine.embed_again([[mirror_crop(crop)] for crop in faces])
     assert np.abs(vectors - mirrored).max() < 1e-4
     assert ((lengths > 5) & (lengths < 25)).all()
     assert len(vary_crop(faces[0])) == 22

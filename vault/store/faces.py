@@ -34,7 +34,7 @@ def list_probes(conn: Connection, face_ids: tuple[int, ...]) -> list[Probe]:
     """The claimed faces, with the policy they fall under."""
     with conn.cursor(row_factory=record_row(Probe)) as cursor:
         return cursor.execute(
-            """select face_id, sample_id, policy, retention_days, sample.sha256, pack, matrix_id, template,
+            """select face_id, sample_id, policy, retention_days, sample.sha256, pack, matrix_id, template, exact,
                       landmarks, length, face.attempts, face.token
                from face join sample using (sample_id) join listing using (listing_id) join source using (source_id)
                where face_id = any(%(ids)s) order by face_id""",

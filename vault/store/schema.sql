@@ -290,7 +290,7 @@ create table calibration (
 );
 
 -- `length`: of the raw vector, by which scores are weighed; `yaw`: how far the face is turned; `exposure`: share of the
--- crop that is neither black nor white (see workers/faces/quality.py); `exact`: was the template made in f32?
+-- crop that is neither black nor white (see workers/faces/quality.py); `exact`: was the template made by a second look?
 create table face (
     face_id     bigint generated always as identity primary key,
     sample_id   bigint not null references sample,

@@ -28,7 +28,9 @@ SMALLEST_FACE = 24.0  # pixels of the picture as opened; a smaller face is count
 class Detector(Protocol):
     side: int  # longest side that is looked at
 
-    def detect(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Points]: ...
+    def detect(
+        self, pixels: Pixels, *, whole: bool = False
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Points]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,16 +92,32 @@ class Engine:
         raw = self._run(self._session, crops)
         return normalise(raw), np.asarray(np.linalg.norm(raw, axis=1), np.float32)
 
-    def embed_again(self, crops: Sequence[Pixels]) -> tuple[Vectors, npt.NDArray[np.float32]]:
-        """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum of a face's vector and its
-        mirror image's, and (n,) lengths of the face's vector before it was normalised, small for faces that are hard
-        to read. Zeros where the model gave no usable vector."""
+    def view_faces(self, pixels: Pixels, landmarks: Sequence[Points]) -> list[list[Pixels]]:
+        """Crops of faces for a second look: for each (5, 2) landmarks of the first, the crop they give, and the one
+        that the detector's landmarks at the picture's full size give, if it finds the face there."""
+        views = [[align_face(pixels, points)] for points in landmarks]
+        whole = self.detector.detect(pixels, whole=True)[2] if len(landmarks) else np.zeros((0, 5, 2), np.float32)
+        for view, points in zip(views, landmarks, strict=True):
+            near = find_near(points, whole)
+            if near is not None:
+                view.append(align_face(pixels, near))
+        return views
+
+    def embed_again(self, views: Sequence[Sequence[Pixels]]) -> tuple[Vectors, npt.NDArray[np.float32]]:
+        """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum over a face's views and their
+        mirror images, and (n,) mean lengths of the views' vectors before they were normalised, small for faces that are
+        hard to read. Zeros where the model gave no usable vector."""
+        crops = [crop for view in views for crop in view]
+        owner = np.repeat(np.arange(len(views)), [len(view) for view in views])
         raw = self._run(self._exact_session, [*crops, *(mirror_crop(crop) for crop in crops)])
         unit = normalise(raw)
-        lengths = np.linalg.norm(raw[: len(crops)], axis=1)
-        usable = np.asarray(unit[: len(crops)].any(axis=1) & unit[len(crops) :].any(axis=1))
-        together = normalise(unit[: len(crops)] + unit[len(crops) :])
-        return together * usable[:, None], np.where(usable, lengths, 0).astype(np.float32)
+        sums, lengths = np.zeros((len(views), self.pack.dimension), np.float32), np.zeros(len(views), np.float32)
+        np.add.at(sums, owner, unit[: len(crops)] + unit[len(crops) :])
+        np.add.at(lengths, owner, np.linalg.norm(raw[: len(crops)], axis=1))
+        bad = np.zeros(len(views), bool)
+        np.logical_or.at(bad, owner, ~(unit[: len(crops)].any(axis=1) & unit[len(crops) :].any(axis=1)))
+        counts = np.bincount(owner, minlength=len(views)).clip(1)
+        return normalise(sums) * ~bad[:, None], np.where(bad, 0, lengths / counts).astype(np.float32)
 
     def _embed(self, session: Session, crops: Sequence[Pixels]) -> Vectors:
         return normalise(self._run(session, crops))
@@ -113,13 +131,14 @@ class Engine:
             return np.zeros((0, self.pack.dimension), np.float32)
         return np.asarray(embed_all(session, np.stack(crops)), np.float32)
 
-    def embed_enrolled(self, crop: Pixels) -> Vectors:
-        """(1, d) f32: the unit vector of the sum of the vectors of the face's variants (`vary_crop`) and their mirror
-        images. Time is free here.
+    def embed_enrolled(self, views: Sequence[Pixels]) -> Vectors:
+        """(1, d) f32: the unit vector of the sum of the vectors of a face's views, of their variants (`vary_crop`) and
+        of their mirror images. Time is free here.
 
         Raises VectorError if the model gives no usable vector.
         """
-        combined = normalise(self.embed_exact(vary_crop(crop)).sum(axis=0, keepdims=True))
+        crops = [crop for view in views for crop in vary_crop(view)]
+        combined = normalise(self.embed_exact(crops).sum(axis=0, keepdims=True))
         if not combined.any():
             raise VectorError("vector_not_finite", "the model gave no usable vector")
         return combined
@@ -132,8 +151,19 @@ class Engine:
             "precision": self.runtime.precision,
             "detect_side": self.detector.side,
             "mirrored_probe": False,
-            "second_look": "f32, face and mirror image",
+            "second_look": "f32, two detector scales, mirrored",
         }
+
+
+def find_near(points: Points, others: Points) -> Points | None:
+    """Of (n, 5, 2) landmarks the nearest to these (5, 2), if it is the same face: on average no further off than half
+    the distance between the eyes."""
+    if not len(others):
+        return None
+    apart = np.linalg.norm(others - points, axis=2).mean(axis=1)
+    nearest = int(apart.argmin())
+    eyes = float(np.linalg.norm(points[1] - points[0]))
+    return np.asarray(others[nearest], np.float32) if apart[nearest] <= eyes / 2 else None
 
 
 def open_detector(pack: Pack) -> Detector:

@@ -59,8 +59,10 @@ class InsightDetector:
         self._model = open_model(path)
         self._model.prepare(ctx_id=-1, input_size=INPUT_SIZE, det_thresh=SCORE)
 
-    def detect(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Points]:
-        """As `YuNet.detect`."""
+    def detect(
+        self, pixels: Pixels, *, whole: bool = False
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Points]:
+        """As `YuNet.detect`; the library knows one input size, so `whole` changes nothing."""
         found, landmarks = self._model.detect(pixels, input_size=INPUT_SIZE)
         corners = np.asarray(found, np.float32).reshape(-1, 5)
         boxes = np.concatenate([corners[:, :2], corners[:, 2:4] - corners[:, :2]], axis=1)

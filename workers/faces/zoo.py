@@ -33,9 +33,11 @@ class YuNet:
     def __init__(self, model: bytes) -> None:
         self._session = OnnxSession(prepare_yunet(model))
 
-    def detect(self, pixels: Pixels) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
+    def detect(self, pixels: Pixels, *, whole: bool = False) -> tuple[Boxes, npt.NDArray[np.float32], Points]:
         """(n, 4) boxes, (n,) scores in [0, 1], (n, 5, 2) landmarks, all f32 in the coordinates of `pixels`
-        ((h, w, 3) uint8 BGR), best score first."""
+        ((h, w, 3) uint8 BGR), best score first. `whole`: at the picture's full size, however long that takes."""
+        if whole:
+            return self._detect_at(pixels, 1.0)
         found = self._detect_at(pixels, choose_scale(*pixels.shape[:2]))
         if max(pixels.shape[:2]) > LARGE and not np.any(np.minimum(found[0][:, 2], found[0][:, 3]) >= NEAR_FACE):
             return self._detect_at(pixels, 1.0)
