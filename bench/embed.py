@@ -11,6 +11,7 @@ SFace, one crop a call as its `get_feat` is called by FaceAnalysis, with YuNet b
 """
 
 import argparse
+import gc
 import os
 import shutil
 import statistics
@@ -48,7 +49,7 @@ from workers.open_archives import open_archives
 
 RUNS = 5
 IMAGES, QUICK_IMAGES = 400, 100
-PIPELINE_IMAGES, QUICK_PIPELINE_IMAGES = 4000, 1600
+PIPELINE_IMAGES, QUICK_PIPELINE_IMAGES = 4096, 1024
 BATCH = 32  # pictures of which ours embeds all faces at once
 
 Loop = Callable[[list[Path]], int]  # pictures -> faces embedded
@@ -193,8 +194,9 @@ def run_step(settings: Settings, barrier: Barrier, out: Any) -> None:
     cv2.setNumThreads(1)
     context = Context(settings)
     _ = (context.engine, context.keys, context.gate, context.conn)
-    with context.box.batch() as child:
-        child.probe("environment")
+    context.decoder.probe("environment")
+    gc.collect()
+    gc.freeze()  # as a worker does
     barrier.wait()
     started = time.monotonic()
     count = 0

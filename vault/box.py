@@ -31,7 +31,8 @@ from vault.errors import REFUSALS, InputRefused
 from vault.log import get_logger
 
 LONG_SIDE = 1280  # pixels handed out at most; larger pictures are scaled down inside
-SLOT_BYTES = LONG_SIDE * LONG_SIDE * 3  # of the shared memory, twice: one to look at, one to fill
+SLOT_BYTES = LONG_SIDE * LONG_SIDE * 3  # of the shared memory; what is not written to takes no memory
+GROUP, GROUP_BYTES = 16, 512 << 10  # small pictures that are asked for at once; twice as many slots: to look at, to fill
 ITEM_SECONDS = 10.0
 ARCHIVE_SECONDS = 60.0
 RENEW_AFTER = 500
@@ -192,43 +193,88 @@ class Child:
 
     def open_picture(self, data: bytes, long_side: int = LONG_SIDE) -> Picture:
         """Decode one picture. Raises InputRefused."""
-        self._ask_picture(data, long_side, 0)
-        picture = self._take_picture(0)
+        self._check_size(data)
+        head, luminance = self._exchange({"do": "picture", "long_side": min(long_side, LONG_SIDE)}, data, ITEM_SECONDS)
+        picture = self._check_picture(head, luminance, 0)
         return dataclasses.replace(picture, pixels=picture.pixels.copy())
 
     def open_pictures(self, items: Iterable[bytes | Exception], long_side: int = LONG_SIDE) -> Iterator[Opened]:
-        """Decode many: while the caller looks at one, the child is at the next. Gives, for each item, its picture, or
-        the InputRefused that came of it; an item that is an exception is handed through. A picture's pixels are those
-        of the shared memory: they are gone when the one after the next is asked for."""
-        slot, ahead = 0, False
-        waiting = iter(items)
-        item = next(waiting, None)
-        while item is not None:
-            found: Opened
-            if isinstance(item, Exception):
-                found, following = item, next(waiting, None)
+        """Decode many, a few at a time: while the caller looks at some, the child is at the next. Gives, for each item,
+        its picture, or the InputRefused that came of it; an item that is an exception is handed through. If the child
+        dies over some, they are opened again one by one. A picture's pixels are those of the shared memory: they are
+        gone when those after the next are asked for."""
+        half, asked = 0, list[bytes | Exception]()
+        for group in make_groups(items):
+            if asked:
+                found = self._take_group(asked, half, long_side)
+                half = 1 - half
+                self._ask_group(group, half, long_side)
+                yield from found
             else:
-                try:
-                    if not ahead:
-                        self._ask_picture(item, long_side, slot)
-                    ahead = False
-                    found = self._take_picture(slot)
-                except InputRefused as exc:
-                    found = exc
-                following = next(waiting, None)
-            if not ahead and isinstance(following, bytes) and len(following) <= MOST_INPUT:
-                slot = 1 - slot
-                self._ask_picture(following, long_side, slot)
-                ahead = True
-            yield found
-            item = following
+                self._ask_group(group, half, long_side)
+            asked = group
+        if asked:
+            yield from self._take_group(asked, half, long_side)
 
-    def _ask_picture(self, data: bytes, long_side: int, slot: int) -> None:
-        self._check_size(data)
-        self._send({"do": "picture", "long_side": min(long_side, LONG_SIDE), "at": slot * SLOT_BYTES}, data)
+    def _ask_group(self, group: list[bytes | Exception], half: int, long_side: int) -> None:
+        """Send what can be sent of a group, as one request."""
+        wanted = [item for item in group if isinstance(item, bytes) and len(item) <= MOST_INPUT]
+        if wanted:
+            places = [(half * GROUP + number) * SLOT_BYTES for number in range(len(wanted))]
+            self._send(
+                {"do": "pictures", "long_side": min(long_side, LONG_SIDE), "at": places,
+                 "sizes": [len(item) for item in wanted]}, b"".join(wanted),
+            )  # fmt: skip
 
-    def _take_picture(self, slot: int) -> Picture:
-        head, luminance = self._receive(ITEM_SECONDS)
+    def _take_group(self, group: list[bytes | Exception], half: int, long_side: int) -> list[Opened]:
+        """What came of a group, item by item."""
+        wanted = [item for item in group if isinstance(item, bytes) and len(item) <= MOST_INPUT]
+        answers: Iterator[Opened] = iter(())
+        if wanted:
+            try:
+                answers = iter(self._read_group(len(wanted), half))
+            except InputRefused as exc:
+                if len(wanted) == 1:
+                    answers = iter([exc])
+                else:
+                    answers = iter([self._try_picture(item, long_side) for item in wanted])
+        found: list[Opened] = []
+        for item in group:
+            if isinstance(item, Exception):
+                found.append(item)
+            elif len(item) > MOST_INPUT:
+                found.append(InputRefused("body_too_large", f"{len(item)} bytes"))
+            else:
+                found.append(next(answers))
+        return found
+
+    def _try_picture(self, data: bytes, long_side: int) -> Opened:
+        try:
+            return self.open_picture(data, long_side)
+        except InputRefused as exc:
+            return exc
+
+    def _read_group(self, count: int, half: int) -> list[Opened]:
+        head, luminances = self._receive(ITEM_SECONDS)
+        heads = head.get("pictures")
+        side = phash.SIDE * phash.SIDE
+        if not isinstance(heads, list) or len(heads) != count or len(luminances) != count * side:
+            self.stop()
+            raise InputRefused("decoder_died", "the decoder talks nonsense")
+        found: list[Opened] = []
+        for number, each in enumerate(heads):
+            if isinstance(each, dict) and "refused" in each:
+                code = check_code(each["refused"]) or "image_corrupt"
+                found.append(InputRefused(code, str(each.get("text", ""))[:200]))
+            else:
+                grey = luminances[number * side : (number + 1) * side]
+                found.append(self._check_picture(each, grey, (half * GROUP + number) * SLOT_BYTES))
+        if any(isinstance(each, InputRefused) and each.stable_code == "decoder_memory" for each in found):
+            self.stop()
+        return found
+
+    def _check_picture(self, head: dict[str, Any], luminance: bytes, at: int) -> Picture:
+        """Raises InputRefused for what cannot be."""
         try:
             (w, h), width, height = head["shown"], int(head["width"]), int(head["height"])
             if not (0 < w <= LONG_SIDE and 0 < h <= LONG_SIDE and w <= width <= 12_000 and h <= height <= 12_000):
@@ -238,7 +284,7 @@ class Child:
             self.stop()
             raise InputRefused("decoder_died", "the decoder talks nonsense") from exc
         assert self._shared is not None
-        pixels = np.frombuffer(self._shared, np.uint8, count=w * h * 3, offset=slot * SLOT_BYTES).reshape(h, w, 3)
+        pixels = np.frombuffer(self._shared, np.uint8, count=w * h * 3, offset=at).reshape(h, w, 3)
         return Picture(pixels=pixels, grey=grey, width=width, height=height)
 
     def make_mosaic(self, data: bytes, box: tuple[float, float, float, float], side: int = 192) -> bytes:
@@ -317,7 +363,7 @@ class Child:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        shared_bytes = 2 * SLOT_BYTES
+        shared_bytes = 2 * GROUP * SLOT_BYTES
         memory = os.memfd_create("facewarden-pixels", os.MFD_CLOEXEC)
         try:
             os.ftruncate(memory, shared_bytes)
@@ -341,7 +387,7 @@ class Child:
         if self._sock is None:
             self._start()
         assert self._sock is not None
-        self._opened += request["do"] != "data"
+        self._opened += len(request.get("sizes", (0,))) if request["do"] != "data" else 0
         text = json.dumps(request).encode()
         try:
             self._sock.settimeout(seconds)
@@ -385,6 +431,20 @@ class Child:
         data = bytes(memoryview(self._come)[:length])
         del self._come[:length]
         return data
+
+
+def make_groups(items: Iterable[bytes | Exception]) -> Iterator[list[bytes | Exception]]:
+    """The items in their order, up to GROUP at once, but no more than GROUP_BYTES and the last one."""
+    group: list[bytes | Exception] = []
+    size = 0
+    for item in items:
+        group.append(item)
+        size += len(item) if isinstance(item, bytes) else 0
+        if len(group) == GROUP or size > GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def check_code(value: object, unknown: str = "image_corrupt") -> str | None:

@@ -79,11 +79,16 @@ def serve(line: Line, shared: mmap.mmap) -> None:
 
 def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: bytes) -> None:
     if request["do"] == "picture":
-        picture, (width, height) = pictures.open_picture(payload, request["long_side"])
-        pixels = picture.tobytes("raw", "BGR")
-        shared[request["at"] : request["at"] + len(pixels)] = pixels
-        head = {"width": width, "height": height, "shown": list(picture.size)}
-        line.send(head, pictures.shrink_to_grey(picture))
+        head, luminance = show_picture(shared, payload, request["long_side"], 0)
+        line.send(head, luminance)
+    elif request["do"] == "pictures":
+        heads, greys, start = [], [], 0
+        for size, at in zip(request["sizes"], request["at"], strict=True):
+            head, luminance = try_picture(shared, payload[start : start + size], request["long_side"], at)
+            heads.append(head)
+            greys.append(luminance)
+            start += size
+        line.send({"pictures": heads}, b"".join(greys))
     elif request["do"] == "mosaic":
         line.send({"done": True}, pictures.make_mosaic(payload, request["box"], request["side"]))
     elif request["do"] == "archive":
@@ -94,6 +99,27 @@ def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: byte
         line.send({"end": True})
     elif request["do"] == "probe":
         line.send({"probe": probe(request["what"], request["argument"])})
+
+
+def show_picture(shared: mmap.mmap, data: bytes, long_side: int, at: int) -> tuple[dict[str, Any], bytes]:
+    """Pixels into the shared memory; what the parent is told of them."""
+    picture, (width, height) = pictures.open_picture(data, long_side)
+    pixels = picture.tobytes("raw", "BGR")
+    shared[at : at + len(pixels)] = pixels
+    return {"width": width, "height": height, "shown": list(picture.size)}, pictures.shrink_to_grey(picture)
+
+
+def try_picture(shared: mmap.mmap, data: bytes, long_side: int, at: int) -> tuple[dict[str, Any], bytes]:
+    """The same for one of several, a refusal included."""
+    nothing = bytes(pictures.GREY_SIDE**2)
+    try:
+        return show_picture(shared, data, long_side, at)
+    except pictures.Refused as exc:
+        return {"refused": exc.code, "text": exc.text}, nothing
+    except MemoryError:
+        return {"refused": "decoder_memory"}, nothing
+    except Exception as exc:  # the outer edge, as in `serve`
+        return {"refused": "image_corrupt", "text": type(exc).__name__}, nothing
 
 
 def probe(what: str, argument: str) -> str:

@@ -9,7 +9,7 @@ from matcher.calibration import Calibration, Cut, derive_cut, load_calibration, 
 from matcher.gallery import Gallery
 from matcher.segments import Segments
 from matcher.space import Space, load_space
-from vault.box import Box
+from vault.box import Box, Child
 from vault.gate import HashGate, load_gate
 from vault.keys import Keys, load_keys
 from vault.settings import Settings
@@ -71,6 +71,11 @@ class Context:
         return Box()
 
     @cached_property
+    def decoder(self) -> Child:
+        """A child of the box that opens the pictures of batch after batch, and is replaced now and then."""
+        return Child(self.box)
+
+    @cached_property
     def gate(self) -> HashGate:
         return load_gate(self.settings)
 
@@ -116,5 +121,7 @@ class Context:
 
     def close(self) -> None:
         self.drop_connection()
+        if "decoder" in self.__dict__:
+            self.decoder.stop()
         if "box" in self.__dict__:
             self.box.close()

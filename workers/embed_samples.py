@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 
 from vault.blobs import PackReader
 from vault.box import Picture
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
 from vault.log import get_logger
-from vault.phash import hash_picture
+from vault.phash import hash_pictures
 from vault.records import Face, Outcome, Policy, Sample
 from vault.steps import Step
 from vault.store.blobs import Place, drop_files, erase_blob, list_places, read_blob, release_blobs, unwrap
@@ -44,7 +45,7 @@ class Opened:
     sample: Sample
     size: tuple[int, int] = (0, 0)
     scale: float = 1.0
-    phash: bytes | None = None
+    grey: npt.NDArray[np.uint8] | None = None  # its luminance at 32 x 32
     faces: tuple[FoundFace, ...] = ()
     views: tuple[list[Pixels], ...] = ()  # of each face, where the first look is the last
     refused: Refused | None = None
@@ -68,8 +69,10 @@ def embed_samples(context: Context) -> int:
         return 0
     opened = open_samples(context, claim)
     save_batch(context, claim, opened, propose(context, opened))
-    context.asker.ask(Step.LINK_DATASETS)
-    context.asker.ask(Step.MATCH_FACES)
+    if any(each.faces for each in opened):
+        context.asker.ask(Step.MATCH_FACES)
+    if len(claim.ids) < BATCH:  # nothing is left: a listing whose pictures are all opened finds its dataset
+        context.asker.ask(Step.LINK_DATASETS)
     return len(claim.ids)
 
 
@@ -80,12 +83,12 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
     renewed = time.monotonic()
     samples = list_samples(context.conn, claim.ids)
     places = list_places(context.conn, [sample.sha256 for sample in samples])
-    with context.box.batch() as child:
-        for sample, found in zip(samples, child.open_pictures(read_contents(context, samples, places)), strict=True):
-            opened.append(look_at(context, sample, found))
-            if time.monotonic() - renewed > RENEW_SECONDS:
-                extend_lease(context.conn, IMAGES, claim.ids, claim.token)
-                renewed = time.monotonic()
+    found = context.decoder.open_pictures(read_contents(context, samples, places))
+    for sample, picture in zip(samples, found, strict=True):
+        opened.append(look_at(context, sample, picture))
+        if time.monotonic() - renewed > RENEW_SECONDS:
+            extend_lease(context.conn, IMAGES, claim.ids, claim.token)
+            renewed = time.monotonic()
     return opened
 
 
@@ -119,7 +122,7 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
         sample=sample,
         size=(found.width, found.height),
         scale=found.scale,
-        phash=hash_picture(found.grey, found.width, found.height),
+        grey=found.grey,
         faces=faces,
         views=tuple(context.engine.view_faces(found.pixels, [face.landmarks for face in faces]) if is_last else ()),
     )
@@ -159,7 +162,7 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened], proposals: 
     ]
     with conn.transaction():
         save_faces(conn, faces)
-        save_hashes(conn, {each.sample.sha256: each.phash for each in done if each.phash is not None})
+        save_hashes(conn, hash_opened(done))
         ask_linking(conn, (each.sample.listing_id for each in opened))
         finish_samples(conn, {each.sample.sample_id: each.size for each in done}, claim.token)
         for each in opened:
@@ -181,6 +184,15 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened], proposals: 
             if each.listed is not None:
                 litter += erase_listed(context, each.sample, each.listed)
     drop_files(conn, context.blobs, litter)
+
+
+def hash_opened(done: list[Opened]) -> dict[str, bytes]:
+    """The perceptual hash of each picture that can be told from others, by SHA-256."""
+    if not done:
+        return {}
+    greys = np.stack([each.grey for each in done if each.grey is not None])
+    hashes = hash_pictures(greys, [each.size for each in done])
+    return {each.sample.sha256: phash for each, phash in zip(done, hashes, strict=True) if phash is not None}
 
 
 def erase_listed(context: Context, sample: Sample, digests: tuple[str, str]) -> list[UUID]:

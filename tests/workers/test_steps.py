@@ -97,21 +97,20 @@ def test_a_decoder_that_dies_costs_one_attempt_and_the_batch_goes_on(
     listing_id = make_listing(context.conn)
     victim = add_sample(context, listing_id, portrait("astronaut"))
     other = add_sample(context, listing_id, portrait("t1-1"))
-    original = Child._ask_picture
-    killed: list[int] = []
+    original = Child._send
 
-    def kill_first(self: Child, *rest: Any) -> None:
-        if not killed:
+    def kill_over_victim(self: Child, request: dict[str, Any], payload: bytes, *rest: Any) -> None:
+        if portrait("astronaut") in payload:
             self.probe("environment")
-            killed.append(self.pid)
             os.kill(self.pid, signal.SIGKILL)
             time.sleep(0.05)
-        original(self, *rest)
+        original(self, request, payload, *rest)
 
-    monkeypatch.setattr(Child, "_ask_picture", kill_first)
+    monkeypatch.setattr(Child, "_send", kill_over_victim)
     assert embed_samples(context) == 2
     assert ends(context.conn) == {victim: "ready:decoder_died", other: "done"}
     assert count(context.conn, "select attempts from sample where sha256 = %s", victim) == 1
+    monkeypatch.setattr(Child, "_send", original)
     context.conn.execute("update sample set not_before = null")
     assert embed_samples(context) == 1
     assert ends(context.conn)[victim] == "done"
@@ -122,10 +121,11 @@ def test_a_poison_sample_is_quarantined_after_five_attempts_with_its_reason(
 ) -> None:
     digest = add_sample(context, make_listing(context.conn), portrait("astronaut"))
 
-    def die(self: Child, slot: int) -> object:
+    def die(self: Child, *_: object) -> object:
         raise InputRefused("decoder_memory")
 
-    monkeypatch.setattr(Child, "_take_picture", die)
+    monkeypatch.setattr(Child, "_read_group", die)
+    monkeypatch.setattr(Child, "open_picture", die)
     for _ in range(MOST_ATTEMPTS):
         assert embed_samples(context) == 1
         context.conn.execute("update sample set not_before = null")

@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -105,9 +105,9 @@ def try_runtimes(model: bytes) -> list[Trial]:
     return trials
 
 
-def embed_all(session: Session, crops: Any) -> Any:
-    """(n, d) outputs for n crops, in the session's batches."""
-    parts = [session.run(crops[at : at + session.batch])[0] for at in range(0, len(crops), session.batch)]
+def embed_all(session: Session, crops: Sequence[Any] | Any) -> Any:
+    """(n, d) outputs for n crops, an array or a list of them, in the session's batches."""
+    parts = [session.run(np.asarray(crops[at : at + session.batch]))[0] for at in range(0, len(crops), session.batch)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -129,7 +129,7 @@ class Engine:
     def _run(self, session: Session, crops: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if not len(crops):
             return np.zeros((0, self.pack.dimension), np.float32)
-        return np.asarray(embed_all(session, np.stack(crops)), np.float32)
+        return np.asarray(embed_all(session, crops), np.float32)
 
     def embed_enrolled(self, views: Sequence[Pixels]) -> Vectors:
         """(1, d) f32: the unit vector of the sum of the vectors of a face's views, of their variants (`vary_crop`) and
