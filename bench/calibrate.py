@@ -108,7 +108,7 @@ def make_record(tally: Tally, probes: Embedded, space: Space, name: str) -> dict
         "detector_sha256": pack.detector.sha256,
         "recogniser_sha256": pack.recogniser.sha256,
         "space": space.space_id,
-        "method": "second look (two detector scales, mirrored) times its factor against a template of variants, in the space; "
+        "method": "second look (two scales, mirrored) times its factor against a template of variants, in the space; "
         "each half of the people in a space of the other half; f32",
         "measured": dt.datetime.now(dt.UTC).date().isoformat(),
         "data": describe_data(probes, name) | {"pairs_of_people_left_out": len(tally.left_out) // 2},

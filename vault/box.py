@@ -32,7 +32,7 @@ from vault.log import get_logger
 
 LONG_SIDE = 1280  # pixels handed out at most; larger pictures are scaled down inside
 SLOT_BYTES = LONG_SIDE * LONG_SIDE * 3  # of the shared memory; what is not written to takes no memory
-GROUP, GROUP_BYTES = 16, 512 << 10  # small pictures that are asked for at once; twice as many slots: to look at, to fill
+GROUP, GROUP_BYTES = 16, 512 << 10  # small pictures asked for at once; twice as many slots: to look at, to fill
 ITEM_SECONDS = 10.0
 ARCHIVE_SECONDS = 60.0
 RENEW_AFTER = 500
