@@ -132,12 +132,12 @@ class Engine:
         return np.asarray(embed_all(session, crops), np.float32)
 
     def embed_enrolled(self, views: Sequence[Pixels]) -> Vectors:
-        """(1, d) f32: the unit vector of the sum of the vectors of a face's views, of their variants (`vary_crop`) and
-        of their mirror images. Time is free here.
+        """(1, d) f32: the unit vector of the sum of the vectors of a face's views, of the first one's variants
+        (`vary_crop`), and of their mirror images. Time is free here.
 
         Raises VectorError if the model gives no usable vector.
         """
-        crops = [crop for view in views for crop in vary_crop(view)]
+        crops = vary_crop(views[0]) + [crop for view in views[1:] for crop in (view, mirror_crop(view))]
         combined = normalise(self.embed_exact(crops).sum(axis=0, keepdims=True))
         if not combined.any():
             raise VectorError("vector_not_finite", "the model gave no usable vector")
