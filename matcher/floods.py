@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from vault.records import Match
+from vault.records import Band, Match
 
 HOURS = 24
-# Datasets in which one person is matched within HOURS. Listings that sell one set are one dataset, and a false match of
-# one template is expected in very few days: so many at once are a template that lures ("lamb": Doddington et al. 1998),
-# or a person who is sold everywhere. Either way somebody has to look.
+# Datasets in which one person is matched weakly within HOURS. Listings that sell one set are one dataset, and a false
+# match of one template is expected in very few days: so many at once are a template that lures ("lamb": Doddington et
+# al. 1998), and somebody has to look. Whoever is really sold everywhere has matches of a higher band among them.
 FLOOD_DATASETS = 5
 # People who are alerted of one dataset within HOURS, as a share of all who are enrolled, and at least so many: a leak
 # of a bank's customers is found among them, and then one look by its team stands before a thousand messages.
@@ -24,8 +24,8 @@ DATASET_FLOOD = "dataset_flood"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recent:
-    """What was matched in the last HOURS: the datasets of each person, the people of each dataset; and how many are
-    enrolled."""
+    """What was matched in the last HOURS: the datasets in which each person was matched weakly, the people of each
+    dataset; and how many are enrolled."""
 
     datasets: dict[UUID, set[int]] = field(default_factory=dict)
     people: dict[int, set[UUID]] = field(default_factory=dict)
@@ -40,7 +40,8 @@ def hold_floods(matches: Iterable[tuple[int, Match]], recent: Recent) -> list[Ma
     people: dict[int, set[UUID]] = defaultdict(set, {which: set(them) for which, them in recent.people.items()})
     for dataset_id, match in rows:
         if match.held is None:
-            datasets[match.subject_id].add(dataset_id)
+            if match.band is Band.POSSIBLE:
+                datasets[match.subject_id].add(dataset_id)
             people[dataset_id].add(match.subject_id)
     most = max(FLOOD_PEOPLE, FLOOD_SHARE * recent.enrolled)
 
@@ -49,7 +50,7 @@ def hold_floods(matches: Iterable[tuple[int, Match]], recent: Recent) -> list[Ma
             return match
         if len(people[dataset_id]) > most:
             return replace(match, held=DATASET_FLOOD)
-        if len(datasets[match.subject_id]) >= FLOOD_DATASETS:
+        if match.band is Band.POSSIBLE and len(datasets[match.subject_id]) >= FLOOD_DATASETS:
             return replace(match, held=TEMPLATE_FLOOD)
         return match
 

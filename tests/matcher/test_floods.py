@@ -9,10 +9,10 @@ from matcher.floods import DATASET_FLOOD, FLOOD_DATASETS, FLOOD_PEOPLE, TEMPLATE
 from vault.records import Band, Match
 
 
-def match(person: int, held: str | None = None) -> Match:
+def match(person: int, held: str | None = None, band: Band = Band.POSSIBLE) -> Match:
     return Match(
         face_id=1, subject_id=UUID(int=person), template_id=1, consent_id=uuid4(), calibration_id="c", pack="p",
-        score=0.6, cut=0.5, band=Band.POSSIBLE, held=held,
+        score=0.6, cut=0.5, band=band, held=held,
     )  # fmt: skip
 
 
@@ -26,6 +26,11 @@ def test_one_person_in_many_datasets_at_once_is_held() -> None:
     assert {each.held for each in hold_floods(rows[1:], Recent())} == {None}
     recent = Recent(datasets={UUID(int=1): {77}})
     assert hold_floods(rows[1:], recent)[0].held == TEMPLATE_FLOOD
+
+
+def test_a_person_who_is_really_sold_everywhere_is_told() -> None:
+    rows = [(dataset, match(1, band=Band.LIKELY)) for dataset in range(2 * FLOOD_DATASETS)]
+    assert {each.held for each in hold_floods(rows, Recent())} == {None}
 
 
 def test_a_dataset_in_which_a_large_part_of_all_people_are_found_is_held() -> None:

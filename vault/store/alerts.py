@@ -94,17 +94,19 @@ def save_match(conn: Connection, match: Match, alert_id: UUID | None) -> None:
 def list_recent(
     conn: Connection, subject_ids: list[UUID], dataset_ids: list[int], hours: int
 ) -> tuple[dict[UUID, set[int]], dict[int, set[UUID]]]:
-    """Alerts of the last hours: the datasets of each of these people, the people of each of these datasets."""
+    """Alerts of the last hours: the datasets of each of these people whose alert is of the lowest band, the people of
+    each of these datasets."""
     rows = conn.execute(
-        """select subject_id, dataset_id from alert
+        """select subject_id, dataset_id, band = 'possible' from alert
            where created_at > now() - make_interval(hours => %(hours)s)
              and (subject_id = any(%(subjects)s) or dataset_id = any(%(datasets)s))""",
         {"hours": hours, "subjects": subject_ids, "datasets": dataset_ids},
     ).fetchall()
     datasets: dict[UUID, set[int]] = {}
     people: dict[int, set[UUID]] = {}
-    for subject_id, dataset_id in rows:
-        datasets.setdefault(subject_id, set()).add(dataset_id)
+    for subject_id, dataset_id, is_weak in rows:
+        if is_weak:
+            datasets.setdefault(subject_id, set()).add(dataset_id)
         people.setdefault(dataset_id, set()).add(subject_id)
     return datasets, people
 
