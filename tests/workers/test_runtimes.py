@@ -254,3 +254,10 @@ def test_a_rewriting_that_changes_the_vectors_is_refused_and_not_kept(tmp_path: 
         read_prepared(model, folder, prepare_recogniser, lambda crops: embed_as_published(published, crops))
     assert caught.value.stable_code == "model_differs"
     assert not list(folder.glob("*"))
+
+
+def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    model, folder = write_model(tmp_path), tmp_path / "a file" / "prepared"
+    folder.parent.write_text("in the way")
+    made = read_prepared(model, folder, prepare, None)
+    assert choose_runtime("auto", made, folder) in list_runtimes()

@@ -55,7 +55,7 @@ def choose_runtime(wanted: str, model: bytes, folder: Path | None) -> Runtime:
     if wanted != AUTO:
         return Runtime(wanted)
     mark = mark_machine(model)
-    if folder is None:
+    if folder is None or not is_writable(folder):
         return pick(try_runtimes(model))
     with alone(folder):  # two workers that try at once would slow each other
         trials = read_trials(folder, mark)
@@ -139,10 +139,20 @@ def write_trials(folder: Path, mark: dict[str, str], trials: list[Trial]) -> Non
     write_whole(folder / "runtime.json", json.dumps({"mark": mark, "trials": table}, indent=1).encode())
 
 
+def is_writable(folder: Path) -> bool:
+    """Can what was found be kept there?"""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(folder / "runtime.lock", "a", encoding="utf-8"):
+            return True
+    except OSError as exc:
+        log.warning("the choice of a runtime cannot be kept", folder=str(folder), why=exc.strerror)
+        return False
+
+
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process of this machine at a time."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(folder / "runtime.lock", "w", encoding="utf-8") as file:
+    with open(folder / "runtime.lock", "a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -42,7 +42,10 @@ def read_prepared(model: Model, folder: Path | None, prepare: Callable[[bytes], 
     if check is not None:
         compare_vectors(made, check)
     if folder is not None:
-        write_whole(folder / f"{start}{hashlib.sha256(made).hexdigest()}.onnx", made)
+        try:
+            write_whole(folder / f"{start}{hashlib.sha256(made).hexdigest()}.onnx", made)
+        except OSError as exc:  # a read-only folder costs half a second at each start
+            log.warning("a prepared model cannot be kept", folder=str(folder), why=exc.strerror)
     return made
 
 
