@@ -17,10 +17,10 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 420, 70, 60, 40, 250
 SIZES = {"1k": 1e3, "10k": 1e4, "100k": 1e5, "1m": 1e6, "10m": 1e7}
 # figure with SIZE for the size -> what it is called, and its colour and dashes, told apart without colours too
 LINES = {
-    "match.ms_one_SIZE": ("one probe, enrolled templates", "#0b5fa5", ""),
-    "retro.ms_SIZE": ("one template, harvested faces, 2 threads", "#b3420a", ""),
+    "match.ms_one_SIZE": ("one probe, enrolled templates", "#0b5fa5", "none"),
+    "retro.ms_SIZE": ("one template, kept faces", "#b3420a", "none"),
     "retro.ms_read_SIZE": ("reading the 8-bit codes once", "#6b6b6b", "2 4"),
-    "retro.ms_SIZE_64": ("64 templates, harvested faces, 2 threads", "#5b2a86", "8 4"),
+    "retro.ms_SIZE_64": ("64 templates, kept faces", "#5b2a86", "8 4"),
     "retro.faiss_ms_SIZE_64": ("64 templates, bare FAISS", "#2d7a3a", "2 4"),
 }
 
