@@ -186,7 +186,7 @@ def run_bare(paths: list[Path], barrier: Barrier, out: Any) -> None:
     started = time.monotonic()
     for each in inputs:
         engine.detector.infer(each)
-    engine.embed_raw(crops)
+    engine.embed_crops(list(crops))
     out.put((started, time.monotonic(), count, len(crops), 0.0))
 
 

@@ -1,6 +1,7 @@
 """How fast are probes matched with an enrolled gallery? Batches of 10,000 probes against 1k to 1M templates, with
-tombstones, cut and normalisation applied, beside numpy's f32 product (results kept nowhere) and FAISS's exact index
-(range search at the cut); and one probe against as many, beside reading the f32 matrix once.
+tombstones, and a cut of its own for each probe (what its factor asks for), beside numpy's f32 product (results kept
+nowhere) and FAISS's exact index (range search at the cut); and one probe against as many, beside reading the f32 matrix
+once.
 
     .venv/bin/python -m bench.match --folder FOLDER_OF_FACES
     .venv/bin/python -m bench.match --quick --json bench/out/match.json
@@ -22,14 +23,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # numpy reads the number of threads when it is loaded: see `main`
     from bench.fillers import Faces
     from bench.report import Report
-    from matcher.codes import Floats
     from matcher.search import Hits
-    from vault.keys import Vectors
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
-CUT = 0.473  # what opencv-zoo's shipped calibration gives for a false match rate of 1e-5
+CUT = 0.473  # between the cuts that opencv-zoo's calibration gives for false match rates of 1e-5 and 1e-6
 DEAD_SHARE = 0.01
-COHORT = 300
 BLOCK = 1000
 NEAR = 1e-5  # f32 products differ by less
 
@@ -66,7 +64,7 @@ def measure(args: argparse.Namespace) -> int:
     probe_count = 2000 if args.quick else args.probes
     report = Report("match", args)
     report.settings({"threads": args.threads, "product": choose_product().__name__, "cut": CUT, "dead": DEAD_SHARE,
-                     "normalisation": f"S-norm, cohort of {COHORT}"})  # fmt: skip
+                     "normalisation": "a factor for each probe"})  # fmt: skip
     report.describe(faces=faces.source, probes=probe_count)
     for size in (1000, 10_000, 100_000, 1_000_000):
         measure_size(report, args, faces, size, BLOCK if args.quick and size == 1_000_000 else probe_count)
@@ -83,30 +81,22 @@ def measure_size(report: "Report", args: argparse.Namespace, faces: "Faces", siz
     from bench.fillers import plant_faces
     from bench.report import alternate
     from matcher.codes import encode
-    from matcher.search import Norm, search
+    from matcher.search import search
+    from matcher.space import FACTOR_RANGE
 
-    probes, cohort, templates = faces.draw(probe_count, 1), faces.draw(COHORT, 2), faces.draw(size, 10 + size)
+    probes, templates = faces.draw(probe_count, 1), faces.draw(size, 10 + size)
     for number in range(0, 200, 2):  # probes of somebody enrolled, so that there is something to find
         templates[(number * 7919) % size] = plant_faces(probes[number], 1, CUT + 0.2, number)[0][0]
     codes, dead = encode(templates), np.random.default_rng(size).random(size) < DEAD_SHARE
-    mean, spread = describe_scores(templates, cohort)
-    probe_mean, probe_spread = describe_scores(probes, cohort)
-    normal_cut = float((CUT - mean.mean()) / spread.mean())
+    # what a probe's factor does to its cut (matcher/space.py)
+    factors = np.random.default_rng(size + 1).uniform(*FACTOR_RANGE, probe_count)
     flat = faiss.IndexFlatIP(faces.dimension)
     flat.add(templates)
     starts, pool = range(0, probe_count, BLOCK), ThreadPoolExecutor(args.threads)
     name = f"{size // 1000}k" if size < 1_000_000 else "1m"
 
-    def norm_of(start: int, stop: int) -> Norm:
-        """S-norm: half of what the template's cohort says and half of what the probe's does."""
-        return Norm(
-            probe_gain=0.5 / probe_spread[start:stop], probe_shift=0.5 * (probe_mean / probe_spread)[start:stop],
-            template_gain=0.5 / spread, template_shift=0.5 * mean / spread,
-        )  # fmt: skip
-
-    def ours(start: int, stop: int, normalised: bool) -> "Hits":
-        norm = norm_of(start, stop) if normalised else None
-        return search(codes, templates, probes[start:stop], normal_cut if normalised else CUT, dead=dead, norm=norm)
+    def ours(start: int, stop: int, weighed: bool) -> "Hits":
+        return search(codes, templates, probes[start:stop], CUT / factors[start:stop] if weighed else CUT, dead=dead)
 
     def clock(work: Callable[[], object]) -> float:
         started = time.perf_counter()
@@ -117,8 +107,8 @@ def measure_size(report: "Report", args: argparse.Namespace, faces: "Faces", siz
         """For what has threads of its own; ours are given blocks of probes."""
         return lambda: clock(lambda: [work(start) for start in starts])
 
-    def our_blocks(normalised: bool) -> Callable[[], float]:
-        return lambda: clock(lambda: list(pool.map(lambda start: ours(start, start + BLOCK, normalised), starts)))
+    def our_blocks(weighed: bool) -> Callable[[], float]:
+        return lambda: clock(lambda: list(pool.map(lambda start: ours(start, start + BLOCK, weighed), starts)))
 
     times = alternate(1 if size == 1_000_000 and args.quick else 3 if args.quick or size == 1_000_000 else args.runs, {
         "ours": our_blocks(True),
@@ -134,14 +124,12 @@ def measure_size(report: "Report", args: argparse.Namespace, faces: "Faces", siz
 
     checked = min(BLOCK, 100_000_000 // size)
     scores = probes[:checked] @ templates.T
-    norm = norm_of(0, checked)
-    normal = (norm.probe_gain[:, None] + norm.template_gain) * scores
-    normal -= norm.probe_shift[:, None] + norm.template_shift
     wrong, hits_found = 0, 0
-    for hits, exact, cut in ((ours(0, checked, False), scores, CUT), (ours(0, checked, True), normal, normal_cut)):
+    for weighed in (False, True):
+        hits, exact = ours(0, checked, weighed), scores * factors[:checked, None] if weighed else scores
         found = np.zeros(exact.shape, bool)
         found[hits.probe, hits.row] = True
-        wrong += int(((found != ((exact >= cut) & ~dead)) & (np.abs(exact - cut) > NEAR)).sum())
+        wrong += int(((found != ((exact >= CUT) & ~dead)) & (np.abs(exact - CUT) > NEAR)).sum())
         hits_found += len(hits)
     report.add(f"match.wrong_hits_{name}", wrong, f"of {hits_found} hits, more than {NEAR} from the cut", bar="== 0")
 
@@ -157,15 +145,6 @@ def measure_size(report: "Report", args: argparse.Namespace, faces: "Faces", siz
                bar="<= 0.5" if size == 1_000_000 else "")  # fmt: skip
     report.add(f"match.ratio_gemv_{name}", singles["ours"] / singles["numpy"], "x numpy's f32 product")
     report.add(f"match.ratio_faiss_one_{name}", singles["ours"] / singles["faiss"], "x FAISS flat search")
-
-
-def describe_scores(vectors: "Vectors", cohort: "Vectors") -> tuple["Floats", "Floats"]:
-    """Mean and deviation of each vector's scores with the cohort."""
-    import numpy as np
-
-    parts = [vectors[at : at + 10000] @ cohort.T for at in range(0, len(vectors), 10000)]
-    means = np.concatenate([part.mean(axis=1, dtype=np.float64) for part in parts])
-    return means, np.concatenate([part.std(axis=1, dtype=np.float64) for part in parts])
 
 
 if __name__ == "__main__":

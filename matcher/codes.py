@@ -6,7 +6,6 @@ rounded to p^, Cauchy and Schwarz give |p·g - p^·g^| <= |p| error + |p - p^| r
 that below its floor cannot reach it: no hit is ever missed, and what is left is scored again from the f32 vectors.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +25,6 @@ HOT_SHARE = 0.25  # of probes with something above the floor in a block; fewer a
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Floor = Callable[[int, int], Floats]  # of rows [start, stop): the lowest score of interest for each probe
-PairFloor = Callable[[Rows, Rows], Floats]  # of (probe, row) pairs: the lowest score of interest of each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,15 +59,14 @@ def encode(vectors: Vectors) -> Codes:
     return Codes(values=values, limit=limit, error=error * (1 + 1e-5) + 1e-6, reach=reach * (1 + 1e-5) + 1e-6)
 
 
-def find_pairs(codes: Codes, probes: Vectors, floor: Floor, pair_floor: PairFloor | None = None) -> tuple[Rows, Rows]:
-    """(probe, row) of every pair whose p·g is at least `floor`, and of some whose is not much less. With `pair_floor`,
-    which is never below `floor`, only of pairs that may reach that."""
+def find_pairs(codes: Codes, probes: Vectors, floors: Floats) -> tuple[Rows, Rows]:
+    """(probe, row) of every pair whose p·g is at least the probe's floor, and of some whose is not much less."""
     if not len(codes.values):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if len(probes) == 1:
-        rows = scan_codes(codes, probes[0], float(floor(0, len(codes.values))[0]))
+        rows = scan_codes(codes, probes[0], float(floors[0]))
         return np.zeros(len(rows), np.int64), rows
-    found = [multiply_codes(codes, probes, floor, at, pair_floor) for at in range(0, len(probes), PROBE_BLOCK)]
+    found = [multiply_codes(codes, probes, floors, at) for at in range(0, len(probes), PROBE_BLOCK)]
     return np.concatenate([probe for probe, _ in found]), np.concatenate([row for _, row in found])
 
 
@@ -98,13 +94,12 @@ def scan_codes(codes: Codes, probe: Vectors, floor: float) -> Rows:
     return faiss.rev_swig_ptr(found.labels, count).astype(np.int64) if count else np.zeros(0, np.int64)
 
 
-def multiply_codes(
-    codes: Codes, probes: Vectors, floor: Floor, first: int, pair_floor: PairFloor | None
-) -> tuple[Rows, Rows]:
+def multiply_codes(codes: Codes, probes: Vectors, floors: Floats, first: int) -> tuple[Rows, Rows]:
     """`find_pairs` for a block of probes from `first` on: one product a block of rows, tested while in the cache."""
     block = probes[first : first + PROBE_BLOCK]
     rounded, steps, slack = round_probes(codes, block)
     product, offsets = make_product(rounded), 127 * rounded.sum(axis=0, dtype=np.int64)
+    least = np.ceil((floors[first : first + PROBE_BLOCK] - slack) / (steps * codes.step) + offsets).astype(np.int32)
     rows = min(max(BLOCK_SUMS // len(block), LEAST_ROWS), MOST_ROWS)
     sums = np.empty((rows, len(block)), np.int32)
     found: list[tuple[Rows, Rows]] = []
@@ -112,13 +107,7 @@ def multiply_codes(
         values = codes.values[start : start + rows]
         out = sums[: len(values)]
         product.multiply(values, out)
-        floors = floor(start, start + len(values))[first : first + PROBE_BLOCK]
-        least = np.ceil((floors - slack) / (steps * codes.step) + offsets).astype(np.int32)
         row, probe = select_sums(out, least)
-        if pair_floor is not None and len(row):
-            highest = (out[row, probe] - offsets[probe]) * steps[probe] * codes.step + slack[probe]
-            may = highest >= pair_floor(probe + first, row + start)
-            row, probe = row[may], probe[may]
         if len(row):
             found.append((probe + first, row + start))
     return (

@@ -5,14 +5,13 @@ ever answers with templates that the database calls live: one cheap query (the g
 an enrolment or a withdrawal. A broken generation is refused and everything comes from rows until a new one is built.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 
-from matcher.codes import Codes, encode
+from matcher.codes import Codes, Floats, encode
 from matcher.decide import Candidate
 from matcher.generations import (
     Generation,
@@ -24,14 +23,14 @@ from matcher.generations import (
     save_generation,
     view_vectors,
 )
-from matcher.search import Mask, Norm, search
+from matcher.search import Mask, search
 from vault.errors import IndexFileError, VectorError
 from vault.keys import Keys, Vectors, check_vectors
 from vault.log import get_logger
 from vault.store import Connection
+from vault.store.locks import Lock
 from vault.store.subjects import list_live_ids, list_live_templates, open_vector, read_gallery_clock
 
-BUILD_LOCK = 0x46570003  # "FW", 3
 DELTA_SHARE = 0.01  # of the generation; a larger delta is worth a new generation
 DELTA_LEAST = 64
 
@@ -88,12 +87,9 @@ class Gallery:
         self._live, self._clock, self._mark = live, clock, mark
         return True
 
-    def search(
-        self, probes: Vectors, cut: float, norm_for: Callable[[Ids], Norm] | None = None
-    ) -> list[list[Candidate]]:
-        """For each of (n, d) f32 keyed unit vectors, every live template with a score at or above `cut`: the cosine
-        similarity, or with `norm_for` what that makes of it (it is given the ids of the templates of one part, and
-        gives their normalisation and that of the probes).
+    def search(self, probes: Vectors, cut: float | Floats) -> list[list[Candidate]]:
+        """For each of (n, d) f32 keyed unit vectors, every live template with cosine similarity at or above `cut`, one
+        for all or (n,) of each probe.
 
         Raises VectorError for probes that may not be searched.
         """
@@ -104,8 +100,7 @@ class Gallery:
         for part in (self._generation_part, self._delta):
             if part is None or not len(part.ids):
                 continue
-            norm = norm_for(part.ids) if norm_for else None
-            hits = search(part.codes, part.vectors, probes, cut, dead=part.dead, norm=norm)
+            hits = search(part.codes, part.vectors, probes, cut, dead=part.dead)
             ids = part.ids[hits.row]
             for probe, template_id, score in zip(hits.probe.tolist(), ids.tolist(), hits.score.tolist(), strict=True):
                 person = self._live.get(template_id)
@@ -125,7 +120,7 @@ class Gallery:
 
     def build(self, conn: Connection) -> Generation | None:
         """Write the next generation from rows alone. None when another process is building."""
-        if conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": BUILD_LOCK}).fetchone() != (True,):
+        if conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": Lock.GALLERY}).fetchone() != (True,):
             return None
         try:
             self._clock = -1
@@ -143,7 +138,7 @@ class Gallery:
             log.info("gallery generation built", number=generation.number, templates=generation.count)
             return generation
         finally:
-            conn.execute("select pg_advisory_unlock(%(lock)s)", {"lock": BUILD_LOCK})
+            conn.execute("select pg_advisory_unlock(%(lock)s)", {"lock": Lock.GALLERY})
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

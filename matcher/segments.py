@@ -6,13 +6,12 @@ hits. Both are mapped, so that all processes of a machine share them. Every byte
 process first opens a file, and again if the file becomes another one (inode, size, time): not at every search.
 """
 
-import fcntl
 import hashlib
 import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,9 +20,9 @@ import numpy as np
 
 from matcher.codes import Codes, encode
 from matcher.generations import Ids, open_table, seal_table
-from matcher.search import Hits, Mask, Norm, search
+from matcher.search import Hits, search
 from vault.errors import IndexFileError, VectorError
-from vault.files import write_parts, write_whole
+from vault.files import hold_file, write_parts, write_whole
 from vault.keys import Vectors, check_vectors
 
 MOST_FACES = 1_000_000  # of a segment
@@ -68,22 +67,10 @@ class Segment:
     def __len__(self) -> int:
         return self.manifest.count
 
-    def find_dead(self, face_ids: Ids) -> Mask | None:
-        """The mask that keeps these faces out of the answers; None where the segment has none of them."""
-        at = np.searchsorted(self.ids, face_ids)
-        at = at[at < len(self.ids)]
-        dead = np.zeros(len(self.ids), bool)
-        dead[at] = np.isin(self.ids[at], face_ids)
-        return dead if dead.any() else None
 
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> AbstractContextManager[None]:
     """Be the one writer of a folder, whatever other processes do; readers never wait."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / LOCK_FILE).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return hold_file(folder / LOCK_FILE)
 
 
 def make_scratch(folder: Path, count: int, dimension: int) -> Vectors:
@@ -272,17 +259,10 @@ def make_pool(threads: int) -> ThreadPoolExecutor:
 
 
 def search_segments(
-    segments: Sequence[Segment],
-    probes: Vectors,
-    cut: float,
-    *,
-    threads: int = 1,
-    dead: Ids | None = None,
-    norm: Norm | None = None,
+    segments: Sequence[Segment], probes: Vectors, cut: float, *, threads: int = 1
 ) -> list[tuple[Segment, Hits]]:
     """Each segment with what `search` finds in it for (m, d) keyed unit probes; the product, the scan and the scoring
-    let go of Python's lock, so threads share the segments' rows. `dead`: ids of faces to leave out. `norm` is that of
-    the probes alone: its template values are one for all rows. Raises VectorError."""  # fmt: skip
+    let go of Python's lock, so threads share the segments' rows. Raises VectorError."""
     check_vectors(probes)
     rows = MOST_FACES if len(segments) >= MANY * threads else SHARE_ROWS
     shares = [
@@ -290,16 +270,11 @@ def search_segments(
         for segment in segments
         for start in range(0, len(segment), rows)
     ]
-    masks = {id(segment): segment.find_dead(dead) for segment in segments} if dead is not None and len(dead) else {}
 
     def search_share(share: tuple[Segment, int, int]) -> Hits:
         segment, start, stop = share
-        mask = masks.get(id(segment))
-        hits = search(
-            segment.codes.cut_rows(start, stop), segment.vectors[start:stop], probes, cut,
-            dead=None if mask is None else mask[start:stop], norm=norm,
-        )  # fmt: skip
-        return Hits(probe=hits.probe, row=hits.row + start, score=hits.score, cosine=hits.cosine)
+        hits = search(segment.codes.cut_rows(start, stop), segment.vectors[start:stop], probes, cut)
+        return Hits(probe=hits.probe, row=hits.row + start, score=hits.score)
 
     if threads > 1 and len(shares) > 1:
         found = list(make_pool(threads).map(search_share, shares))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vault.errors import CalibrationError, VectorError
-from vault.keys import Vectors
+from vault.keys import Keys, Vectors
 
 FOLDER = Path(__file__).parent / "spaces"
 FORMAT = 1
@@ -50,6 +50,10 @@ class Space:
     @property
     def is_plain(self) -> bool:
         return self.mean is None or self.matrix is None
+
+    def bind(self, keys: Keys) -> Keys:
+        """The keys with which templates are kept in this space."""
+        return keys if self.is_plain else keys.in_space(self.space_id, self.convert)
 
     def convert(self, vectors: Vectors) -> Vectors:
         """(n, d) f32 unit vectors of the recogniser to (n, d) f32 unit vectors of this space. Raises VectorError for

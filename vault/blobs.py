@@ -38,26 +38,16 @@ def blob_path(folder: Path, file_id: UUID) -> Path:
     return folder / file_id.hex[:2] / file_id.hex
 
 
-class BlobWriter:
-    """Encrypts a stream into a new blob. Use as a context manager; `seal` makes it durable, otherwise it is removed.
+class Unfinished:
+    """A file of blobs that is written under another name until it is whole. Use as a context manager: without
+    `_finish` it is removed."""
 
-    After `seal`: `sha256` and `size` of the content, `key_id`, and `data_key` for the `key` row.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.key_id = uuid4()
-        self.data_key = make_data_key()
-        self.size = 0
-        self._hash = hashlib.sha256()
-        self._path = blob_path(folder, self.key_id)
+    def __init__(self, folder: Path, file_id: UUID) -> None:
+        self._path = blob_path(folder, file_id)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
         self._file = self._temporary.open("xb")
-        self._cipher = AESGCM(self.data_key)
-        self._pending = b""
-        self._number = 0
         self._sealed = False
-        self._file.write(MAGIC)
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +56,31 @@ class BlobWriter:
         self._file.close()
         if not self._sealed:
             self._temporary.unlink(missing_ok=True)
+
+    def _finish(self, *, sync: bool) -> None:
+        self._file.flush()
+        if sync:
+            os.fsync(self._file.fileno())
+        self._temporary.rename(self._path)
+        self._sealed = True
+
+
+class BlobWriter(Unfinished):
+    """Encrypts a stream into a new blob. `seal` makes it durable, otherwise it is removed.
+
+    After `seal`: `sha256` and `size` of the content, `key_id`, and `data_key` for the `key` row.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.key_id = uuid4()
+        self.data_key = make_data_key()
+        self.size = 0
+        super().__init__(folder, self.key_id)
+        self._hash = hashlib.sha256()
+        self._cipher = AESGCM(self.data_key)
+        self._pending = b""
+        self._number = 0
+        self._file.write(MAGIC)
 
     @property
     def sha256(self) -> str:
@@ -83,11 +98,7 @@ class BlobWriter:
         """Write the last chunk, sync, and rename into place. The caller syncs the folder with `sync_folders`; one that
         did not have this synced calls `sync_blobs` instead, once a batch."""
         self._write_chunk(self._pending, LAST)
-        self._file.flush()
-        if sync:
-            os.fsync(self._file.fileno())
-        self._temporary.rename(self._path)
-        self._sealed = True
+        self._finish(sync=sync)
 
     def _write_chunk(self, plain: bytes, mark: bytes) -> None:
         self._file.write(self._cipher.encrypt(self._number.to_bytes(12, "big"), plain, mark))
@@ -106,26 +117,14 @@ class Packed:
     start: int
 
 
-class PackWriter:
-    """Many small blobs into one file. Use as a context manager; without `seal` the file is removed."""
+class PackWriter(Unfinished):
+    """Many small blobs into one file; without `seal` it is removed."""
 
     def __init__(self, folder: Path) -> None:
         self.file_id = uuid4()
+        super().__init__(folder, self.file_id)
         self._folder = folder
-        self._path = blob_path(folder, self.file_id)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.tmp")
-        self._file = self._temporary.open("xb")
         self._at = 0
-        self._sealed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self._file.close()
-        if not self._sealed:
-            self._temporary.unlink(missing_ok=True)
 
     def add(self, content: bytes) -> Packed:
         """Encrypt one blob under a key of its own."""
@@ -144,11 +143,8 @@ class PackWriter:
 
     def seal(self) -> None:
         """Make the file and its name durable."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._temporary.rename(self._path)
+        self._finish(sync=True)
         sync_folders(self._folder, [self.file_id])
-        self._sealed = True
 
 
 def seal_bytes(data_key: bytes, content: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """Hostile bytes: the parent's side of the box. In come bytes as they were fetched, out come pixels or a typed refusal.
 
-`Box` keeps one zygote process with the codecs loaded; `box.batch()` gives a locked-down child that opens many items
-(see `vault/boxed.py`). A child that refuses an item for a reason of its own (died, timed out, out of memory) is
-replaced before the next item; one that has opened RENEW_AFTER items is, too. What a child says is checked here.
+`Box` keeps one zygote process with the codecs loaded; a `Child` of it is locked down and opens many items, those of one
+batch (`box.batch()`) or of several (see `vault/boxed.py`). A child that refuses an item for a reason of its own (died,
+timed out, out of memory) is replaced before the next item; one that has opened RENEW_AFTER items is, too. What a child
+says is checked here.
 """
 
 import contextlib
@@ -205,20 +206,15 @@ class Child:
         gone when those after the next are asked for."""
         half, asked = 0, list[bytes | Exception]()
         for group in make_groups(items):
-            if asked:
-                found = self._take_group(asked, half, long_side)
-                half = 1 - half
-                self._ask_group(group, half, long_side)
-                yield from found
-            else:
-                self._ask_group(group, half, long_side)
-            asked = group
-        if asked:
-            yield from self._take_group(asked, half, long_side)
+            found = self._take_group(asked, half, long_side)
+            half, asked = 1 - half, group
+            self._ask_group(group, half, long_side)
+            yield from found
+        yield from self._take_group(asked, half, long_side)
 
     def _ask_group(self, group: list[bytes | Exception], half: int, long_side: int) -> None:
-        """Send what can be sent of a group, as one request."""
-        wanted = [item for item in group if isinstance(item, bytes) and len(item) <= MOST_INPUT]
+        """Send the pictures of a group as one request."""
+        wanted = [item for item in group if isinstance(item, bytes)]
         if wanted:
             places = [(half * GROUP + number) * SLOT_BYTES for number in range(len(wanted))]
             self._send(
@@ -228,25 +224,15 @@ class Child:
 
     def _take_group(self, group: list[bytes | Exception], half: int, long_side: int) -> list[Opened]:
         """What came of a group, item by item."""
-        wanted = [item for item in group if isinstance(item, bytes) and len(item) <= MOST_INPUT]
-        answers: Iterator[Opened] = iter(())
+        wanted = [item for item in group if isinstance(item, bytes)]
+        answers: list[Opened] = []
         if wanted:
             try:
-                answers = iter(self._read_group(len(wanted), half))
+                answers = self._read_group(len(wanted), half)
             except InputRefused as exc:
-                if len(wanted) == 1:
-                    answers = iter([exc])
-                else:
-                    answers = iter([self._try_picture(item, long_side) for item in wanted])
-        found: list[Opened] = []
-        for item in group:
-            if isinstance(item, Exception):
-                found.append(item)
-            elif len(item) > MOST_INPUT:
-                found.append(InputRefused("body_too_large", f"{len(item)} bytes"))
-            else:
-                found.append(next(answers))
-        return found
+                answers = [exc] if len(wanted) == 1 else [self._try_picture(item, long_side) for item in wanted]
+        coming = iter(answers)
+        return [item if isinstance(item, Exception) else next(coming) for item in group]
 
     def _try_picture(self, data: bytes, long_side: int) -> Opened:
         try:
@@ -434,12 +420,16 @@ class Child:
 
 
 def make_groups(items: Iterable[bytes | Exception]) -> Iterator[list[bytes | Exception]]:
-    """The items in their order, up to GROUP at once, but no more than GROUP_BYTES and the last one."""
+    """The items in their order, up to GROUP at once, but no more than GROUP_BYTES and the last one; what is too large
+    to be sent is refused here."""
     group: list[bytes | Exception] = []
     size = 0
     for item in items:
-        group.append(item)
-        size += len(item) if isinstance(item, bytes) else 0
+        if isinstance(item, bytes) and len(item) > MOST_INPUT:
+            group.append(InputRefused("body_too_large", f"{len(item)} bytes"))
+        else:
+            group.append(item)
+            size += len(item) if isinstance(item, bytes) else 0
         if len(group) == GROUP or size > GROUP_BYTES:
             yield group
             group, size = [], 0

@@ -1,7 +1,7 @@
 """What runs inside the box: in come hostile bytes over one socket, out come plain pixels or a refusal code.
 
 Run by `vault/box.py` as a fresh interpreter with an empty environment. The first process (the zygote) loads the codecs,
-leaves the namespaces and never sees a hostile byte; it forks a child per batch, which locks itself down before its
+leaves the namespaces and never sees a hostile byte; it forks children, each of which locks itself down before its
 first item. The child can read and write one socket and its own memory, nothing else.
 
 Frames both ways: two big-endian u32 (length of the JSON head, length of the payload), the head, the payload. Pixels

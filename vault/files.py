@@ -1,26 +1,18 @@
 """Files that are whole or not there: temporary file, fsync, rename, fsync of the folder."""
 
+import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path` (mode 0600) so that no reader and no crash ever sees a part of it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    write_parts(path, [data])
 
 
 def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> str:
@@ -40,6 +32,15 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> str:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def hold_file(path: Path) -> Iterator[None]:
+    """Be the one process of this machine that holds this file, for as long as the block lasts. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sync_filesystem(folder: Path) -> bool:

@@ -14,7 +14,6 @@ from matcher.generations import Ids
 from matcher.segments import (
     MOST_FACES,
     Segment,
-    Segments,
     drop_other_segments,
     make_scratch,
     save_segment,
@@ -130,7 +129,7 @@ def write_segment(context: Context, old: list[SegmentRow], fresh: list[int]) -> 
     pack, matrix_id, dimension = segments.kind
     lists = [np.frombuffer(get_segment_faces(conn, each.segment_id) or b"", "<i8") for each in old]
     wanted = np.unique(np.concatenate([*lists, np.array(fresh, np.int64)]))
-    ids, vectors, expires = read_faces(conn, segments, wanted)
+    ids, vectors, expires = read_faces(context, wanted)
     row: SegmentRow | None = None
     if len(ids):
         row = SegmentRow(
@@ -154,21 +153,27 @@ def write_segment(context: Context, old: list[SegmentRow], fresh: list[int]) -> 
 
 
 def read_faces(
-    conn: Connection, segments: Segments, face_ids: Ids, beat: Callable[[], None] = lambda: None
+    context: Context, face_ids: Ids, beat: Callable[[], None] = lambda: None
 ) -> tuple[Ids, Vectors, list[dt.datetime]]:
-    """Ids, vectors and ends of those of the ascending `face_ids` that are still kept; a vector that may not be indexed
-    (of another pack or key, not finite, not unit, of another length) is left out and counted. `beat` is called now and
-    then."""
-    pack, matrix_id, dimension = segments.kind
-    vectors, refused = make_scratch(segments.folder, len(face_ids), dimension), 0
+    """Ids, vectors and ends of those of the ascending `face_ids` that are still kept; what was kept before there was a
+    space is brought into it, and a vector that may not be indexed (of another pack or key, not finite, not unit, of
+    another length) is left out and counted. `beat` is called now and then."""
+    pack, _, dimension = context.segments.kind
+    vectors, refused = make_scratch(context.segments.folder, len(face_ids), dimension), 0
     ids, expires = list[int](), list[dt.datetime]()
     for start in range(0, len(face_ids), READ_ROWS):
-        everything = list_kept_faces(conn, face_ids[start : start + READ_ROWS].tolist())
-        rows = [row for row in everything
-                if (row.pack, row.matrix_id, len(row.template)) == (pack, matrix_id, 4 * dimension)]  # fmt: skip
-        block = np.frombuffer(b"".join(row.template for row in rows), "<f4").reshape(len(rows), dimension)
+        everything = list_kept_faces(context.conn, face_ids[start : start + READ_ROWS].tolist())
+        rows = [row for row in everything if (row.pack, len(row.template)) == (pack, 4 * dimension)]
+        block = np.frombuffer(b"".join(row.template for row in rows), "<f4").reshape(len(rows), dimension).copy()
         with np.errstate(all="ignore"):
             good = np.abs(np.linalg.norm(block, axis=1) - 1) <= UNIT_TOLERANCE  # false for NaN and infinity
+        for matrix_id in sorted({row.matrix_id for row in rows}):
+            same = good & np.array([row.matrix_id == matrix_id for row in rows])
+            renewed = context.keys.renew_templates(block[same].astype(np.float32), matrix_id)
+            if renewed is None:
+                good &= ~same
+            else:
+                block[same] = renewed
         vectors[len(ids) : len(ids) + int(good.sum())] = block[good]
         ids += [row.face_id for row, is_good in zip(rows, good, strict=True) if is_good]
         expires += [row.expires_at for row, is_good in zip(rows, good, strict=True) if is_good]
@@ -195,7 +200,7 @@ def open_segment(context: Context, segment_id: int, beat: Callable[[], None]) ->
         if listed is None:
             return None
         pack, matrix_id, dimension = segments.kind
-        ids, vectors, _ = read_faces(context.conn, segments, np.frombuffer(listed, "<i8"), beat)
+        ids, vectors, _ = read_faces(context, np.frombuffer(listed, "<i8"), beat)
         save_segment(segments.folder, segment_id=segment_id, ids=ids, vectors=vectors, pack=pack,
                      matrix_id=matrix_id, dimension=dimension)  # fmt: skip
         return segments.open(segment_id)

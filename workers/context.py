@@ -59,8 +59,7 @@ class Context:
 
     @cached_property
     def keys(self) -> Keys:
-        keys = load_keys(self.settings.key_file)
-        return keys if self.space.is_plain else keys.in_space(self.space.space_id, self.space.convert)
+        return self.space.bind(load_keys(self.settings.key_file))
 
     @cached_property
     def space(self) -> Space:

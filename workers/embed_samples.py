@@ -12,7 +12,6 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from vault.blobs import PackReader
 from vault.box import Picture
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
@@ -20,7 +19,7 @@ from vault.log import get_logger
 from vault.phash import hash_pictures
 from vault.records import Face, Outcome, Policy, Sample
 from vault.steps import Step
-from vault.store.blobs import Place, drop_files, erase_blob, list_places, read_blob, release_blobs, unwrap
+from vault.store.blobs import drop_files, erase_blob, list_places, read_blob, read_blobs, release_blobs
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
 from vault.store.samples import find_place, finish_samples, list_samples, refuse_content
@@ -82,29 +81,15 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
     opened: list[Opened] = []
     renewed = time.monotonic()
     samples = list_samples(context.conn, claim.ids)
-    places = list_places(context.conn, [sample.sha256 for sample in samples])
-    found = context.decoder.open_pictures(read_contents(context, samples, places))
+    digests = [sample.sha256 for sample in samples]
+    contents = read_blobs(context.keys, context.blobs, digests, list_places(context.conn, digests))
+    found = context.decoder.open_pictures(contents)
     for sample, picture in zip(samples, found, strict=True):
         opened.append(look_at(context, sample, picture))
         if time.monotonic() - renewed > RENEW_SECONDS:
             extend_lease(context.conn, IMAGES, claim.ids, claim.token)
             renewed = time.monotonic()
     return opened
-
-
-def read_contents(context: Context, samples: list[Sample], places: dict[str, Place]) -> Iterator[bytes | Refused]:
-    """What lies in the blobs, one after the other, so that no more than two pictures are in memory."""
-    with PackReader(context.blobs) as reader:
-        for sample in samples:
-            place = places.get(sample.sha256)
-            try:
-                if place is None:
-                    raise BlobError("blob_missing", f"no blob {sample.sha256[:16]}…: it was dropped")
-                content = reader.read(place.file_id, unwrap(context.keys, place), place.size, place.start)
-            except (BlobError, KeyFileError) as exc:
-                yield exc
-            else:
-                yield content
 
 
 def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Opened:

@@ -151,7 +151,7 @@ def search_part(
         return Found(faces=len(segment), candidates=candidates)
     fresh = np.array(sorted(face_id for face_id, _ in list_fresh_faces(conn)), np.int64)
     for start in range(0, len(fresh), READ_ROWS):
-        ids, vectors, _ = read_faces(conn, context.segments, fresh[start : start + READ_ROWS])
+        ids, vectors, _ = read_faces(context, fresh[start : start + READ_ROWS])
         take(ids, search(encode(vectors), vectors, probes, lowest))
         beat()
     return Found(faces=len(fresh), candidates=candidates)

@@ -52,10 +52,9 @@ def match_batch(context: Context, claim: Claim) -> None:
     conn, gallery = context.conn, context.gallery
     gallery.refresh(conn)
     cut = context.cut()
-    matrix_id = context.keys.matrix_id(context.engine.pack.dimension)
-    everything = list_probes(conn, claim.ids)
-    probes = [probe for probe in everything if (probe.pack, probe.matrix_id) == (context.engine.pack.name, matrix_id)]
-    foreign = [probe for probe in everything if probe not in probes]
+    everything = [(probe, renew_probe(context, probe)) for probe in list_probes(conn, claim.ids)]
+    probes = [renewed for _, renewed in everything if renewed is not None]
+    foreign = [probe for probe, renewed in everything if renewed is None]
     found, looks = search_probes(context, probes, cut)
     proposed = [
         make_match(probe, decision, cut.score, cut.calibration_id)
@@ -73,7 +72,9 @@ def match_batch(context: Context, claim: Claim) -> None:
         }
         for match in matches:
             save_match(conn, match, None if match.held else alerts[(match.subject_id, datasets[match.face_id])])
-        save_looks(conn, {face_id: (look.template, look.length) for face_id, look in looks.items()})
+        if looks:
+            kept = {face_id: (look.template, look.length) for face_id, look in looks.items()}
+            save_looks(conn, kept, context.keys.matrix_id(context.engine.pack.dimension))
         close_faces(conn, {probe.face_id: name_outcome(m for m in matches if m.face_id == probe.face_id)
                            for probe in probes})  # fmt: skip
         finish_rows(conn, FACES, [probe.face_id for probe in probes], claim.token)
@@ -83,6 +84,18 @@ def match_batch(context: Context, claim: Claim) -> None:
     drop_files(conn, context.blobs, litter)
     if alerts:
         context.asker.ask(Step.DELIVER)
+
+
+def renew_probe(context: Context, probe: Probe) -> Probe | None:
+    """The face as it is compared today, one that waited since before there was a space brought into it; None for one of
+    another pack or key."""
+    pack, keys = context.engine.pack, context.keys
+    if probe.pack != pack.name or len(probe.template) != 4 * pack.dimension:
+        return None
+    if probe.matrix_id == keys.matrix_id(pack.dimension):
+        return probe
+    renewed = keys.renew_templates(np.frombuffer(probe.template, "<f4").astype(np.float32)[None], probe.matrix_id)
+    return None if renewed is None else replace(probe, template=renewed[0].astype("<f4").tobytes())
 
 
 def read_recent(context: Context, matches: list[Match], datasets: dict[int, int]) -> Recent:
@@ -109,7 +122,7 @@ def search_probes(
     looks = look_again(context, [probe for probe in probes if found[probe.face_id] and not probe.exact])
     if looks:
         again = np.stack([np.frombuffer(look.template, "<f4") for look in looks.values()]).astype(np.float32)
-        lowest = cut.score / max(look.factor for look in looks.values())
+        lowest = cut.score / np.array([look.factor for look in looks.values()])
         for (face_id, look), candidates in zip(looks.items(), context.gallery.search(again, lowest), strict=True):
             found[face_id] = weigh_candidates(candidates, look.factor)
     return found, looks

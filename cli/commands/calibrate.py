@@ -24,7 +24,7 @@ from matcher.space import load_space
 from vault.errors import CalibrationError
 from vault.settings import Settings
 from vault.store.alerts import forget_own_calibrations, save_calibration
-from vault.store.faces import KeptFace, list_kept_faces
+from vault.store.faces import UnmatchedFace, list_unmatched_faces
 from workers.faces.packs import Pack, get_pack
 
 MOST_FACES = 20_000  # the newest; the time grows with the square
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             console.print(f"{forget_own_calibrations(conn, pack.name)} records are not used any more")
             return 0
         space = load_space(pack.name)
-        keyed = keys if space.is_plain else keys.in_space(space.space_id, space.convert)
-        kept = list_kept_faces(conn, pack.name, keyed.matrix_id(pack.dimension), MOST_FACES)
+        keyed = space.bind(keys)
+        kept = list_unmatched_faces(conn, pack.name, keyed.matrix_id(pack.dimension), MOST_FACES)
         if len(kept) < FEWEST_FACES:
             raise CalibrationError(
                 f"{len(kept)} faces are kept that can be compared, {FEWEST_FACES} are needed",
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def tally_faces(kept: list[KeptFace], pack: Pack) -> Strangers:
+def tally_faces(kept: list[UnmatchedFace], pack: Pack) -> Strangers:
     """The score of a face as a probe with another as a template."""
     vectors = np.stack([np.frombuffer(face.template, "<f4") for face in kept]).astype(np.float32)
     lengths = np.array([face.length or 0.0 for face in kept], np.float32)
@@ -74,7 +74,7 @@ def tally_faces(kept: list[KeptFace], pack: Pack) -> Strangers:
                            pictures, one_person=same)  # fmt: skip
 
 
-def make_record(strangers: Strangers, kept: list[KeptFace], pack: Pack, space_id: str) -> dict[str, Any]:
+def make_record(strangers: Strangers, kept: list[UnmatchedFace], pack: Pack, space_id: str) -> dict[str, Any]:
     datasets = len({face.dataset_id for face in kept})
     return {
         "format": FORMAT,
@@ -99,7 +99,7 @@ def make_record(strangers: Strangers, kept: list[KeptFace], pack: Pack, space_id
     }
 
 
-def show(console: Console, strangers: Strangers, kept: list[KeptFace], record: dict[str, Any]) -> None:
+def show(console: Console, strangers: Strangers, kept: list[UnmatchedFace], record: dict[str, Any]) -> None:
     calibration = read_calibration(record)
     left_out = ", ".join(f"{count:,} of {name.replace('_', ' ')}" for name, count in strangers.left_out.items())
     console.print(f"{len(kept)} faces, {calibration.pairs:,} pairs; left out: {left_out}")

@@ -1,4 +1,4 @@
-"""Segment files: exact, whole under kills, refused when changed; dead faces stay silent, threads find the same."""
+"""Segment files: exact, whole under kills, refused when changed; threads find the same."""
 
 import os
 import random
@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.supervisor import ROOT
-from matcher.generations import Ids
 from matcher.segments import (
     SHARE_ROWS,
     Segments,
@@ -77,16 +76,13 @@ def test_segments_find_what_the_whole_product_finds(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], probes: int, cut: float, threads: int, seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("segments")
-    rng = np.random.default_rng(seed)
     vectors = {number: save(folder, size, number) for number, size in enumerate(sizes, start=1)}
     store = make_segments(folder)
     segments = [store.open(number) for number in vectors]
-    everyone = np.concatenate([segment.ids for segment in segments])
-    dead: Ids = rng.choice(everyone, len(everyone) // 4, replace=False) if len(everyone) else everyone
     asked = unit_rows(probes, seed + 7)
     found = {
         (int(probe), int(segment.ids[row])): float(score)
-        for segment, hits in search_segments(segments, asked, cut, threads=threads, dead=dead)
+        for segment, hits in search_segments(segments, asked, cut, threads=threads)
         for probe, row, score in zip(hits.probe, hits.row, hits.score, strict=True)
     }
     for segment in segments:
@@ -95,7 +91,7 @@ def test_segments_find_what_the_whole_product_finds(
             for row, face_id in enumerate(segment.ids.tolist()):
                 score = scores[probe, row]
                 if abs(score - cut) > 1e-5:
-                    assert ((probe, face_id) in found) == (score > cut and face_id not in dead)
+                    assert ((probe, face_id) in found) == (score > cut)
 
 
 def test_threads_share_a_segment_by_rows(tmp_path: Path) -> None:

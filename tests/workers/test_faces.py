@@ -19,7 +19,7 @@ from workers.faces.graphs import prepare_recogniser
 from workers.faces.insight import InsightRecogniser, classify_model
 from workers.faces.packs import Model, add_pack, get_pack, list_packs, opencv_zoo, read_model
 from workers.faces.runtimes import OnnxSession
-from workers.faces.zoo import PublishedSFace
+from workers.faces.zoo import PublishedSFace, YuNet
 
 
 def t1_pixels() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
@@ -120,6 +120,17 @@ def test_a_face_of_a_few_pixels_is_counted_and_not_matched(engine: Engine) -> No
     faces = engine.find_faces(np.ascontiguousarray(small))
     assert faces
     assert all(face.crop is None for face in faces)
+
+
+def test_a_small_face_in_a_large_picture_is_found_at_full_size(engine: Engine) -> None:
+    head = cv2.resize(t1_pixels()[200:480, :220], (51, 65), interpolation=cv2.INTER_AREA)
+    wide = np.full((900, 1280, 3), 128, np.uint8)
+    wide[400:465, 600:651] = head
+    assert isinstance(engine.detector, YuNet)
+    assert not len(engine.detector._detect_at(wide, 0.5)[0]), "the first look misses it"
+    (found,) = engine.find_faces(wide)
+    assert 605 < found.box[0] < 620
+    assert 24 < min(found.box[2:]) < 40
 
 
 def test_alignment_brings_landmarks_to_their_places() -> None:

@@ -8,6 +8,8 @@ import pytest
 from tests.samples import STRANGERS, add_sample, count, enrol_person, make_listing, portrait, run_steps
 from vault.blobs import blob_path
 from vault.keys import Keys, Vectors, load_keys
+from vault.records import Policy
+from workers.build_segments import read_faces
 from workers.context import Context
 from workers.embed_samples import embed_samples
 from workers.faces.align import Pixels
@@ -79,8 +81,7 @@ def test_what_the_data_cannot_support_is_held_and_nobody_is_told(
 
 def test_templates_kept_before_there_was_a_space_are_still_found(context: Context) -> None:
     enrol_person(context, "astronaut")
-    if context.space.is_plain:
-        pytest.skip("this pack has no space")
+    assert not context.space.is_plain
     plain = replace_keys(context)
     keyed = context.keys.protect_templates(unit_rows(3))
     before = plain.protect_templates(unit_rows(3))
@@ -89,6 +90,38 @@ def test_templates_kept_before_there_was_a_space_are_still_found(context: Contex
     assert np.abs(renewed - keyed).max() < 1e-5
     assert context.keys.renew_templates(before, "0" * 16) is None
     assert context.keys.renew_templates(keyed, context.keys.matrix_id(128)) is keyed
+
+
+@pytest.mark.parametrize("policy", ["ephemeral", "retro"])
+def test_a_face_that_waited_since_before_there_was_a_space_is_matched(context: Context, policy: str) -> None:
+    enrol_person(context, "astronaut")
+    add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
+    context.conn.execute("update source set policy = %s, retention_days = 9", [policy])
+    keys, context.__dict__["keys"] = context.keys, replace_keys(context)
+    embed_samples(context)
+    context.__dict__["keys"] = keys
+    assert match_faces(context) == 1
+    assert count(context.conn, "select count(*) from match where held is null") == 1
+    assert count(context.conn, "select count(*) from face where state = 'quarantined'") == 0
+
+
+def test_faces_kept_since_before_there_was_a_space_come_into_a_segment(context: Context) -> None:
+    listing_id = make_listing(context.conn, policy=Policy.RETRO, days=9)
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    keys, context.__dict__["keys"] = context.keys, replace_keys(context)
+    run_steps(context)
+    context.__dict__["keys"] = keys
+    for made in ("gallery", "segments"):  # a process of today has never known the other key
+        context.__dict__.pop(made, None)
+    (face_id,) = context.conn.execute("select face_id from face").fetchone() or (0,)
+    ids, vectors, _ = read_faces(context, np.array([face_id], np.int64))
+    assert ids.tolist() == [face_id]
+    (plain,) = context.conn.execute("select template from face").fetchone() or (b"",)
+    assert np.abs(vectors[0] - np.frombuffer(plain, "<f4")).max() > 0.01
+    enrol_person(context, "astronaut")
+    context.gallery.refresh(context.conn)
+    ((candidate,),) = context.gallery.search(np.ascontiguousarray(vectors), 0.5)
+    assert candidate.score > 0.5
 
 
 def replace_keys(context: Context) -> Keys:

@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vault.errors import ModelError, SettingError
-from vault.settings import load_settings
+from vault.settings import RUNTIMES, load_settings
 from workers.faces import runtimes
 from workers.faces.choice import Trial, choose_runtime, pick, read_trials
 from workers.faces.engine import Engine
-from workers.faces.graphs import prepare_detector, prepare_recogniser
+from workers.faces.graphs import prepare_recogniser
 from workers.faces.packs import Model, opencv_zoo, read_model
 from workers.faces.prepared import draw_crops, measure_cosines, read_prepared
 from workers.faces.runtimes import BATCHES, OnnxSession, Runtime, halve_precision, list_runtimes, open_session
@@ -106,14 +106,6 @@ def test_an_insightface_shaped_graph_keeps_its_function(steep: bool) -> None:
     assert (before.count("BatchNormalization"), before.count("PRelu")) == (17, 5)
 
 
-def test_a_detector_keeps_its_outputs() -> None:
-    model = make_iresnet()
-    made = prepare_detector(model)
-    picture = rng.normal(0, 1, (1, 3, 112, 112)).astype(np.float32)
-    first, second = OnnxSession(model).run(picture)[0], OnnxSession(made).run(picture)[0]
-    assert np.abs(first - second).max() < 1e-4 * np.abs(first).max()
-
-
 @pytest.mark.parametrize("runtime", list_runtimes())
 @pytest.mark.parametrize("count", [1, 3, 8, 9, 21])
 def test_every_runtime_gives_a_face_its_vector_in_any_batch(engine: Engine, runtime: Runtime, count: int) -> None:
@@ -187,6 +179,10 @@ def test_a_runtime_that_is_not_here_is_refused_by_name() -> None:
     with pytest.raises(ModelError) as caught:
         Engine(opencv_zoo(), runtime="cuda")
     assert caught.value.stable_code == "runtime_missing"
+
+
+def test_the_setting_knows_every_runtime() -> None:
+    assert set(RUNTIMES) == {"auto", *(each.value for each in Runtime)}
 
 
 def test_an_unknown_runtime_is_a_setting_error(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ A blob lies in a file named by its key, or in a pack with others (`vault/blobs.p
 left, and its file goes with the last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from vault.blobs import BlobReader, Packed, blob_path, sealed_size, sync_folders, unlink_blob
+from vault.blobs import BlobReader, Packed, PackReader, blob_path, sealed_size, sync_folders, unlink_blob
 from vault.errors import BlobError, KeyFileError
 from vault.files import sync_file
 from vault.keys import Keys
@@ -248,31 +248,29 @@ def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[st
 
 def read_blob(conn: Connection, keys: Keys, folder: Path, sha256: str) -> bytes:
     """The plain content of a kept blob. Raises BlobError: blob_missing, blob_changed; KeyFileError."""
-    found = read_blobs(conn, keys, folder, [sha256])[sha256]
+    (found,) = read_blobs(keys, folder, [sha256], list_places(conn, [sha256]))
     if isinstance(found, BlobError) and found.case == "blob_missing":  # it may just have been moved
-        found = read_blobs(conn, keys, folder, [sha256])[sha256]
+        (found,) = read_blobs(keys, folder, [sha256], list_places(conn, [sha256]))
     if isinstance(found, bytes):
         return found
     raise found
 
 
 def read_blobs(
-    conn: Connection, keys: Keys, folder: Path, digests: Sequence[str]
-) -> dict[str, bytes | BlobError | KeyFileError]:
-    """The plain content of many, by digest, or why there is none."""
-    places = list_places(conn, digests)
-    found: dict[str, bytes | BlobError | KeyFileError] = {}
-    for sha256 in digests:
-        place = places.get(sha256)
-        if place is None:
-            found[sha256] = BlobError("blob_missing", f"no blob {sha256[:16]}…: it was dropped")
-            continue
-        try:
-            with open_blob(keys, folder, place) as blob:
-                found[sha256] = blob.read_all()
-        except (BlobError, KeyFileError) as exc:
-            found[sha256] = exc
-    return found
+    keys: Keys, folder: Path, digests: Sequence[str], places: dict[str, Place]
+) -> Iterator[bytes | BlobError | KeyFileError]:
+    """The plain content of each blob, or why there is none, one after the other, so that few are in memory."""
+    with PackReader(folder) as reader:
+        for sha256 in digests:
+            place = places.get(sha256)
+            try:
+                if place is None:
+                    raise BlobError("blob_missing", f"no blob {sha256[:16]}…: it was dropped")
+                content = reader.read(place.file_id, unwrap(keys, place), place.size, place.start)
+            except (BlobError, KeyFileError) as exc:
+                yield exc
+            else:
+                yield content
 
 
 def list_litter(conn: Connection) -> list[UUID]:

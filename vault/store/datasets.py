@@ -10,9 +10,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from vault.store import Connection
+from vault.store.locks import Lock
 from vault.store.rows import record_row
-
-LOCK = 0x46570004  # "FW", 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +68,9 @@ class DatasetRow:
 def lock_datasets(conn: Connection, *, change: bool = False) -> None:
     """Until the transaction ends no listing comes to another dataset, but (`change`) by this transaction."""
     if change:
-        conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": LOCK})
+        conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": Lock.DATASETS})
     else:
-        conn.execute("select pg_advisory_xact_lock_shared(%(lock)s)", {"lock": LOCK})
+        conn.execute("select pg_advisory_xact_lock_shared(%(lock)s)", {"lock": Lock.DATASETS})
 
 
 def give_way(conn: Connection) -> None:

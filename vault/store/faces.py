@@ -3,23 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from vault.records import Face, Outcome, Probe, State
 from vault.store import Connection
 from vault.store.rows import record_row
 from vault.store.segments import drop_fresh_faces, keep_fresh_faces
-
-COLUMNS = ("sample_id", "ordinal", "x", "y", "width", "height", "landmarks", "score", "sharpness", "length", "yaw",
-           "exposure", "exact", "pack", "matrix_id", "template", "outcome", "state")  # fmt: skip
 
 
 def save_faces(conn: Connection, faces: Iterable[tuple[int, Face]]) -> None:
     """Add the faces of samples, (sample_id, face) each. One without a template is finished at once, with its
     outcome."""
     with conn.cursor() as cursor:
-        query = sql.SQL("copy face ({}) from stdin").format(sql.SQL(", ").join(map(sql.Identifier, COLUMNS)))
-        with cursor.copy(query) as copy:
+        with cursor.copy(
+            """copy face (sample_id, ordinal, x, y, width, height, landmarks, score, sharpness, length, yaw, exposure,
+                          exact, pack, matrix_id, template, outcome, state) from stdin"""
+        ) as copy:
             for sample_id, face in faces:
                 state = State.DONE if face.template is None else State.READY
                 copy.write_row(
@@ -53,8 +50,8 @@ def find_datasets(conn: Connection, face_ids: list[int]) -> dict[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeptFace:
-    """A stranger's face that is kept, with where it was found."""
+class UnmatchedFace:
+    """A stranger's face that is kept and matched nobody, with where it was found."""
 
     face_id: int
     template: bytes
@@ -63,9 +60,9 @@ class KeptFace:
     dataset_id: int
 
 
-def list_kept_faces(conn: Connection, pack: str, matrix_id: str, most: int) -> list[KeptFace]:
+def list_unmatched_faces(conn: Connection, pack: str, matrix_id: str, most: int) -> list[UnmatchedFace]:
     """The newest faces that are kept, decided and matched nobody."""
-    with conn.cursor(row_factory=record_row(KeptFace)) as cursor:
+    with conn.cursor(row_factory=record_row(UnmatchedFace)) as cursor:
         return cursor.execute(
             """select face_id, template, length, sample.sha256, dataset_id
                from face join sample using (sample_id) join listing using (listing_id)
@@ -76,11 +73,18 @@ def list_kept_faces(conn: Connection, pack: str, matrix_id: str, most: int) -> l
         ).fetchall()
 
 
-def save_looks(conn: Connection, looks: dict[int, tuple[bytes, float]]) -> None:
-    """Keep the better vectors that a second look gave: face -> (keyed vector, length of the raw one)."""
-    conn.cursor().executemany(
-        "update face set template = %(template)s, length = %(length)s, exact = true where face_id = %(face)s",
-        [{"face": face_id, "template": template, "length": length} for face_id, (template, length) in looks.items()],
+def save_looks(conn: Connection, looks: dict[int, tuple[bytes, float]], matrix_id: str) -> None:
+    """Keep the better vectors that a second look gave: face -> (vector under this key, length of the raw one)."""
+    conn.execute(
+        """update face set template = new.template, length = new.length, exact = true, matrix_id = %(matrix)s
+           from unnest(%(ids)s::bigint[], %(templates)s::bytea[], %(lengths)s::real[]) as new (id, template, length)
+           where face_id = new.id""",
+        {
+            "ids": list(looks),
+            "templates": [template for template, _ in looks.values()],
+            "lengths": [length for _, length in looks.values()],
+            "matrix": matrix_id,
+        },
     )
 
 

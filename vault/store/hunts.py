@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vault.store import Connection
+from vault.store.locks import Lock
 from vault.store.rows import record_row
 from vault.store.segments import lock_segments
-
-MATCH_LOCK = 0x4657000B  # "FW", 11
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +50,12 @@ class KnownMatch:
 def matching(conn: Connection) -> Iterator[None]:
     """Around the matching of harvested faces, from the look at who is live to the commit. A hunt begins between such
     batches, never beside one: so a face was either compared with the new template, or its row is there to be hunted."""
-    conn.execute("select pg_advisory_lock_shared(%(lock)s)", {"lock": MATCH_LOCK})
+    conn.execute("select pg_advisory_lock_shared(%(lock)s)", {"lock": Lock.MATCHING})
     try:
         yield
     finally:
         if not conn.broken:
-            conn.execute("select pg_advisory_unlock_shared(%(lock)s)", {"lock": MATCH_LOCK})
+            conn.execute("select pg_advisory_unlock_shared(%(lock)s)", {"lock": Lock.MATCHING})
 
 
 def has_new_hunts(conn: Connection, pack: str) -> bool:
@@ -74,7 +73,7 @@ def has_new_hunts(conn: Connection, pack: str) -> bool:
 def begin_hunts(conn: Connection, pack: str, matrix_id: str) -> int:
     """A hunt for each live template that has none, with a part a segment and one for the faces in none; how many."""
     with conn.transaction():
-        conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": MATCH_LOCK})
+        conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": Lock.MATCHING})
         lock_segments(conn)
         return conn.execute(
             """with new as (

@@ -7,8 +7,8 @@ from vault.errors import StoreError
 from vault.keys import Keys
 from vault.ledger import EMPTY, Head, Kind, append_leaves, hash_leaf, head_message, make_entry
 from vault.store import Connection
+from vault.store.locks import Lock
 
-LOCK = 0x46570002  # "FW", 2
 BATCH = 5_000
 
 
@@ -31,7 +31,7 @@ def write_entry(conn: Connection, kind: Kind, *, about: str, **facts: str | int)
 def chain_entries(conn: Connection, keys: Keys) -> int:
     """Place up to BATCH entries and sign the new head; returns how many. 0 also when another sequencer is at it."""
     with conn.transaction():
-        if conn.execute("select pg_try_advisory_xact_lock(%(lock)s)", {"lock": LOCK}).fetchone() != (True,):
+        if conn.execute("select pg_try_advisory_xact_lock(%(lock)s)", {"lock": Lock.LEDGER}).fetchone() != (True,):
             return 0
         rows = conn.execute(
             "select ledger_id, entry from ledger where position is null order by ledger_id limit %(most)s",

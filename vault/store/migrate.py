@@ -14,9 +14,9 @@ import psycopg
 from vault.errors import StoreError
 from vault.log import get_logger
 from vault.store import Connection
+from vault.store.locks import Lock
 
 FOLDER = Path(__file__).parent / "migrations"
-LOCK = 0x46570001  # "FW", 1
 PATIENCE_SECONDS = 120.0
 
 log = get_logger(__name__)
@@ -29,7 +29,7 @@ def list_migrations(folder: Path = FOLDER) -> list[Path]:
 def migrate(conn: Connection, folder: Path = FOLDER) -> list[str]:
     """Bring the database to the newest schema; returns the names of the files that ran. Raises StoreError."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while conn.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone() != (True,):
+    while conn.execute("select pg_try_advisory_lock(%s)", [Lock.MIGRATE]).fetchone() != (True,):
         if time.monotonic() > deadline:
             raise StoreError("another process has been migrating for two minutes", mend="see what holds the lock")
         time.sleep(0.1)
@@ -39,7 +39,7 @@ def migrate(conn: Connection, folder: Path = FOLDER) -> list[str]:
         raise StoreError(f"a migration failed: {exc}", mend="nothing of it was kept; see the message") from exc
     finally:
         if not conn.closed:
-            conn.execute("select pg_advisory_unlock(%s)", [LOCK])
+            conn.execute("select pg_advisory_unlock(%s)", [Lock.MIGRATE])
 
 
 def _run_missing(conn: Connection, folder: Path) -> list[str]:

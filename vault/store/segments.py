@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vault.store import Connection
+from vault.store.locks import Lock
 from vault.store.rows import record_row
 
-LOCK = 0x46570009  # "FW", 9
-BUILD_LOCK = 0x4657000A  # one writer
 READ_ROWS = 5000
 
 
@@ -43,16 +42,16 @@ class KeptFace:
 
 def lock_segments(conn: Connection) -> None:
     """Until the transaction ends no segment comes or goes and no hunt begins, but by this transaction."""
-    conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": LOCK})
+    conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": Lock.SEGMENTS})
 
 
 def try_build_lock(conn: Connection) -> bool:
     """Be the one writer, until `release_build_lock` or the end of the connection."""
-    return conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": BUILD_LOCK}).fetchone() == (True,)
+    return conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": Lock.SEGMENT_BUILD}).fetchone() == (True,)
 
 
 def release_build_lock(conn: Connection) -> None:
-    conn.execute("select pg_advisory_unlock(%(lock)s)", {"lock": BUILD_LOCK})
+    conn.execute("select pg_advisory_unlock(%(lock)s)", {"lock": Lock.SEGMENT_BUILD})
 
 
 def keep_fresh_faces(conn: Connection, face_ids: list[int]) -> None:

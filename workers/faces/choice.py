@@ -5,11 +5,10 @@ and made again when processor, versions or model differ. A setting forces a runt
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vault.errors import ModelError
-from vault.files import write_whole
+from vault.files import hold_file, write_whole
 from vault.log import get_logger
 from workers.faces.prepared import draw_crops, measure_cosines
 from workers.faces.runtimes import Runtime, Session, list_runtimes, name_processor, open_session
@@ -55,15 +54,19 @@ def choose_runtime(wanted: str, model: bytes, folder: Path | None) -> Runtime:
     if wanted != AUTO:
         return Runtime(wanted)
     mark = mark_machine(model)
-    if folder is None or not is_writable(folder):
+    if folder is None:
         return pick(try_runtimes(model))
-    with alone(folder):  # two workers that try at once would slow each other
-        trials = read_trials(folder, mark)
-        if trials is None:
-            trials = try_runtimes(model)
-            write_trials(folder, mark, trials)
-            log.info("a runtime was chosen", runtime=pick(trials).value,
-                     **{each.runtime.value: round(each.milliseconds, 2) for each in trials})  # fmt: skip
+    try:
+        with hold_file(folder / "runtime.lock"):  # two workers that try at once would slow each other
+            trials = read_trials(folder, mark)
+            if trials is None:
+                trials = try_runtimes(model)
+                write_trials(folder, mark, trials)
+                log.info("a runtime was chosen", runtime=pick(trials).value,
+                         **{each.runtime.value: round(each.milliseconds, 2) for each in trials})  # fmt: skip
+    except OSError as exc:
+        log.warning("the choice of a runtime cannot be kept", folder=str(folder), why=exc.strerror)
+        trials = try_runtimes(model)
     return pick(trials)
 
 
@@ -137,22 +140,3 @@ def write_trials(folder: Path, mark: dict[str, str], trials: list[Trial]) -> Non
         for each in trials
     ]
     write_whole(folder / "runtime.json", json.dumps({"mark": mark, "trials": table}, indent=1).encode())
-
-
-def is_writable(folder: Path) -> bool:
-    """Can what was found be kept there?"""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(folder / "runtime.lock", "a", encoding="utf-8"):
-            return True
-    except OSError as exc:
-        log.warning("the choice of a runtime cannot be kept", folder=str(folder), why=exc.strerror)
-        return False
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One process of this machine at a time."""
-    with open(folder / "runtime.lock", "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

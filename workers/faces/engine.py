@@ -26,7 +26,7 @@ SMALLEST_FACE = 24.0  # pixels of the picture as opened; a smaller face is count
 
 
 class Detector(Protocol):
-    side: int  # longest side that is looked at
+    size: str  # at which pictures are looked at, in words
 
     def detect(
         self, pixels: Pixels, *, whole: bool = False
@@ -81,11 +81,11 @@ class Engine:
     def embed_crops(self, crops: Sequence[Pixels]) -> Vectors:
         """(n, d) f32 unit vectors of n crops, by the chosen runtime. Rows that are not finite or zero come back as
         zeros, never as vectors. With `runtime.exact` they may decide, else they only propose."""
-        return self._embed(self._session, crops)
+        return normalise(self._run(self._session, crops))
 
     def embed_exact(self, crops: Sequence[Pixels]) -> Vectors:
         """As `embed_crops`, in f32: what decides, and what is enrolled."""
-        return self._embed(self._exact_session, crops)
+        return normalise(self._run(self._exact_session, crops))
 
     def embed_faces(self, crops: Sequence[Pixels]) -> tuple[Vectors, npt.NDArray[np.float32]]:
         """As `embed_crops`, with (n,) lengths of the vectors before they were normalised."""
@@ -119,13 +119,6 @@ class Engine:
         counts = np.bincount(owner, minlength=len(views)).clip(1)
         return normalise(sums) * ~bad[:, None], np.where(bad, 0, lengths / counts).astype(np.float32)
 
-    def _embed(self, session: Session, crops: Sequence[Pixels]) -> Vectors:
-        return normalise(self._run(session, crops))
-
-    def embed_raw(self, crops: Pixels) -> npt.NDArray[np.float32]:
-        """(n, d) f32 of (n, 112, 112, 3) uint8 crops by the chosen runtime, as the model gives them: for benches."""
-        return np.asarray(embed_all(self._session, crops), np.float32)
-
     def _run(self, session: Session, crops: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if not len(crops):
             return np.zeros((0, self.pack.dimension), np.float32)
@@ -149,7 +142,7 @@ class Engine:
             "pack": self.pack.name,
             "runtime": self.runtime.value.split("-")[0],
             "precision": self.runtime.precision,
-            "detect_side": self.detector.side,
+            "detector_size": self.detector.size,
             "mirrored_probe": False,
             "second_look": "f32, two detector scales, mirrored",
         }

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from vault.errors import ModelError
+
 Array = npt.NDArray[np.float64]
 NARROWEST = 1e-3  # |1 - slope| below which a PRelu is not divided by it
 
@@ -91,33 +93,12 @@ def prepare_recogniser(data: bytes, *, mean: float = 0.0, scale: float = 1.0, rg
     return graph.write()
 
 
-def prepare_detector(data: bytes) -> bytes:
-    """A detector of the same inputs and outputs, free in batch as far as it was."""
-    graph = Graph(data)
-    for run in (drop_identities, fold_batch_norms, split_prelus):
-        run(graph)
-    return graph.write()
-
-
-def free_picture_size(data: bytes) -> bytes:
-    """The model of one (1, 3, h, w) input with h and w free, and the number of cells of each (1, n, ...) output too."""
-    graph = Graph(data)
-    open_sides(graph)
-    return graph.write()
-
-
-def open_sides(graph: Graph) -> None:
-    sides = graph.model.graph.input[0].type.tensor_type.shape.dim
-    sides[2].dim_param, sides[3].dim_param = "height", "width"
-    for item in graph.model.graph.output:
-        item.type.tensor_type.shape.dim[1].dim_param = f"{item.name}_cells"
-
-
 def prepare_yunet(data: bytes) -> bytes:
     """YuNet for any picture size with three outputs instead of twelve, its three strides one after the other, n cells
     in all: `product` (1, n, 1) of class and object score, `bbox` (1, n, 4), `kps` (1, n, 10)."""
     graph = Graph(data)
-    open_sides(graph)
+    sides = graph.model.graph.input[0].type.tensor_type.shape.dim
+    sides[2].dim_param, sides[3].dim_param = "height", "width"
     outputs = graph.model.graph.output
     names = [item.name for item in outputs]
     classes, objects, boxes, points = (names[3 * kind : 3 * kind + 3] for kind in range(4))
@@ -298,7 +279,7 @@ def take_crops(graph: Graph, mean: float, scale: float, rgb: bool) -> None:
     first = graph.only_user(value, "Conv")
     swap = slice(None, None, -1) if rgb else slice(None)
     if first is None or not is_linear(graph, first) or attribute(first, "group", 1) != 1:
-        raise ValueError("the model does not begin with a convolution")
+        raise ModelError("model_differs", "the model does not begin with a convolution, so it cannot take crops")
     put_rows(graph, first, read_rows(graph, first)[:, swap] * scale)
     taken.name = "crops"
     taken.type.tensor_type.elem_type = TensorProto.UINT8

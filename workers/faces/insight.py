@@ -53,7 +53,7 @@ def classify_model(path: Path) -> tuple[str, int]:
 
 
 class InsightDetector:
-    side = max(INPUT_SIZE)
+    size = "{} x {}".format(*INPUT_SIZE)
 
     def __init__(self, path: Path) -> None:
         self._model = open_model(path)

@@ -28,7 +28,7 @@ class YuNet:
     """Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector"; decoded as OpenCV's FaceDetectorYN does. Always
     on onnxruntime: pictures differ in size, and others compile anew for each."""
 
-    side = DETECT_SIDE
+    size = f"{SMALL_SCALE} of the picture, from {SMALL_SIDE} to {DETECT_SIDE} pixels"
 
     def __init__(self, model: bytes) -> None:
         self._session = OnnxSession(prepare_yunet(model))
