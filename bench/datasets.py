@@ -18,7 +18,6 @@ import json
 import random
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,16 +26,13 @@ from typing import Any
 
 from PIL import Image
 
-from cli.supervisor import Supervisor
+from bench.servers import start_servers
 from vault.box import Child
-from vault.keys import make_key_file
 from vault.phash import hash_picture
 from vault.records import Capture, Listing, PageKind, Policy
-from vault.settings import Settings
-from vault.store import Connection, connect
+from vault.store import Connection
 from vault.store.hashes import ask_linking, save_hashes
 from vault.store.listings import Shown, save_listings
-from vault.store.migrate import migrate
 from vault.store.pages import NewPage, add_pages, save_captures
 from vault.store.samples import NewSample, save_samples
 from vault.store.sources import save_source
@@ -174,19 +170,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     rng = random.Random(args.seed)
     offers = plan_offers(sorted(args.folder.rglob("*.jpg")), args.sets, args.size, args.resold, args.furniture, rng)
-    with tempfile.TemporaryDirectory(prefix="facewarden-datasets-") as folder:
-        home = Path(folder) / "home"
-        supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
-        make_key_file(supervisor.settings.key_file)
-        with supervisor.running():
-            settings = supervisor.start_servers()
-            with connect(settings) as conn:
-                migrate(conn)
-            context = Context(settings)
-            try:
-                table = measure(context, offers, rng, args.crop)
-            finally:
-                context.close()
+    with start_servers("datasets") as settings:
+        context = Context(settings)
+        try:
+            table = measure(context, offers, rng, args.crop)
+        finally:
+            context.close()
     for name, value in table.items():
         print(f"{name:20} {value if name != 'links' else len(value)}")
     if args.json:

@@ -12,12 +12,12 @@ SFace, one crop a call as its `get_feat` is called by FaceAnalysis, with YuNet b
 
 import argparse
 import gc
+import io
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -32,8 +32,8 @@ import psutil
 
 from bench.faces import CACHE, list_images, measure_offset
 from bench.report import Report, add_options
-from cli.setup import prepare_database, prepare_keys
-from cli.supervisor import ONE_THREAD, Supervisor
+from bench.servers import start_servers
+from cli.supervisor import ONE_THREAD
 from tests.samples import add_sample, make_listing
 from vault.records import PageKind
 from vault.settings import Settings, load_settings
@@ -224,44 +224,35 @@ def run_both(target: Callable[..., None], arguments: list[Any]) -> tuple[float, 
 def fill_samples(context: Context, paths: list[Path]) -> None:
     """The pictures as an archive that a listing offers, opened: what is measured begins with rows that can be
     claimed."""
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as package:
-            for number, path in enumerate(paths):
-                package.write(path, f"{number:06}.jpg")
-        file.seek(0)
-        add_sample(context, make_listing(context.conn), file.read(), PageKind.ARCHIVE)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as package:
+        for number, path in enumerate(paths):
+            package.write(path, f"{number:06}.jpg")
+    add_sample(context, make_listing(context.conn), archive.getvalue(), PageKind.ARCHIVE)
     open_archives(context)
     context.conn.execute("analyze")
 
 
 def measure_pipeline(report: Report, paths: list[Path], runs: int) -> None:
     cores = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(prefix="facewarden-embed-") as folder:
-        home = Path(folder) / "home"
-        supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
-        with supervisor.running():
-            settings = supervisor.start_servers()
-            keys = prepare_keys(settings)
-            prepare_database(settings, keys).close()
-            shutil.copytree(CACHE / "home/models", home / "models")
-            ratios, rates, memory = [], [], 0.0
-            for _ in range(runs):
-                context = Context(settings)
-                context.conn.execute("truncate sample, face, linking, picture_hash, blob, pack, key cascade")
-                fill_samples(context, paths)
-                context.close()
-                bare, count, faces, _ = run_both(run_bare, [paths[at::cores] for at in range(cores)])
-                ours, done, _, used = run_both(run_step, [settings] * cores)
-                context = Context(settings)
-                (found,) = context.conn.execute("select count(*) from face where template is not null").fetchone() or (
-                    0,
-                )
-                context.close()
-                if done != count or found != faces:
-                    raise SystemExit(f"not the same work: {done} of {count} pictures, {found} of {faces} faces")
-                ratios.append(bare / ours)
-                rates.append(done / ours)
-                memory = max(memory, used)
+    with start_servers("embed") as settings:
+        shutil.copytree(CACHE / "home/models", settings.models_folder)
+        ratios, rates, memory = [], [], 0.0
+        for _ in range(runs):
+            context = Context(settings)
+            context.conn.execute("truncate sample, face, linking, picture_hash, blob, pack, key cascade")
+            fill_samples(context, paths)
+            context.close()
+            bare, count, faces, _ = run_both(run_bare, [paths[at::cores] for at in range(cores)])
+            ours, done, _, used = run_both(run_step, [settings] * cores)
+            context = Context(settings)
+            (found,) = context.conn.execute("select count(*) from face where template is not null").fetchone() or (0,)
+            context.close()
+            if done != count or found != faces:
+                raise SystemExit(f"not the same work: {done} of {count} pictures, {found} of {faces} faces")
+            ratios.append(bare / ours)
+            rates.append(done / ours)
+            memory = max(memory, used)
     report.describe(pipeline_images=len(paths), pipeline_faces=faces)
     report.add("embed.pipeline_images_per_second", statistics.median(rates), "images/s")
     report.add("embed.pipeline_ratio", statistics.median(ratios), "x", bar=">= 0.78")

@@ -15,7 +15,8 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,28 @@ def alternate(runs: int, measures: dict[str, Callable[[], float]]) -> dict[str, 
 def median_ratio(above: Iterable[float], below: Iterable[float]) -> float:
     """The median of the ratios of runs that lay side by side."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def compare_settings(paths: Sequence[Path]) -> list[str]:
+    """What differs between runs whose figures are to stand beside each other, in words."""
+    tables = [(path.name, json.loads(path.read_text(encoding="utf-8"))["settings"]) for path in paths]
+    shared = set.intersection(*(set(settings) for _, settings in tables))
+    return [
+        f"{name}: {', '.join(f'{settings[name]} in {file}' for file, settings in tables)}"
+        for name in sorted(shared)
+        if len({str(settings[name]) for _, settings in tables}) > 1
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Were `embed`, `accuracy` and `leak` measured with the same settings? Exit code 1 if not."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("files", type=Path, nargs="+", help="what --json wrote")
+    differences = compare_settings(parser.parse_args(arguments).files)
+    for each in differences:
+        print(each)
+    return int(bool(differences))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

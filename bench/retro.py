@@ -276,47 +276,36 @@ def measure_rebuild(report: "Report", faces: "Faces") -> None:
     """Rows of kept faces in a database of its own, their segment built, lost, and built again."""
     import numpy as np
 
-    from cli.supervisor import Supervisor
+    from bench.servers import start_servers
     from matcher.segments import drop_other_segments
-    from vault.keys import make_key_file
-    from vault.settings import Settings
-    from vault.store import connect
-    from vault.store.migrate import migrate
     from workers.build_segments import open_segment, write_segment
     from workers.context import Context
 
-    with tempfile.TemporaryDirectory(prefix="facewarden-retro-") as name:
-        home = Path(name) / "home"
-        supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
-        make_key_file(supervisor.settings.key_file)
-        with supervisor.running():
-            settings = supervisor.start_servers()
-            with connect(settings) as conn:
-                migrate(conn)
-            context = Context(settings)
-            pack, matrix_id, _ = context.segments.kind
-            conn = context.conn
-            with conn.transaction():
-                conn.execute("set local session_replication_role = replica")  # faces without a listing around them
-                copy_query = """copy face (sample_id, ordinal, x, y, width, height, landmarks, score, sharpness, pack,
-                                           matrix_id, template, outcome, expires_at, state) from stdin"""
-                with conn.cursor().copy(copy_query) as copy:
-                    for at, vector in enumerate(faces.draw(REBUILT, 5).astype("<f4")):
-                        copy.write_row((1, at, 0, 0, 50, 50, [0.0] * 10, 0.9, 50, pack, matrix_id, vector.tobytes(),
-                                        "unmatched", "2999-01-01", "done"))  # fmt: skip
-            ids = [row[0] for row in conn.execute("select face_id from face").fetchall()]
-            started = time.perf_counter()
-            segment_id = write_segment(context, [], ids)
-            assert segment_id is not None
-            report.add("retro.build_seconds_100k", time.perf_counter() - started, "s, rows to a segment")
-            drop_other_segments(context.segments.folder, set())
-            started = time.perf_counter()
-            segment = open_segment(context, segment_id, lambda: None)
-            report.add("retro.rebuild_seconds_100k", time.perf_counter() - started, "s, a lost segment from rows",
-                       bar="<= 10")  # fmt: skip
-            assert segment is not None
-            assert np.array_equal(segment.ids, np.sort(ids))
-            context.close()
+    with start_servers("retro") as settings:
+        context = Context(settings)
+        pack, matrix_id, _ = context.segments.kind
+        conn = context.conn
+        with conn.transaction():
+            conn.execute("set local session_replication_role = replica")  # faces without a listing around them
+            copy_query = """copy face (sample_id, ordinal, x, y, width, height, landmarks, score, sharpness, pack,
+                                       matrix_id, template, outcome, expires_at, state) from stdin"""
+            with conn.cursor().copy(copy_query) as copy:
+                for at, vector in enumerate(faces.draw(REBUILT, 5).astype("<f4")):
+                    copy.write_row((1, at, 0, 0, 50, 50, [0.0] * 10, 0.9, 50, pack, matrix_id, vector.tobytes(),
+                                    "unmatched", "2999-01-01", "done"))  # fmt: skip
+        ids = [row[0] for row in conn.execute("select face_id from face").fetchall()]
+        started = time.perf_counter()
+        segment_id = write_segment(context, [], ids)
+        assert segment_id is not None
+        report.add("retro.build_seconds_100k", time.perf_counter() - started, "s, rows to a segment")
+        drop_other_segments(context.segments.folder, set())
+        started = time.perf_counter()
+        segment = open_segment(context, segment_id, lambda: None)
+        report.add("retro.rebuild_seconds_100k", time.perf_counter() - started, "s, a lost segment from rows",
+                   bar="<= 10")  # fmt: skip
+        assert segment is not None
+        assert np.array_equal(segment.ids, np.sort(ids))
+        context.close()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,22 @@
+"""Servers of a bench's own: in a folder that is gone afterwards, with a key, an empty database and no workers."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli.setup import prepare_database, prepare_keys
+from cli.supervisor import Supervisor
+from vault.settings import Settings
+
+
+@contextlib.contextmanager
+def start_servers(name: str) -> Iterator[Settings]:
+    """The settings of running servers. Raises FacewardenError."""
+    with tempfile.TemporaryDirectory(prefix=f"facewarden-{name}-") as folder:
+        home = Path(folder) / "home"
+        supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
+        with supervisor.running():
+            settings = supervisor.start_servers()
+            prepare_database(settings, prepare_keys(settings)).close()
+            yield settings
