@@ -240,7 +240,7 @@ def measure_pipeline(report: Report, paths: list[Path], runs: int) -> None:
         ratios, rates, memory = [], [], 0.0
         for _ in range(runs):
             context = Context(settings)
-            context.conn.execute("truncate sample, face, linking, picture_hash, blob, pack, key cascade")
+            context.conn.execute("truncate sample, face, linking, picture_hash, blob, blob_file, key cascade")
             fill_samples(context, paths)
             context.close()
             bare, count, faces, _ = run_both(run_bare, [paths[at::cores] for at in range(cores)])

@@ -6,8 +6,9 @@ Reyhanitabar, Rogaway, Vizar 2015). A key encrypts one blob only, which makes th
 read in any order, so an archive is opened without its plain bytes ever lying on disk.
 
 A blob is found by the SHA-256 of its content (`blob` table); `vault/store/blobs.py` has the rows. It lies in a file of
-its own, named by its key, or with others in a pack: many small blobs one after the other, each under its own key,
-synced once. A pack's file goes with the last of them; until then, what was erased in it is bytes without a key.
+its own, named by its key, or with others in one that they share: many small blobs one after the other, each under its
+own key, synced once. A shared file goes with the last of them; until then, what was erased in it is bytes without a
+key.
 """
 
 import hashlib
@@ -106,8 +107,8 @@ class BlobWriter(Unfinished):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Packed:
-    """One blob of a pack: where it begins, and what a BlobWriter would say of it."""
+class FiledBlob:
+    """One blob of a shared file: where it begins, and what a BlobWriter would say of it."""
 
     sha256: str
     size: int
@@ -117,7 +118,7 @@ class Packed:
     start: int
 
 
-class PackWriter(Unfinished):
+class FileWriter(Unfinished):
     """Many small blobs into one file; without `seal` it is removed."""
 
     def __init__(self, folder: Path) -> None:
@@ -126,11 +127,11 @@ class PackWriter(Unfinished):
         self._folder = folder
         self._at = 0
 
-    def add(self, content: bytes) -> Packed:
+    def add(self, content: bytes) -> FiledBlob:
         """Encrypt one blob under a key of its own."""
         key_id, data_key = uuid4(), make_data_key()
         written = self._file.write(seal_bytes(data_key, content))
-        packed = Packed(
+        filed = FiledBlob(
             sha256=hashlib.sha256(content).hexdigest(),
             size=len(content),
             key_id=key_id,
@@ -139,7 +140,7 @@ class PackWriter(Unfinished):
             start=self._at,
         )
         self._at += written
-        return packed
+        return filed
 
     def seal(self) -> None:
         """Make the file and its name durable."""
@@ -167,8 +168,8 @@ def sealed_size(size: int) -> int:
 
 
 class BlobReader:
-    """Reads a blob at any offset: the one that begins at `start` of a file, which is named by the blob's key or by its
-    pack. Raises BlobError: blob_missing, blob_changed."""
+    """Reads a blob at any offset: the one that begins at `start` of a file, which is named by the blob's key or
+    shared. Raises BlobError: blob_missing, blob_changed."""
 
     def __init__(self, folder: Path, file_id: UUID, data_key: bytes, size: int, start: int = 0) -> None:
         self.size = size
@@ -217,8 +218,8 @@ class BlobReader:
         return plain
 
 
-class PackReader:
-    """Reads whole small blobs one after the other; a pack is opened once as long as its blobs follow each other. Use as
+class FileReader:
+    """Reads whole small blobs one after the other; a file is opened once as long as its blobs follow each other. Use as
     a context manager."""
 
     def __init__(self, folder: Path) -> None:

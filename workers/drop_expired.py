@@ -2,7 +2,7 @@
 
 from vault.log import get_logger
 from vault.store.access import drop_stale
-from vault.store.blobs import drop_files, list_litter, list_unneeded, release_blobs, thin_packs
+from vault.store.blobs import drop_files, list_litter, list_unneeded, release_blobs, thin_files
 from vault.store.faces import drop_expired_templates
 from workers.context import Context
 
@@ -15,7 +15,7 @@ def drop_expired(context: Context) -> int:
         log.info("retention dropped templates", count=dropped)
     release_blobs(context.conn, list_unneeded(context.conn))
     with context.conn.transaction():
-        thin_packs(context.conn, context.blobs)
+        thin_files(context.conn, context.blobs)
     drop_files(context.conn, context.blobs, list_litter(context.conn))
     drop_stale(context.conn)
     return 0

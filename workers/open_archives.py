@@ -9,7 +9,7 @@ import hashlib
 import time
 from uuid import UUID
 
-from vault.blobs import Packed, PackWriter, unlink_blob
+from vault.blobs import FiledBlob, FileWriter, unlink_blob
 from vault.box import ARCHIVE_CPU_SECONDS, ArchiveLimits, Member
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.gate import hash_md5, record_hit
@@ -17,7 +17,7 @@ from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import PageKind, Sample
 from vault.steps import Step
-from vault.store.blobs import drop_files, get_place, keep_packed, open_blob, release_blobs
+from vault.store.blobs import drop_files, get_place, keep_filed, open_blob, release_blobs
 from vault.store.ledger import write_entries
 from vault.store.listings import list_passwords
 from vault.store.samples import NewSample, list_samples, save_samples
@@ -25,7 +25,7 @@ from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
 from workers.embed_samples import RENEW_SECONDS, TRANSIENT
 
-PORTION = 256  # members a transaction, and a pack: the pictures of a portion share a file and its sync
+PORTION = 256  # members a transaction: the pictures of a portion share a file and its sync
 PORTION_BYTES = 32 << 20  # and no more content than this and one member, which may have as much
 
 log = get_logger(__name__)
@@ -86,42 +86,43 @@ def open_archive(context: Context, archive: Sample) -> None:
 
 
 def save_members(context: Context, archive: Sample, members: list[Member]) -> None:
-    """One portion: pictures encrypted into a pack and synced, then their rows and ledger entries in one transaction."""
+    """One portion: pictures encrypted into one file and synced, then their rows and ledger entries in one
+    transaction."""
     conn = context.conn
     listed = {member.number for member in members if context.gate.is_listed(member.content)}
-    packed: dict[int, Packed] = {}
+    filed: dict[int, FiledBlob] = {}
     kept: set[UUID] = set()
-    with PackWriter(context.blobs) as pack:
+    with FileWriter(context.blobs) as file:
         for member in members:
             if not member.refused and member.number not in listed:
-                packed[member.number] = pack.add(member.content)
-        if packed:
-            pack.seal()
+                filed[member.number] = file.add(member.content)
+        if filed:
+            file.seal()
     with conn.transaction():
         extend_lease(conn, ARCHIVES, [archive.sample_id], archive.token)
-        if packed:
-            kept = keep_packed(conn, context.keys, list(packed.values()))
-        samples = [make_sample(archive, member, packed.get(member.number), listed) for member in members]
+        if filed:
+            kept = keep_filed(conn, context.keys, list(filed.values()))
+        samples = [make_sample(archive, member, filed.get(member.number), listed) for member in members]
         save_samples(conn, archive.listing_id, archive.page_id, samples)
         write_entries(
             conn,
             Kind.CAPTURE,
-            [{"about": each.sha256, "archive": archive.sha256, "member": number} for number, each in packed.items()],
+            [{"about": each.sha256, "archive": archive.sha256, "member": number} for number, each in filed.items()],
         )
         for member in members:
             if member.number in listed:
                 place = f"archive {archive.sha256}, member {member.number}"
                 digests = hash_md5(member.content), hashlib.sha256(member.content).hexdigest()
                 record_hit(conn, context.settings, *digests, place, archive.source_id)
-    if packed and not kept:  # all of it was known
-        unlink_blob(context.blobs, pack.file_id)
+    if filed and not kept:  # all of it was known
+        unlink_blob(context.blobs, file.file_id)
     context.asker.ask(Step.EMBED_SAMPLES)
 
 
-def make_sample(archive: Sample, member: Member, packed: Packed | None, listed: set[int]) -> NewSample:
+def make_sample(archive: Sample, member: Member, filed: FiledBlob | None, listed: set[int]) -> NewSample:
     refused = "hash_listed" if member.number in listed else member.refused
-    if packed is not None:
-        digest: str | None = packed.sha256
+    if filed is not None:
+        digest: str | None = filed.sha256
     else:
         digest = hashlib.sha256(member.content).hexdigest() if member.content else None
     return NewSample(

@@ -83,7 +83,7 @@ def make_record(strangers: Strangers, kept: list[UnmatchedFace], pack: Pack, spa
         "detector_sha256": pack.detector.sha256,
         "recogniser_sha256": pack.recogniser.sha256,
         "space": space_id,
-        "method": "harvested faces of different datasets with one another, first look or second, in the space, f32",
+        "method": "harvested faces of different datasets with one another, second look, in the space, f32",
         "measured": dt.datetime.now(dt.UTC).date().isoformat(),
         "data": {
             "name": f"harvested faces of {datasets} datasets",

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.samples import add_sample, count, enrol_person, make_listing
-from vault.blobs import PackWriter, blob_path
+from vault.blobs import FileWriter, blob_path
 from vault.errors import BlobError, ConsentMissing, EnrolmentError, KeyFileError, StoreError
 from vault.keys import load_keys, make_key_file
 from vault.records import Band, Match, Policy
@@ -19,13 +19,13 @@ from vault.store.alerts import raise_alert, save_calibration, save_match
 from vault.store.blobs import (
     drop_files,
     get_place,
-    keep_packed,
+    keep_filed,
     list_places,
     list_unneeded,
     read_blob,
     read_blobs,
     release_blobs,
-    thin_packs,
+    thin_files,
 )
 from vault.store.faces import count_kept_templates, drop_expired_templates
 from vault.store.keys import check_deployment
@@ -254,24 +254,24 @@ def test_a_strangers_template_is_kept_only_as_the_policy_says(
     assert count_kept_templates(conn) == {"kept": 0, "overdue": 0}
 
 
-def test_a_pack_goes_with_the_last_of_its_blobs_and_few_that_are_left_move_out(context: Context) -> None:
+def test_a_shared_file_goes_with_the_last_of_its_blobs_and_few_that_are_left_move_out(context: Context) -> None:
     conn, folder = context.conn, context.blobs
     contents = [bytes([number]) * 1000 for number in range(8)]
-    with PackWriter(folder) as pack:
-        packed = [pack.add(content) for content in contents]
-        pack.seal()
-    assert len(keep_packed(conn, context.keys, packed)) == 8
-    digests = [each.sha256 for each in packed]
+    with FileWriter(folder) as file:
+        filed = [file.add(content) for content in contents]
+        file.seal()
+    assert len(keep_filed(conn, context.keys, filed)) == 8
+    digests = [each.sha256 for each in filed]
     assert list(read_blobs(context.keys, folder, digests, list_places(conn, digests))) == contents
     assert release_blobs(conn, digests[:5]) == [], "three are left in the file"
-    assert thin_packs(conn, folder) == [], "and three of eight are worth it"
+    assert thin_files(conn, folder) == [], "and three of eight are worth it"
     assert release_blobs(conn, digests[5:6]) == []
-    drop_files(conn, folder, thin_packs(conn, folder))
-    assert not blob_path(folder, pack.file_id).exists()
+    drop_files(conn, folder, thin_files(conn, folder))
+    assert not blob_path(folder, file.file_id).exists()
     found = list(read_blobs(context.keys, folder, digests, list_places(conn, digests)))
     assert found[6:] == contents[6:], "each has a file of its own now"
     assert all(isinstance(each, BlobError) for each in found[:6])
     drop_files(conn, folder, release_blobs(conn, digests[6:]))
     assert not [path for path in folder.rglob("*") if path.is_file()]
-    assert count(conn, "select count(*) from pack") == 0
+    assert count(conn, "select count(*) from blob_file") == 0
     assert count(conn, "select count(*) from blob_litter") == 0

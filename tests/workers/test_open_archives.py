@@ -41,7 +41,7 @@ def test_members_before_the_place_where_an_archive_breaks_are_kept(context: Cont
     assert count(context.conn, "select count(*) from sample where archive_id is not null and state = 'ready'") == 3
     files = [path for path in context.blobs.rglob("*") if path.is_file()]
     assert count(context.conn, "select count(*) from blob") == 3
-    assert len(files) == count(context.conn, "select count(*) from pack") == 1
+    assert len(files) == count(context.conn, "select count(*) from blob_file") == 1
 
 
 def test_large_members_are_saved_before_they_fill_the_memory(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

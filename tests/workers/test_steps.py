@@ -225,8 +225,8 @@ def test_an_archive_that_was_interrupted_is_begun_again_without_doubles(
     assert take_turn(context, Step.OPEN_ARCHIVES) == 1
     assert count(context.conn, "select count(*) from sample where archive_id is not null") == 10
     files = [path for path in context.blobs.rglob("*") if path.is_file()]
-    packs = "select count(distinct file_id) from blob"
-    assert len(files) == count(context.conn, packs) == count(context.conn, "select count(*) from pack") == 4
+    shared = "select count(distinct file_id) from blob"
+    assert len(files) == count(context.conn, shared) == count(context.conn, "select count(*) from blob_file") == 4
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"Rar!\x1a\x07\x01\x00", "archive_unsupported"),

@@ -1,7 +1,8 @@
-"""Rows of `blob`, `pack` and `blob_litter`: which encrypted files are kept, found by the SHA-256 of what is inside.
+"""Rows of `blob`, `blob_file` and `blob_litter`: which encrypted files are kept, found by the SHA-256 of what is
+inside.
 
-A blob lies in a file named by its key, or in a pack with others (`vault/blobs.py`); a pack's row counts those that are
-left, and its file goes with the last.
+A blob lies in a file named by its key, or in one that it shares (`vault/blobs.py`); that one's row counts those
+that are left, and it goes with the last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from vault.blobs import BlobReader, Packed, PackReader, blob_path, sealed_size, sync_folders, unlink_blob
+from vault.blobs import BlobReader, FiledBlob, FileReader, blob_path, sealed_size, sync_folders, unlink_blob
 from vault.errors import BlobError, KeyFileError
 from vault.files import sync_file
 from vault.keys import Keys
@@ -17,7 +18,7 @@ from vault.store import Connection
 from vault.store.keys import erase_keys, save_keys
 from vault.store.rows import record_row
 
-FEW = 4  # a pack of which less than a fourth is left is taken apart
+FEW = 4  # a shared file of which less than a fourth is left is taken apart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +46,14 @@ def keep_blobs(conn: Connection, keys: Keys, blobs: Sequence[tuple[str, int, UUI
     return _keep(conn, keys, [(*blob, None, 0) for blob in blobs])
 
 
-def keep_packed(conn: Connection, keys: Keys, packed: Sequence[Packed]) -> set[UUID]:
-    """The same for the blobs of one sealed pack. If none was new, the caller unlinks the pack."""
-    rows = [(each.sha256, each.size, each.key_id, each.data_key, each.file_id, each.start) for each in packed]
+def keep_filed(conn: Connection, keys: Keys, filed: Sequence[FiledBlob]) -> set[UUID]:
+    """The same for the blobs of one sealed file. If none was new, the caller unlinks the file."""
+    rows = [(each.sha256, each.size, each.key_id, each.data_key, each.file_id, each.start) for each in filed]
     kept = _keep(conn, keys, rows)
     if kept:
         conn.execute(
-            "insert into pack (file_id, count, live) values (%(file)s, %(count)s, %(live)s)",
-            {"file": packed[0].file_id, "count": len(packed), "live": len(kept)},
+            "insert into blob_file (file_id, count, live) values (%(file)s, %(count)s, %(live)s)",
+            {"file": filed[0].file_id, "count": len(filed), "live": len(kept)},
         )
     return kept
 
@@ -152,27 +153,27 @@ def _erase(conn: Connection, digests: list[str]) -> list[UUID]:
     ).fetchall()
     erase_keys(conn, [key_id for key_id, _ in rows])
     files = [key_id for key_id, file_id in rows if file_id is None]
-    files += _shrink_packs(conn, [file_id for _, file_id in rows if file_id is not None])
+    files += _shrink_files(conn, [file_id for _, file_id in rows if file_id is not None])
     _note_litter(conn, files)
     return files
 
 
-def _shrink_packs(conn: Connection, file_ids: list[UUID]) -> list[UUID]:
-    """One blob less for each time a pack is named; returns the packs that are empty. Packs are locked in the order of
+def _shrink_files(conn: Connection, file_ids: list[UUID]) -> list[UUID]:
+    """One blob less for each time a file is named; returns the files that are empty. They are locked in the order of
     their names."""
     if not file_ids:
         return []
     conn.execute(
-        "select from pack where file_id = any(%(ids)s) order by file_id for update", {"ids": sorted(set(file_ids))}
+        "select from blob_file where file_id = any(%(ids)s) order by file_id for update", {"ids": sorted(set(file_ids))}
     )
     conn.execute(
-        """update pack set live = live - gone.count
+        """update blob_file set live = live - gone.count
            from (select file_id, count(*) from unnest(%(ids)s::uuid[]) as each (file_id) group by file_id) as gone
-           where pack.file_id = gone.file_id""",
+           where blob_file.file_id = gone.file_id""",
         {"ids": file_ids},
     )
     rows = conn.execute(
-        "delete from pack where file_id = any(%(ids)s) and live <= 0 returning file_id", {"ids": file_ids}
+        "delete from blob_file where file_id = any(%(ids)s) and live <= 0 returning file_id", {"ids": file_ids}
     ).fetchall()
     return [file_id for (file_id,) in rows]
 
@@ -184,37 +185,38 @@ def _note_litter(conn: Connection, file_ids: list[UUID]) -> None:
         )
 
 
-def thin_packs(conn: Connection, folder: Path, most: int = 100) -> list[UUID]:
-    """Give the few blobs that are left of a pack, none of them waited for, files of their own, so that the rest's bytes
-    do not stay for their sake. Returns the files to be unlinked after the commit; call in a transaction."""
-    packs = conn.execute(
-        """select file_id from pack
+def thin_files(conn: Connection, folder: Path, most: int = 100) -> list[UUID]:
+    """Give the few blobs that are left of a shared file, none of them waited for, files of their own, so that the
+    rest's bytes do not stay for their sake. Returns the files to be unlinked after the commit; call in a
+    transaction."""
+    files = conn.execute(
+        """select file_id from blob_file
            where live * %(few)s <= count and not exists (
                select 1 from blob join sample using (sha256) left join face using (sample_id)
-               where blob.file_id = pack.file_id
+               where blob.file_id = blob_file.file_id
                  and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')))
            order by file_id limit %(most)s for update skip locked""",
         {"few": FEW, "most": most},
     ).fetchall()
     thinned = []
-    for (file_id,) in packs:
+    for (file_id,) in files:
         rows = conn.execute(
             "select key_id, size, start from blob where file_id = %(file)s order by sha256 for update",
             {"file": file_id},
         ).fetchall()
         try:
-            with blob_path(folder, file_id).open("rb") as pack:
+            with blob_path(folder, file_id).open("rb") as shared:
                 for key_id, size, start in rows:
-                    pack.seek(start)
+                    shared.seek(start)
                     path = blob_path(folder, key_id)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(pack.read(sealed_size(size)))
+                    path.write_bytes(shared.read(sealed_size(size)))
                     sync_file(path)
         except OSError:
             continue  # whoever reads the blob is told what is wrong
         sync_folders(folder, [key_id for key_id, *_ in rows])
         conn.execute("update blob set file_id = null, start = 0 where file_id = %(file)s", {"file": file_id})
-        conn.execute("delete from pack where file_id = %(file)s", {"file": file_id})
+        conn.execute("delete from blob_file where file_id = %(file)s", {"file": file_id})
         thinned.append(file_id)
     _note_litter(conn, thinned)
     return thinned
@@ -260,7 +262,7 @@ def read_blobs(
     keys: Keys, folder: Path, digests: Sequence[str], places: dict[str, Place]
 ) -> Iterator[bytes | BlobError | KeyFileError]:
     """The plain content of each blob, or why there is none, one after the other, so that few are in memory."""
-    with PackReader(folder) as reader:
+    with FileReader(folder) as reader:
         for sha256 in digests:
             place = places.get(sha256)
             try:

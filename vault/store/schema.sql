@@ -24,7 +24,7 @@ create table key (
 );
 
 -- Encrypted content, found by the SHA-256 of what is inside; each under a key of its own. It lies in a file named by its
--- key, or from `start` on in the file of a pack.
+-- key, or from `start` on in one that it shares with others.
 create table blob (
     sha256      text primary key,
     key_id      uuid not null unique references key,
@@ -33,10 +33,10 @@ create table blob (
     file_id     uuid,
     start       bigint not null default 0
 );
-create index blob_file on blob (file_id) where file_id is not null;
+create index blob_in_file on blob (file_id) where file_id is not null;
 
 -- Files that hold many small blobs: how many were put in, how many are left. The file goes with the last.
-create table pack (
+create table blob_file (
     file_id     uuid primary key,
     count       integer not null,
     live        integer not null

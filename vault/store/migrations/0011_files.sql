@@ -1,9 +1,9 @@
--- Small blobs lie together in packs; what a face is worth, and whether its vector may decide, is kept with it.
+-- Small blobs lie together in files; what a face is worth, and whether its vector may decide, is kept with it.
 
 alter table blob add column file_id uuid, add column start bigint not null default 0;
-create index blob_file on blob (file_id) where file_id is not null;
+create index blob_in_file on blob (file_id) where file_id is not null;
 
-create table pack (
+create table blob_file (
     file_id     uuid primary key,
     count       integer not null,
     live        integer not null
