@@ -12,7 +12,6 @@ resample people. Faces that are not found count: a mate as missed, a non-mate as
 
 import argparse
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.faces import Embedded, embed_images
-from bench.report import ROOT, Report, add_options
+from bench.report import Report, add_folder, add_options, find_folder
 from matcher.calibration import is_calibration_name
 from matcher.decide import LOOK_AGAIN
 from matcher.space import LENGTH_POWER, SHRINKAGE, Space, load_space, make_space, name_quality, plain_space, train_space
 from vault.keys import Vectors
 
-DATA = Path(os.environ.get("FACEWARDEN_EVAL_DATA", ROOT.parent / "shared/data"))
 RATES = (0.1, 0.03, 0.01, 0.003)
 MATCH_RATES = (1e-2, 1e-3, 1e-4, 1e-5)
 RESAMPLES = 200
@@ -331,12 +329,14 @@ def tabulate_rates(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=DATA / "lfw", help="one folder a person")
-    parser.add_argument("--protocol", type=Path, default=DATA / "protocols/lfw/lfw_openset_1N.tsv")
+    add_folder(parser)
+    parser.add_argument("--protocol", type=Path, help="default: LFW's, beside its folder")
     parser.add_argument("--space", choices=("halves", "shipped", "plain"), help="default: halves on LFW, else shipped")
     parser.add_argument("--processes", type=int, default=2)
     add_options(parser)
     args = parser.parse_args()
+    args.folder = find_folder(args.folder)
+    args.protocol = args.protocol or args.folder.parent / "protocols/lfw/lfw_openset_1N.tsv"
     known = args.folder.name == "lfw"
     protocol = read_protocol(args.protocol)
     if args.quick:

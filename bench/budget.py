@@ -18,9 +18,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from bench.accuracy import DATA
 from bench.faces import embed_images, list_images
-from bench.report import Report, add_options
+from bench.report import Report, add_folder, add_options, find_folder
 from matcher.calibration import Cut, derive_cut, find_shortfall, is_calibration_name, load_calibration, state_alerts
 from matcher.decide import BEYOND_DATA, HUB_SUSPECT, Candidate, decide_probe
 from matcher.space import load_space
@@ -110,10 +109,11 @@ def count_day(scores: npt.NDArray[np.float32], cut: Cut) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=DATA / "lfw")
+    add_folder(parser)
     parser.add_argument("--processes", type=int, default=2)
     add_options(parser)
     args = parser.parse_args()
+    args.folder = find_folder(args.folder)
     report = Report("budget", args)
     tested = score_tested(args.folder, args.processes)
     people = len(tested.owners)

@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 
 from bench.faces import CACHE, list_images, measure_offset
-from bench.report import Report, add_options
+from bench.report import Report, add_folder, add_options, find_folder
 from bench.servers import start_servers
 from cli.supervisor import ONE_THREAD
 from tests.samples import add_sample, make_listing
@@ -55,8 +55,7 @@ BATCH = 32  # pictures of which ours embeds all faces at once
 Loop = Callable[[list[Path]], int]  # pictures -> faces embedded
 
 
-# -- one thread
-# ---------------------------------------------------------------------------------------------------------
+# -- one thread --------------------------------------------------------------------------------------------------------
 
 
 def plain_loop() -> Loop:
@@ -162,8 +161,7 @@ def measure_loops(report: Report, paths: list[Path], runs: int, deepface: Path |
     report.add("embed.ratio_best", medians[auto.runtime.value] / plain, "x", bar=f">= {3.2 if bf16 else 1.85}")
 
 
-# -- all cores: the bare models, and the worker's step
-# ------------------------------------------------------------------
+# -- all cores: the bare models, and the worker's step -----------------------------------------------------------------
 
 
 def prepare_inputs(engine: Engine, paths: list[Path]) -> tuple[list[Any], Pixels, int]:
@@ -261,16 +259,13 @@ def measure_pipeline(report: Report, paths: list[Path], runs: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = os.environ.get("FACEWARDEN_EVAL_DATA")
-    parser.add_argument("--folder", type=Path, default=Path(data) / "lfw" if data else None,
-                        help="one folder a person (default: lfw under FACEWARDEN_EVAL_DATA)")  # fmt: skip
+    add_folder(parser)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--deepface", type=Path, help="an interpreter that can import deepface")
     parser.add_argument("--only", choices=["loops", "pipeline"], help="one half")
     add_options(parser)
     args = parser.parse_args(arguments)
-    if args.folder is None:
-        parser.error("--folder, or FACEWARDEN_EVAL_DATA")
+    args.folder = find_folder(args.folder)
     cv2.setNumThreads(1)
     every = [args.folder / image for image in list_images(args.folder)]
     if not every:

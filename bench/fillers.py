@@ -7,14 +7,13 @@ above 0.40, so nearly nothing would ever be scored a second time.
 
 import contextlib
 import hashlib
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.report import ROOT
+from bench.report import ROOT, find_folder
 from vault.box import Box
 from vault.errors import FacewardenError
 from vault.keys import Vectors, make_matrix
@@ -45,18 +44,9 @@ class Faces:
         return np.divide(rows, lengths[:, None], out=rows)
 
 
-def find_folder(folder: Path | None) -> Path | None:
-    if folder is not None:
-        return folder
-    known = os.environ.get("FACEWARDEN_EVAL_DATA")
-    return Path(known) / "lfw" if known and (Path(known) / "lfw").is_dir() else None
-
-
 def load_faces(folder: Path | None) -> Faces:
     """From the cache of this folder's statistics, or from its pictures. Raises SystemExit where there is neither."""
     found = find_folder(folder)
-    if found is None:
-        raise SystemExit("no faces: give --folder, or set FACEWARDEN_EVAL_DATA")
     cache = CACHE / f"faces-{hashlib.sha256(str(found.resolve()).encode()).hexdigest()[:12]}.npz"
     if cache.exists():
         kept = np.load(cache)

@@ -29,7 +29,7 @@ import psutil
 from PIL import Image
 from rich.console import Console
 
-from bench.report import ROOT, Report, add_options
+from bench.report import ROOT, Report, add_folder, add_options, find_folder
 from cli.commands.enrol import enrol
 from cli.commands.up import start_base, start_parts
 from cli.demo.outcome import is_settled
@@ -57,8 +57,7 @@ POLL_SECONDS = 0.25
 PATIENCE_SECONDS = 3600.0
 
 
-# -- the leak
-# -----------------------------------------------------------------------------------------------------------
+# -- the leak ----------------------------------------------------------------------------------------------------------
 
 
 def write_archives(folder: Path, out: Path, images: int, processes: int) -> Path:
@@ -103,8 +102,7 @@ def encode_anew(path: Path, number: int) -> bytes:
     return out.getvalue()
 
 
-# -- the people
-# ---------------------------------------------------------------------------------------------------------
+# -- the people --------------------------------------------------------------------------------------------------------
 
 
 def enrol_people(conn: Connection, keys: Keys, settings: Settings, folder: Path, people: int) -> list[str]:
@@ -125,9 +123,7 @@ def enrol_people(conn: Connection, keys: Keys, settings: Settings, folder: Path,
 def wait_for_templates(conn: Connection, settings: Settings, supervisor: Supervisor) -> int:
     """Returns how many people are searched for."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while count_states(conn).get("template", {}).get("ready", 0) + count_states(conn).get("template", {}).get(
-        "running", 0
-    ):
+    while {"ready", "running"} & count_states(conn).get("template", {}).keys():
         supervisor.poll()
         if time.monotonic() > deadline:
             raise SystemExit("the enrolments do not become templates: see the workers' logs")
@@ -135,8 +131,7 @@ def wait_for_templates(conn: Connection, settings: Settings, supervisor: Supervi
     return count_live_templates(conn, settings.faces.pack)
 
 
-# -- the clock
-# ----------------------------------------------------------------------------------------------------------
+# -- the clock ---------------------------------------------------------------------------------------------------------
 
 
 def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, console: Console) -> dict[str, Any]:
@@ -231,9 +226,7 @@ def weigh_workers(supervisor: Supervisor) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = os.environ.get("FACEWARDEN_EVAL_DATA")
-    parser.add_argument("--folder", type=Path, default=Path(data) / "lfw" if data else None,
-                        help="one folder a person, .jpg (default: lfw under FACEWARDEN_EVAL_DATA)")  # fmt: skip
+    add_folder(parser)
     parser.add_argument(
         "--images", type=int, default=0, help="in all; more than there are: encoded anew (default: each once)"
     )
@@ -242,8 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, help="leave the state folder here, logs and all")
     add_options(parser)
     args = parser.parse_args(arguments)
-    if args.folder is None:
-        parser.error("--folder, or FACEWARDEN_EVAL_DATA")
+    args.folder = find_folder(args.folder)
     console = Console(highlight=False)
     people = QUICK_PEOPLE if args.quick else args.people
     images = args.images or (QUICK_IMAGES if args.quick else sum(1 for _ in args.folder.rglob("*.jpg")))

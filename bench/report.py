@@ -125,6 +125,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="smaller: ends within 50 s")
 
 
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, help="one folder a person (default: lfw under FACEWARDEN_EVAL_DATA)")
+
+
+def find_folder(given: Path | None) -> Path:
+    """The folder of labelled faces. Raises SystemExit where there is none."""
+    data = os.environ.get("FACEWARDEN_EVAL_DATA")
+    folder = given or (Path(data) / "lfw" if data else None)
+    if folder is None or not folder.is_dir():
+        raise SystemExit("no folder of faces: name one with --folder, or set FACEWARDEN_EVAL_DATA")
+    return folder
+
+
 def show_argument(value: object) -> object:
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
