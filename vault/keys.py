@@ -60,6 +60,7 @@ class Keys:
             raise KeyFileError("key_file_damaged", f"the key file has no secret for {', '.join(missing)}")
         self._signer = Ed25519PrivateKey.from_private_bytes(self._newest["sign"].value)
         self._space = ""
+        self._names: dict[tuple[int, str], str] = {}  # of matrices, which are asked for with every face
         self._convert: Callable[[Vectors], Vectors] = lambda vectors: vectors
 
     def in_space(self, space_id: str, convert: Callable[[Vectors], Vectors]) -> "Keys":
@@ -108,8 +109,11 @@ class Keys:
         return self._name_matrix(dimension, self._space)
 
     def _name_matrix(self, dimension: int, space: str) -> str:
-        suffix = f":{space}" if space else ""
-        return self.digest_text(f"matrix:{self._newest['matrix'].secret_id}:{dimension}{suffix}")[:16]
+        if (dimension, space) not in self._names:
+            suffix = f":{space}" if space else ""
+            text = f"matrix:{self._newest['matrix'].secret_id}:{dimension}{suffix}"
+            self._names[dimension, space] = self.digest_text(text)[:16]
+        return self._names[dimension, space]
 
     def _matrix(self, dimension: int) -> Vectors:
         return make_matrix(self._newest["matrix"].value, dimension)

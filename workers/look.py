@@ -10,7 +10,6 @@ from itertools import groupby
 
 import numpy as np
 
-from vault.box import Child
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.log import get_logger
 from vault.records import Probe
@@ -35,8 +34,7 @@ def look_again(context: Context, probes: list[Probe]) -> dict[int, Look]:
     """face -> look, for those whose picture can still be opened and gives a usable vector."""
     if not probes:
         return {}
-    with context.box.batch() as child:
-        cut_out = list(cut_faces(context, child, probes))
+    cut_out = list(cut_faces(context, probes))
     if not cut_out:
         return {}
     vectors, lengths = context.engine.embed_again([views for _, views in cut_out])
@@ -52,11 +50,11 @@ def look_again(context: Context, probes: list[Probe]) -> dict[int, Look]:
     }
 
 
-def cut_faces(context: Context, child: Child, probes: list[Probe]) -> Iterator[tuple[int, list[Pixels]]]:
+def cut_faces(context: Context, probes: list[Probe]) -> Iterator[tuple[int, list[Pixels]]]:
     """(face_id, views), by the landmarks that the first look found; each picture is opened once."""
     for sha256, group in groupby(sorted(probes, key=lambda probe: probe.sha256), key=lambda probe: probe.sha256):
         try:
-            picture = child.open_picture(read_blob(context.conn, context.keys, context.blobs, sha256))
+            picture = context.decoder.open_picture(read_blob(context.conn, context.keys, context.blobs, sha256))
         except (BlobError, InputRefused, KeyFileError) as exc:
             log.warning("no second look at a picture", code=exc.stable_code)
             continue

@@ -169,7 +169,8 @@ def quarantine_exhausted(conn: Connection, table: WorkTable) -> int:
     query = sql.SQL("""
         update {table} set state = 'quarantined', lease_until = null, error_code = 'attempts_exhausted',
                error_text = 'the last attempt never reported back'
-        where attempts >= %(most)s and (state = 'ready' or (state = 'running' and lease_until < clock_timestamp()))
+        where attempts > 0 and state in ('ready', 'running')  -- as the index says: all others are finished
+          and attempts >= %(most)s and (state = 'ready' or lease_until < clock_timestamp())
         """).format(**table.parts())
     return conn.execute(query, {"most": MOST_ATTEMPTS}).rowcount
 

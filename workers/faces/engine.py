@@ -62,17 +62,16 @@ class Engine:
     def find_faces(self, pixels: Pixels) -> list[FoundFace]:
         """The faces in (h, w, 3) uint8 BGR pixels, the 64 largest, from left to right."""
         boxes, scores, landmarks = self.detector.detect(pixels)
-        largest = np.argsort(-(boxes[:, 2] * boxes[:, 3]), kind="stable")[:MOST_FACES]
+        rows = sorted(enumerate(boxes.tolist()), key=lambda row: -row[1][2] * row[1][3])[:MOST_FACES]
         faces = []
-        for row in sorted(largest, key=lambda index: (float(boxes[index, 0]), float(boxes[index, 1]))):
-            x, y, width, height = (float(value) for value in boxes[row])
-            crop = align_face(pixels, landmarks[row]) if min(width, height) >= SMALLEST_FACE else None
+        for at, (x, y, width, height) in sorted(rows, key=lambda row: row[1][:2]):
+            crop = align_face(pixels, landmarks[at]) if min(width, height) >= SMALLEST_FACE else None
             faces.append(
                 FoundFace(
                     box=(x, y, width, height),
-                    landmarks=landmarks[row],
-                    score=float(scores[row]),
-                    quality=measure_quality(crop, landmarks[row]) if crop is not None else None,
+                    landmarks=landmarks[at],
+                    score=float(scores[at]),
+                    quality=measure_quality(crop, landmarks[at]) if crop is not None else None,
                     crop=crop,
                 )
             )
