@@ -69,10 +69,13 @@ def take_back_judgement(
     return True
 
 
-def find_owner(conn: Connection, alert_id: UUID) -> UUID | None:
-    """Whose alert it is."""
+def get_owner(conn: Connection, alert_id: UUID) -> UUID:
+    """Whose alert it is. Raises JudgementError: alert_unknown."""
     row = conn.execute("select subject_id from alert where alert_id = %(id)s", {"id": alert_id}).fetchone()
-    return row[0] if row else None
+    if row is None:
+        raise JudgementError("alert_unknown", "there is no such alert any more")
+    owner: UUID = row[0]
+    return owner
 
 
 def _lock_alert(conn: Connection, subject_id: UUID, alert_id: UUID) -> str:
