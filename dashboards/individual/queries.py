@@ -24,10 +24,13 @@ def get_status(conn: Connection, subject_id: UUID) -> dict[str, Any] | None:
 
 def list_own_alerts(conn: Connection, subject_id: UUID) -> list[dict[str, Any]]:
     """When something was found and what the person said of it; no picture, no place, no score. `waiting`: faces that
-    are still to be taken up; `until`: until when one is known again, None if none is."""
+    are still to be taken up; `until`: until when one is known again, None if none is; `held`: how many faces were kept
+    back for it."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select alert_id, band, created_at, alert.state, judged_at, operator, waiting, until
+            """select alert_id, band, created_at, alert.state, judged_at, operator, waiting, until,
+                      (select count(*) from match join negative using (negative_id)
+                       where negative.alert_id = alert.alert_id) as held
                from alert left join judgement using (alert_id)
                left join lateral (
                    select count(*) filter (where negative.state in ('ready', 'running')) as waiting,

@@ -483,10 +483,15 @@ def test_a_person_says_that_it_is_not_them_and_takes_it_back(client: TestClient,
     page = client.get("/me").text
     assert f'<li id="alert-{alert}">' in page
     assert re.search(r"You said on \S+ that this is not you\. This is being taken up now\.", read_text(page))
-    assert "nothing; 1 with a face that is not you" in read_text(page)
+    assert "nothing; you said of 1 dataset that the face is not yours" in read_text(page)
     assert "This is not me" not in read_text(page)
     run_steps(context)
-    assert re.search(r"do not alert you until \d{4}-\d\d-\d\d", read_text(client.get("/me").text))
+    assert re.search(
+        r"do not alert you until \d{4}-\d\d-\d\d ; none were kept back so far", read_text(client.get("/me").text)
+    )
+    add_sample(context, make_listing(context.conn, "again"), portrait("astronaut", 60))
+    run_steps(context)
+    assert "1 was kept back so far" in read_text(client.get("/me").text)
     for secret in ("test-source", "5000", "score", "0.", "<img"):
         assert secret not in client.get("/me").text.split("<main")[1]
     context.conn.execute("update negative set sealed = null, state = 'quarantined'")
@@ -494,7 +499,7 @@ def test_a_person_says_that_it_is_not_them_and_takes_it_back(client: TestClient,
     assert client.post(f"/me/alerts/{alert}/take-back", data=data).status_code == 303
     assert client.post(f"/me/alerts/{alert}/take-back", data=data).status_code == 303
     page = read_text(client.get("/me").text)
-    assert "1 dataset with a face that may be yours" in page
+    assert "2 datasets with a face that may be yours" in page, "what was kept back is shown"
     assert "This is not me" in page
     assert count(context.conn, "select count(*) from judgement") == 0
 
