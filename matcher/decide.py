@@ -1,7 +1,7 @@
 """The decision, as a pure function: in come one probe's scores above the cut, out come matches, held or not."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from matcher.calibration import Cut
@@ -12,6 +12,7 @@ HUB_PEOPLE = 3  # a probe above the cut for this many people is no person but a 
 # LFW's mates that end above the cut are lost: accuracy.lost_by_first_look).
 LOOK_AGAIN = 0.12
 HUB_SUSPECT = "hub_suspect"
+NOT_THEM = "not_them"  # nearer to a face that this person said is not theirs
 BEYOND_DATA = "beyond_data"  # above the cut, below the one that the budget asks for: the data cannot tell
 
 
@@ -26,25 +27,57 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Negative:
+    """A face that a person said is not theirs, and how near a probe is to it."""
+
+    negative_id: int
+    subject_id: UUID
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
+    """`negative_id`: the negative that holds it, where that is the reason."""
+
     candidate: Candidate
     band: Band
     held: str | None
+    negative_id: int | None = None
 
 
-def decide_probe(candidates: Iterable[Candidate], cut: Cut) -> list[Decision]:
+def decide_probe(candidates: Iterable[Candidate], cut: Cut, negatives: Iterable[Negative] = ()) -> list[Decision]:
     """The best template of each person at or above the cut, by descending score. A probe that three or more people
-    would share is held for review as a whole: no alert comes of it."""
+    would share is held for review as a whole: no alert comes of it. One that would alert a person but is nearer to one
+    of their negatives, and near enough to be the same face, is held for this person."""
     best: dict[UUID, Candidate] = {}
     for candidate in candidates:
         known = best.get(candidate.subject_id)
         if candidate.score >= cut.score and (known is None or candidate.score > known.score):
             best[candidate.subject_id] = candidate
+    denied: dict[UUID, Negative] = {}
+    for negative in negatives:
+        nearest = denied.get(negative.subject_id)
+        if nearest is None or negative.score > nearest.score:
+            denied[negative.subject_id] = negative
     hub = len(best) >= HUB_PEOPLE
     return [
-        Decision(candidate=each, band=name_band(each.score, cut), held=name_reason(each.score, cut, hub=hub))
+        hold_denied(
+            Decision(candidate=each, band=name_band(each.score, cut), held=name_reason(each.score, cut, hub=hub)),
+            denied.get(each.subject_id),
+            cut,
+        )
         for each in sorted(best.values(), key=lambda c: (-c.score, c.template_id))
     ]
+
+
+def hold_denied(decision: Decision, negative: Negative | None, cut: Cut) -> Decision:
+    """Held, if this negative of the person is nearer; other reasons stand before it, so that taking the judgement back
+    can send what it alone held."""
+    if negative is None or decision.held is not None:
+        return decision
+    if negative.score < cut.score or negative.score <= decision.candidate.score:
+        return decision
+    return replace(decision, held=NOT_THEM, negative_id=negative.negative_id)
 
 
 def name_reason(score: float, cut: Cut, *, hub: bool) -> str | None:

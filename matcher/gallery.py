@@ -5,6 +5,8 @@ ever answers with templates that the database calls live: one cheap query (the g
 an enrolment or a withdrawal. A broken generation is refused and everything comes from rows until a new one is built.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -12,7 +14,7 @@ from uuid import UUID
 import numpy as np
 
 from matcher.codes import Codes, Floats, encode
-from matcher.decide import Candidate
+from matcher.decide import Candidate, Negative
 from matcher.generations import (
     Generation,
     Ids,
@@ -28,6 +30,7 @@ from vault.errors import IndexFileError, VectorError
 from vault.keys import Keys, Vectors, check_vectors
 from vault.log import get_logger
 from vault.store import Connection
+from vault.store.judgements import list_live_negatives, open_negative
 from vault.store.locks import Lock
 from vault.store.subjects import list_live_ids, list_live_templates, open_vector, read_gallery_clock
 
@@ -57,6 +60,8 @@ class Gallery:
         self._clock = -1
         self._mark = (0, 0)
         self._live: dict[int, tuple[UUID, UUID]] = {}
+        self._negatives: dict[int, tuple[UUID, Vectors]] = {}
+        self._denied: dict[UUID, tuple[list[int], Vectors]] = {}  # the same by person: ids, (n, d) vectors
         self._generation: Generation | None = None
         self._indexed: frozenset[int] = frozenset()  # ids in the generation, withdrawn ones included
         self._generation_part: Part | None = None
@@ -84,6 +89,7 @@ class Gallery:
             gone = np.fromiter(self._indexed - live.keys(), np.int64)
             dead = np.isin(self._generation_part.ids, gone)
             self._generation_part.dead = dead if len(gone) else None
+        self._take_negatives(conn)
         self._live, self._clock, self._mark = live, clock, mark
         return True
 
@@ -109,6 +115,18 @@ class Gallery:
                         Candidate(template_id=template_id, subject_id=person[0], consent_id=person[1], score=score)
                     )
         return found
+
+    def compare_negatives(self, probe: Vectors, people: Iterable[UUID]) -> list[Negative]:
+        """The negative of each of these people that is nearest to a (d,) f32 keyed unit vector. Nobody is found by one:
+        it is asked only of people whom the probe resembles."""
+        nearest = []
+        for person in people:
+            ids, vectors = self._denied.get(person, ([], None))
+            if vectors is not None:
+                scores = vectors @ probe
+                best = int(scores.argmax())
+                nearest.append(Negative(negative_id=ids[best], subject_id=person, score=float(scores[best])))
+        return nearest
 
     def needs_build(self) -> bool:
         """Is a new generation due: none yet, broken, holding a withdrawn template, or too many templates beside it?"""
@@ -159,6 +177,20 @@ class Gallery:
         self._generation, self._indexed = generation, frozenset(ids.tolist())
         vectors = view_vectors(index)
         return Part(ids=ids, vectors=vectors, codes=encode(vectors), index=index)
+
+    def _take_negatives(self, conn: Connection) -> None:
+        """Those that count now; one that is known already is not opened again."""
+        live, new = list_live_negatives(conn, self._pack, list(self._negatives))
+        self._negatives = {each: known for each, known in self._negatives.items() if each in live}
+        for row in new:
+            vector = np.frombuffer(open_negative(self._keys, row), "<f4").astype(np.float32)
+            renewed = self._keys.renew_templates(vector[None], row.matrix_id)
+            if renewed is not None and len(vector) == self._dimension:
+                self._negatives[row.negative_id] = (row.subject_id, renewed[0])
+        people: dict[UUID, dict[int, Vectors]] = defaultdict(dict)
+        for negative_id, (person, vector) in sorted(self._negatives.items()):
+            people[person][negative_id] = vector
+        self._denied = {person: (list(kept), np.stack(list(kept.values()))) for person, kept in people.items()}
 
     def _read_rows(self, conn: Connection, template_ids: list[int]) -> tuple[Ids, Vectors]:
         """(n,) ids and (n, d) keyed vectors of those templates that are live, of our pack and key."""

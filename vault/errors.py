@@ -6,7 +6,8 @@ FacewardenError                 anything a person is told in one line, with what
 ├── ServerError                 PostgreSQL or Redis cannot be started or reached, a port is taken
 ├── StoreError                  the database refused: migration, schema, disk full
 │   ├── LeaseLost               the rows are no longer ours: somebody else has claimed them
-│   └── ConsentMissing          a row about a person was refused for want of a live consent
+│   ├── ConsentMissing          a row about a person was refused for want of a live consent
+│   └── JudgementGone           a match is held by a judgement that was taken back meanwhile
 ├── KeyFileError                the key file is missing, readable by others, damaged, or the key was erased
 ├── BlobError                   an encrypted blob is missing, cut short or changed
 ├── ModelError                  a model file is missing, has another digest, or may not be used
@@ -16,6 +17,7 @@ FacewardenError                 anything a person is told in one line, with what
 ├── EgressRefused               the guard refused a destination, or an answer that is none
 ├── InputRefused                hostile or unreadable bytes; `code` is one of REFUSALS
 ├── EvidenceError               a bundle cannot be sealed
+├── JudgementError              an alert cannot be judged, or a judged face not be known again
 └── EnrolmentError              an enrolment or withdrawal that cannot go on
 
 Each class carries a stable `code`, shown to users and stored with the row. Classes that stand for several
@@ -109,6 +111,10 @@ class ConsentMissing(StoreError):
     code = "consent_missing"
 
 
+class JudgementGone(StoreError):
+    code = "judgement_gone"
+
+
 class KeyFileError(_CodedError):
     """`key_file_missing`, `key_file_open`, `key_file_damaged`, `key_erased`, `key_wrong`."""
 
@@ -150,6 +156,10 @@ class InputRefused(_CodedError):
 
 class EvidenceError(FacewardenError):
     code = "evidence_invalid"
+
+
+class JudgementError(_CodedError):
+    """`alert_unknown`, `face_gone`."""
 
 
 class EnrolmentError(_CodedError):

@@ -252,6 +252,7 @@ class Match:
     cut: float
     band: Band
     held: str | None
+    negative_id: int | None = None  # which negative of the person holds it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,6 +263,36 @@ class Alert:
     band: Band
     state: str
     created_at: dt.datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgedFace:
+    """A claimed face of an alert that its person judged: it is to become a negative of theirs. `template`: None once it
+    was dropped; then the picture is looked at."""
+
+    negative_id: int
+    subject_id: UUID
+    key_id: UUID
+    face_id: int
+    sha256: str
+    landmarks: tuple[float, ...]
+    matrix_id: str
+    pack: str
+    template: bytes | None
+    exact: bool
+    token: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveNegative:
+    """A negative that counts: its person's consent is live and its day has not come."""
+
+    negative_id: int
+    subject_id: UUID
+    matrix_id: str
+    sealed: bytes
+    wrapped: bytes
+    key_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # a path with these c
 PASSWORD_IN_AUTHORITY = re.compile(r"(://[^/?#:@\s]*:)[^\s]*@")  # up to the last @: too much rather than too little
 PASSWORD_AS_OPTION = re.compile(r"((?:ssl)?password\s*=\s*)(?:'(?:\\.|[^'\\])*'|[^\s&]+)", re.IGNORECASE)
 DATABASE_FORM = "no address of a PostgreSQL, such as postgresql://user:password@host:5432/name"
+MOST_NOT_ME_DAYS = 3 * 365  # the longest that BIPA lets anybody keep a face (740 ILCS 14/15(a))
 RUNTIMES = ("auto", "onnxruntime", "openvino", "openvino-bf16", "cuda")
 REDIS_FORM = "no address of a Redis, such as redis://:password@host:6379/0, rediss://... or redis+socket:///path"
 
@@ -56,11 +57,14 @@ class Faces:
 class Matching:
     false_alerts_per_day: float = 1.0
     faces_per_day: float = 10_000.0  # harvested faces a day that the budget is spread over
+    not_me_days: int = 180  # for how long a face is known again that a person said is not theirs
 
     def __post_init__(self) -> None:
         for name in ("false_alerts_per_day", "faces_per_day"):
             if not 0 < getattr(self, name) < 1e12:
                 raise ValueError(f"{name}: must be above 0")
+        if not 1 <= self.not_me_days <= MOST_NOT_ME_DAYS:
+            raise ValueError(f"not_me_days: must be between 1 and {MOST_NOT_ME_DAYS}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

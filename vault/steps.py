@@ -34,6 +34,7 @@ class Step(StrEnum):
     LINK_DATASETS = "link_datasets"
     MATCH_FACES = "match_faces"
     MAKE_TEMPLATES = "make_templates"
+    MAKE_NEGATIVES = "make_negatives"
     DELIVER = "deliver"
     SEAL_BUNDLES = "seal_bundles"
     ERASE_SUBJECTS = "erase_subjects"

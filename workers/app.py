@@ -26,6 +26,7 @@ from workers.embed_samples import embed_samples
 from workers.erase_subjects import erase_subjects
 from workers.hunt_faces import hunt_faces
 from workers.link_datasets import link_datasets
+from workers.make_negatives import make_negatives
 from workers.make_templates import make_templates
 from workers.match_faces import match_faces
 from workers.open_archives import open_archives
@@ -39,6 +40,7 @@ STEPS: dict[Step, Callable[[Context], int]] = {
     Step.LINK_DATASETS: link_datasets,
     Step.MATCH_FACES: match_faces,
     Step.MAKE_TEMPLATES: make_templates,
+    Step.MAKE_NEGATIVES: make_negatives,
     Step.DELIVER: deliver,
     Step.SEAL_BUNDLES: seal_bundles,
     Step.ERASE_SUBJECTS: erase_subjects,

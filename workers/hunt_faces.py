@@ -6,7 +6,7 @@ Parts are rows: any number of workers on any number of machines share a hunt, an
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from matcher.floods import hold_floods
 from matcher.search import Hits, search
 from matcher.segments import search_segments
 from matcher.space import FACTOR_RANGE
-from vault.errors import ConsentMissing
+from vault.errors import ConsentMissing, JudgementGone
 from vault.keys import Vectors
 from vault.log import get_logger
 from vault.records import LiveTemplate, Match, Outcome
@@ -38,15 +38,16 @@ from vault.store.hunts import (
     list_parts,
     mark_faces,
 )
-from vault.store.segments import READ_ROWS, list_fresh_faces, list_kept_faces
+from vault.store.segments import READ_ROWS, KeptFace, list_fresh_faces, list_kept_faces
 from vault.store.subjects import list_live_templates, open_vector, read_gallery_clock
 from vault.store.work import HUNT_PARTS, HUNT_SEGMENT, Claim, extend_lease, fail_row, finish_rows
 from workers.build_segments import open_segment, read_faces
 from workers.context import Context
-from workers.match_faces import read_recent
+from workers.look import read_kept
+from workers.match_faces import read_recent, weigh
 
 BATCH = 64  # parts of one segment: as many templates are searched in the time that its codes are read 25 times
-RETRIES = 3  # of parts in which a consent ended between search and write
+RETRIES = 3  # of parts in which a consent or a judgement ended between search and write
 
 log = get_logger(__name__)
 
@@ -70,8 +71,8 @@ def hunt_faces(context: Context) -> int:
             try:
                 hunt_parts(context, claim)
                 break
-            except ConsentMissing:
-                log.info("a consent ended during a hunt; deciding again", attempt=attempt + 1)
+            except (ConsentMissing, JudgementGone) as exc:
+                log.info("what a hunt is decided by has changed; deciding again", code=exc.code, attempt=attempt + 1)
     close_hunts(conn)
     return len(claim.ids) if claim else 0
 
@@ -98,7 +99,7 @@ def claim_parts(context: Context) -> Claim | None:
 
 
 def hunt_parts(context: Context, claim: Claim) -> None:
-    """Search, decide, write. Raises ConsentMissing, LeaseLost: then nothing is written."""
+    """Search, decide, write. Raises ConsentMissing, JudgementGone, LeaseLost: then nothing is written."""
     conn, (pack, matrix_id, _) = context.conn, context.segments.kind
     parts = list_parts(conn, claim.ids)
     context.gallery.refresh(conn)
@@ -157,31 +158,39 @@ def search_part(
     return Found(faces=len(fresh), candidates=candidates)
 
 
+def read_vector(context: Context, face: KeptFace) -> Vectors:
+    """(d,) f32, as it was searched."""
+    template = read_kept(context, face)
+    assert template is not None  # else no search would have found it
+    return np.frombuffer(template, "<f4").astype(np.float32)
+
+
 def save_matches(context: Context, found: Found, parts: list[HuntPart], cut: Cut) -> bool:
     """Decide on each face that is still kept, together with whom it was matched with before; raise alerts, count
-    progress. Is there an alert? Raises ConsentMissing."""
+    progress. Is there an alert? Raises ConsentMissing, JudgementGone."""
     conn, pack = context.conn, context.segments.kind[0]
     lock_datasets(conn)
     faces = list_kept_faces(conn, sorted(found.candidates))
     kept = [face.face_id for face in faces]
     factors = context.space.weigh(np.array([face.length for face in faces], np.float32)).tolist()
-    candidates = {
-        face_id: [replace(each, score=each.score * factor) for each in found.candidates[face_id]]
-        for face_id, factor in zip(kept, factors, strict=True)
+    weighed = {
+        face.face_id: weigh(context.gallery, read_vector(context, face), found.candidates[face.face_id], factor)
+        for face, factor in zip(faces, factors, strict=True)
     }
     for known in list_known_matches(conn, kept):
-        candidates[known.face_id].append(
+        weighed[known.face_id].candidates.append(
             Candidate(template_id=known.template_id, subject_id=known.subject_id, consent_id=known.consent_id,
                       score=known.score)
         )  # fmt: skip
     hunted = {part.template_id: part.hunt_id for part in parts}
     proposed, known_too = list[Match](), set[int]()
     for face_id in kept:
-        decisions = decide_probe(candidates[face_id], cut)
+        decisions = decide_probe(weighed[face_id].candidates, cut, weighed[face_id].negatives)
         proposed += [
             Match(face_id=face_id, subject_id=each.candidate.subject_id, template_id=each.candidate.template_id,
                   consent_id=each.candidate.consent_id, calibration_id=cut.calibration_id, pack=pack,
-                  score=each.candidate.score, cut=cut.score, band=each.band, held=each.held)
+                  score=each.candidate.score, cut=cut.score, band=each.band, held=each.held,
+                  negative_id=each.negative_id)
             for each in decisions if each.candidate.template_id in hunted
         ]  # fmt: skip
         if any(each.candidate.template_id not in hunted and not each.held for each in decisions):

@@ -4,20 +4,31 @@ Few faces come near the cut, so time is free here: f32, the face and its mirror 
 nothing erases it before its faces are decided.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.log import get_logger
-from vault.records import Probe
 from vault.store.blobs import read_blob
 from workers.context import Context
 from workers.faces.align import Pixels
 
 log = get_logger(__name__)
+
+
+class Seen(Protocol):
+    """A face that was found in a picture: a probe, or one that its person judged."""
+
+    @property
+    def face_id(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def landmarks(self) -> tuple[float, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +41,30 @@ class Look:
     factor: float
 
 
-def look_again(context: Context, probes: list[Probe]) -> dict[int, Look]:
+class Kept(Protocol):
+    """A face with the template that was kept of it, if any."""
+
+    @property
+    def pack(self) -> str: ...
+    @property
+    def matrix_id(self) -> str: ...
+    @property
+    def template(self) -> bytes | None: ...
+
+
+def read_kept(context: Context, face: Kept) -> bytes | None:
+    """Its template as it is compared today (little-endian f32), one kept since before there was a space brought into
+    it; None where there is none of this pack and key."""
+    pack, matrix_id, dimension = context.segments.kind
+    if face.template is None or face.pack != pack or len(face.template) != 4 * dimension:
+        return None
+    if face.matrix_id == matrix_id:
+        return face.template
+    renewed = context.keys.renew_templates(np.frombuffer(face.template, "<f4").astype(np.float32)[None], face.matrix_id)
+    return None if renewed is None else bytes(renewed[0].astype("<f4").tobytes())
+
+
+def look_again(context: Context, probes: Sequence[Seen]) -> dict[int, Look]:
     """face -> look, for those whose picture can still be opened and gives a usable vector."""
     if not probes:
         return {}
@@ -50,7 +84,7 @@ def look_again(context: Context, probes: list[Probe]) -> dict[int, Look]:
     }
 
 
-def cut_faces(context: Context, probes: list[Probe]) -> Iterator[tuple[int, list[Pixels]]]:
+def cut_faces(context: Context, probes: Sequence[Seen]) -> Iterator[tuple[int, list[Pixels]]]:
     """(face_id, views), by the landmarks that the first look found; each picture is opened once."""
     for sha256, group in groupby(sorted(probes, key=lambda probe: probe.sha256), key=lambda probe: probe.sha256):
         try:

@@ -1,19 +1,23 @@
 """Step 5 and 6: faces become matches and alerts. In come claimed faces, out go match, alert and delivery rows.
 
 A face near the cut is looked at a second time, in f32 and with its mirror image: the first look only proposes. The
-gallery answers with live templates only; the database refuses a match whose consent ended meanwhile, and then the
-whole batch is decided again. Everything is written in one transaction, in which the source's policy is applied too.
+gallery answers with live templates only; the database refuses a match whose consent ended, or whose negative was taken
+back, meanwhile, and then the whole batch is decided again. Everything is written in one transaction, in which the
+source's policy is applied too.
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from matcher.alerts import group_matches
 from matcher.calibration import Cut
-from matcher.decide import LOOK_AGAIN, Candidate, Decision, decide_probe, name_outcome
+from matcher.decide import LOOK_AGAIN, Candidate, Decision, Negative, decide_probe, name_outcome
 from matcher.floods import HOURS, Recent, hold_floods
-from vault.errors import ConsentMissing
+from matcher.gallery import Gallery
+from vault.errors import ConsentMissing, JudgementGone
+from vault.keys import Vectors
 from vault.log import get_logger
 from vault.records import Match, Probe
 from vault.steps import Step
@@ -24,10 +28,10 @@ from vault.store.faces import close_faces, find_datasets, list_probes, save_look
 from vault.store.hunts import matching
 from vault.store.work import FACES, Claim, fail_row, finish_rows
 from workers.context import Context
-from workers.look import Look, look_again
+from workers.look import Look, look_again, read_kept
 
 BATCH = 256
-RETRIES = 3  # of a batch in which a consent ended between search and write
+RETRIES = 3  # of a batch in which a consent or a judgement ended between search and write
 
 log = get_logger(__name__)
 
@@ -42,13 +46,13 @@ def match_faces(context: Context) -> int:
             with matching(context.conn):
                 match_batch(context, claim)
             break
-        except ConsentMissing:
-            log.info("a consent ended while its faces were matched; deciding again", attempt=attempt + 1)
+        except (ConsentMissing, JudgementGone) as exc:
+            log.info("what faces were matched by has changed; deciding again", code=exc.code, attempt=attempt + 1)
     return len(claim.ids)
 
 
 def match_batch(context: Context, claim: Claim) -> None:
-    """Search, decide, write. Raises ConsentMissing, LeaseLost: then nothing is written."""
+    """Search, decide, write. Raises ConsentMissing, JudgementGone, LeaseLost: then nothing is written."""
     conn, gallery = context.conn, context.gallery
     gallery.refresh(conn)
     cut = context.cut()
@@ -59,7 +63,7 @@ def match_batch(context: Context, claim: Claim) -> None:
     proposed = [
         make_match(probe, decision, cut.score, cut.calibration_id)
         for probe in probes
-        for decision in decide_probe(found[probe.face_id], cut)
+        for decision in decide_probe(found[probe.face_id].candidates, cut, found[probe.face_id].negatives)
     ]
     with conn.transaction():
         lock_datasets(conn)
@@ -87,15 +91,9 @@ def match_batch(context: Context, claim: Claim) -> None:
 
 
 def renew_probe(context: Context, probe: Probe) -> Probe | None:
-    """The face as it is compared today, one that waited since before there was a space brought into it; None for one of
-    another pack or key."""
-    pack, keys = context.engine.pack, context.keys
-    if probe.pack != pack.name or len(probe.template) != 4 * pack.dimension:
-        return None
-    if probe.matrix_id == keys.matrix_id(pack.dimension):
-        return probe
-    renewed = keys.renew_templates(np.frombuffer(probe.template, "<f4").astype(np.float32)[None], probe.matrix_id)
-    return None if renewed is None else replace(probe, template=renewed[0].astype("<f4").tobytes())
+    """The face as it is compared today; None for one of another pack or key."""
+    template = read_kept(context, probe)
+    return None if template is None else replace(probe, template=template)
 
 
 def read_recent(context: Context, matches: list[Match], datasets: dict[int, int]) -> Recent:
@@ -104,32 +102,43 @@ def read_recent(context: Context, matches: list[Match], datasets: dict[int, int]
     return Recent(datasets=found, people=people, enrolled=context.gallery.template_count)
 
 
-def search_probes(
-    context: Context, probes: list[Probe], cut: Cut
-) -> tuple[dict[int, list[Candidate]], dict[int, Look]]:
-    """Candidates of each face at their deciding score, and what the second looks gave. A face whose picture cannot be
-    opened any more is decided by its first look, weighed by the length that this one found."""
+class Found(NamedTuple):
+    """What a probe is decided by, at deciding scores."""
+
+    candidates: list[Candidate]
+    negatives: list[Negative]
+
+
+def search_probes(context: Context, probes: list[Probe], cut: Cut) -> tuple[dict[int, Found], dict[int, Look]]:
+    """What each face is decided by, and what the second looks gave. A face whose picture cannot be opened any more is
+    decided by its first look, weighed by the length that this one found."""
     if not probes:
         return {}, {}
     vectors = np.stack([np.frombuffer(probe.template, "<f4") for probe in probes]).astype(np.float32)
     factors = context.space.weigh(np.array([probe.length or 0.0 for probe in probes], np.float32)).tolist()
     found = {
-        probe.face_id: weigh_candidates(candidates, factor)
-        for probe, candidates, factor in zip(
-            probes, context.gallery.search(vectors, cut.score - LOOK_AGAIN), factors, strict=True
+        probe.face_id: weigh(context.gallery, vector, candidates, factor)
+        for probe, vector, candidates, factor in zip(
+            probes, vectors, context.gallery.search(vectors, cut.score - LOOK_AGAIN), factors, strict=True
         )
     }
-    looks = look_again(context, [probe for probe in probes if found[probe.face_id] and not probe.exact])
+    looks = look_again(context, [probe for probe in probes if found[probe.face_id].candidates and not probe.exact])
     if looks:
         again = np.stack([np.frombuffer(look.template, "<f4") for look in looks.values()]).astype(np.float32)
         lowest = cut.score / np.array([look.factor for look in looks.values()])
-        for (face_id, look), candidates in zip(looks.items(), context.gallery.search(again, lowest), strict=True):
-            found[face_id] = weigh_candidates(candidates, look.factor)
+        hits = context.gallery.search(again, lowest)
+        for (face_id, look), vector, candidates in zip(looks.items(), again, hits, strict=True):
+            found[face_id] = weigh(context.gallery, vector, candidates, look.factor)
     return found, looks
 
 
-def weigh_candidates(candidates: list[Candidate], factor: float) -> list[Candidate]:
-    return [replace(each, score=each.score * factor) for each in candidates]
+def weigh(gallery: Gallery, vector: Vectors, candidates: list[Candidate], factor: float) -> Found:
+    """A probe's (d,) vector and what was found for it, at deciding scores."""
+    negatives = gallery.compare_negatives(vector, {each.subject_id for each in candidates})
+    return Found(
+        candidates=[replace(each, score=each.score * factor) for each in candidates],
+        negatives=[replace(each, score=each.score * factor) for each in negatives],
+    )
 
 
 def make_match(probe: Probe, decision: Decision, cut: float, calibration_id: str) -> Match:
@@ -144,4 +153,5 @@ def make_match(probe: Probe, decision: Decision, cut: float, calibration_id: str
         cut=cut,
         band=decision.band,
         held=decision.held,
+        negative_id=decision.negative_id,
     )

@@ -1,11 +1,14 @@
-"""list the alerts, or seal the evidence of one
+"""list the alerts, seal the evidence of one, or note that its person says "this is not me"
 
-People appear as keyed digests; the dashboard shows the same with blurred faces.
+People appear as keyed digests; the dashboard shows the same with blurred faces. What people say they say on their own
+page; --not-me and --take-back are for those who wrote to you instead. Their page and the ledger say who noted it.
 
 example:
   ./facewarden alerts
   ./facewarden alerts --json
   ./facewarden alerts --seal 3f0c         (prints the path of the evidence bundle; the id's first letters will do)
+  ./facewarden alerts --not-me 3f0c       (from now on faces like those of this alert do not alert its person)
+  ./facewarden alerts --take-back 3f0c
 """
 
 import argparse
@@ -21,18 +24,23 @@ from cli.setup import name_user
 from cli.supervisor import is_running
 from dashboards.security.queries import PER_PAGE, count_alerts, list_alerts
 from vault.errors import EvidenceError, ServerError
+from vault.keys import Keys
 from vault.log import clean_text
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection
 from vault.store.bundles import ask_bundle, get_bundle_file
+from vault.store.judgements import get_owner, judge_alert, take_back_judgement
 
 SEAL_SECONDS = 120.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print all alerts as JSON")
-    parser.add_argument("--seal", metavar="ALERT", help="seal the evidence of this alert; its first letters will do")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--seal", metavar="ALERT", help="seal the evidence of this alert; its first letters will do")
+    choice.add_argument("--not-me", metavar="ALERT", help="the person says that this is somebody else")
+    choice.add_argument("--take-back", metavar="ALERT", help="the person takes that back")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -43,6 +51,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             if not running:
                 raise ServerError("sealing needs running workers", mend="start them with: ./facewarden up")
             print(seal(conn, settings, alert_id))  # noqa: T201
+            return 0
+        if args.not_me is not None or args.take_back is not None:
+            print(judge(conn, keys, settings, args.not_me, args.take_back))  # noqa: T201
             return 0
         total = count_alerts(conn)
         rows = [row for start in range(0, total, PER_PAGE) for row in list_alerts(conn, start)]
@@ -56,6 +67,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 "faces": row["faces"],
                 "found": row["created_at"].isoformat(timespec="seconds"),
                 "told": row["delivery"],
+                "judgement": row["judged_at"] and ("not me" if row["state"] == "dismissed" else "not me, then opened"),
                 "bundle": row["bundle"],
             }
             for row in rows
@@ -75,7 +87,8 @@ def show(alerts: list[dict[str, Any]]) -> None:
         faces = f"{each['faces']} face{'' if each['faces'] == 1 else 's'}"
         console.print(f"{each['alert']}  {each['band']}, {faces}, found {each['found']}")
         console.print(f"    person {each['person']} in {clean_text(str(each['listing']), 120)!r} on {each['source']}; "
-                      f"message {each['told'] or 'none'}, bundle {each['bundle'] or 'none'}")  # fmt: skip
+                      f"message {each['told'] or 'none'}, bundle {each['bundle'] or 'none'}, "
+                      f"person says {each['judgement'] or 'nothing'}")  # fmt: skip
 
 
 def find_alert(conn: Connection, prefix: str) -> UUID:
@@ -91,6 +104,21 @@ def find_alert(conn: Connection, prefix: str) -> UUID:
         raise EvidenceError(f"{what} with {clean_text(prefix, 40)!r}", mend="./facewarden alerts lists them")
     found: UUID = rows[0][0]
     return found
+
+
+def judge(conn: Connection, keys: Keys, settings: Settings, not_me: str | None, take_back: str | None) -> str:
+    """Note what the person of an alert told the operator; a line about it. Raises EvidenceError, JudgementError."""
+    alert_id, operator = find_alert(conn, not_me if not_me is not None else take_back or ""), name_user()
+    with conn.transaction():
+        subject_id = get_owner(conn, alert_id)
+        if not_me is not None:
+            done = judge_alert(conn, keys, subject_id, alert_id, days=settings.matching.not_me_days, operator=operator)
+        else:
+            done = take_back_judgement(conn, keys, subject_id, alert_id, operator=operator)
+    Asker(settings).ask(Step.MAKE_NEGATIVES if not_me is not None else Step.DELIVER)
+    if not_me is not None:
+        return "Noted: faces like these do not alert this person." if done else "This was noted already."
+    return "Taken back: what was held back alerts them now." if done else "There was nothing to take back."
 
 
 def seal(conn: Connection, settings: Settings, alert_id: UUID) -> str:

@@ -23,9 +23,19 @@ def get_status(conn: Connection, subject_id: UUID) -> dict[str, Any] | None:
 
 
 def list_own_alerts(conn: Connection, subject_id: UUID) -> list[dict[str, Any]]:
-    """When something was found; no picture, no place, no score."""
+    """When something was found and what the person said of it; no picture, no place, no score. `waiting`: faces that
+    are still to be taken up; `until`: until when one is known again, None if none is; `held`: how many faces were kept
+    back for it."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select band, created_at from alert where subject_id = %(id)s order by created_at desc limit 200""",
+            """select alert_id, band, created_at, alert.state, judged_at, operator, waiting, until,
+                      (select count(*) from match join negative using (negative_id)
+                       where negative.alert_id = alert.alert_id) as held
+               from alert left join judgement using (alert_id)
+               left join lateral (
+                   select count(*) filter (where negative.state in ('ready', 'running')) as waiting,
+                          max(expires_at) filter (where sealed is not null) as until
+                   from negative where negative.alert_id = alert.alert_id) as kept on true
+               where alert.subject_id = %(id)s order by created_at desc, alert_id limit 200""",
             {"id": subject_id},
         ).fetchall()

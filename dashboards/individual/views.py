@@ -1,4 +1,5 @@
-"""The person's pages: confirm an enrolment, enter by a link, ask for a new one, see how things stand, withdraw."""
+"""The person's pages: confirm an enrolment, enter by a link, ask for a new one, see how things stand, say that a face
+is not theirs, withdraw."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,12 +12,14 @@ from starlette.exceptions import HTTPException
 
 from dashboards.access import SignedInSubject, check_form, check_origin, sign_in
 from dashboards.individual.queries import get_status, list_own_alerts
+from vault.errors import JudgementError
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.steps import Step
 from vault.store import DatabaseGone
 from vault.store.access import use_link
 from vault.store.alerts import LINK_MINUTES, ask_link
+from vault.store.judgements import judge_alert, take_back_judgement
 from vault.store.ledger import write_entry
 from vault.store.subjects import confirm_consent, find_subject, lock_consent, withdraw_consent
 
@@ -103,8 +106,42 @@ def show_me(request: Request, visitor: SignedInSubject) -> Response:
         alerts = list_own_alerts(conn, visitor.subject_id)
     if status is None:
         raise HTTPException(404)
-    page: Response = request.app.state.pages.show(request, "me.html", me=status, alerts=alerts)
+    days = request.app.state.settings.matching.not_me_days
+    page: Response = request.app.state.pages.show(request, "me.html", me=status, alerts=alerts, days=days)
     return page
+
+
+@router.post("/alerts/{alert_id}/not-me")
+def judge(request: Request, visitor: SignedInSubject, alert_id: UUID, form_token: Annotated[str, Form()]) -> Response:
+    """From now on faces like those of this alert do not alert the person; a worker takes them up in seconds."""
+    check_form(request, visitor, form_token)
+    assert visitor.subject_id is not None
+    state = request.app.state
+    days = state.settings.matching.not_me_days
+    try:
+        with state.pool.connection() as conn, conn.transaction():
+            judge_alert(conn, state.keys, visitor.subject_id, alert_id, days=days)
+    except JudgementError as exc:
+        raise HTTPException(404) from exc
+    state.asker.ask(Step.MAKE_NEGATIVES)
+    return RedirectResponse(f"/me#alert-{alert_id}", status_code=303)
+
+
+@router.post("/alerts/{alert_id}/take-back")
+def take_back(
+    request: Request, visitor: SignedInSubject, alert_id: UUID, form_token: Annotated[str, Form()]
+) -> Response:
+    """As if it had not been said; what was held back by it alerts now."""
+    check_form(request, visitor, form_token)
+    assert visitor.subject_id is not None
+    state = request.app.state
+    try:
+        with state.pool.connection() as conn, conn.transaction():
+            take_back_judgement(conn, state.keys, visitor.subject_id, alert_id)
+    except JudgementError as exc:
+        raise HTTPException(404) from exc
+    state.asker.ask(Step.DELIVER)
+    return RedirectResponse(f"/me#alert-{alert_id}", status_code=303)
 
 
 @router.post("/withdraw")

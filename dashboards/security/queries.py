@@ -15,12 +15,13 @@ def list_alerts(conn: Connection, offset: int) -> list[Row]:
     """Alerts, newest first, with the newest version of a listing of their dataset and what became of the message."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select alert_id, subject_id, alert.band, alert.state, alert.created_at, title, source.name as source,
+            """select alert_id, alert.subject_id, alert.band, alert.state, alert.created_at, judged_at, title,
+                      source.name as source,
                       (select count(*) from match where match.alert_id = alert.alert_id) as faces,
                       (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
                           as delivery,
                       (select state from bundle where bundle.alert_id = alert.alert_id and not replaced) as bundle
-               from alert
+               from alert left join judgement using (alert_id)
                join lateral (select listing_id, source_id, title from listing join listing_version using (listing_id)
                              where listing.dataset_id = alert.dataset_id
                              order by version desc, listing_id limit 1) as newest on true
@@ -37,18 +38,25 @@ def count_alerts(conn: Connection) -> int:
 
 def count_held(conn: Connection) -> int:
     """Faces held for review: too many people would share them, or the data cannot support the budget's cut there."""
-    row = conn.execute("select count(distinct face_id) from match where held is not null").fetchone()
+    row = conn.execute("select count(distinct face_id) from match where held <> 'not_them'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_denied(conn: Connection) -> int:
+    """Faces that alerted nobody because they look like one of which the person said that it is not them."""
+    row = conn.execute("select count(distinct face_id) from match where held = 'not_them'").fetchone()
     return int(row[0]) if row else 0
 
 
 def get_alert(conn: Connection, alert_id: UUID) -> Row | None:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select alert_id, subject_id, dataset_id, band, state, created_at,
+            """select alert_id, alert.subject_id, dataset_id, band, state, created_at, judged_at,
+                      operator as judged_by,
                       (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
                           as delivery,
                       (select state from bundle where bundle.alert_id = alert.alert_id and not replaced) as bundle
-               from alert where alert_id = %(id)s""",
+               from alert left join judgement using (alert_id) where alert_id = %(id)s""",
             {"id": alert_id},
         ).fetchone()
 

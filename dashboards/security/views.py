@@ -11,6 +11,7 @@ from dashboards.security.charts import draw_prices
 from dashboards.security.queries import (
     PER_PAGE,
     count_alerts,
+    count_denied,
     count_held,
     get_alert,
     get_face,
@@ -34,12 +35,13 @@ MOST_LINES = 200  # of a timeline
 def show_alerts(request: Request, visitor: Operator, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> Response:
     state = request.app.state
     with state.pool.connection() as conn:
-        total, held = count_alerts(conn), count_held(conn)
+        total, held, denied = count_alerts(conn), count_held(conn), count_denied(conn)
         alerts = list_alerts(conn, (page - 1) * PER_PAGE)
     rows = [{**row, "person": name_person(request, row["subject_id"])} for row in alerts]
     shown: Response = state.pages.show(
-        request, "alerts.html", alerts=rows, total=total, held=held, page=page, last=max(1, -(-total // PER_PAGE))
-    )
+        request, "alerts.html", alerts=rows, total=total, held=held, denied=denied, page=page,
+        last=max(1, -(-total // PER_PAGE)),
+    )  # fmt: skip
     return shown
 
 

@@ -18,7 +18,7 @@ from cli.commands.alerts import find_alert
 from cli.commands.crawl import check_lab
 from cli.commands.status import fold_processes, show_value
 from cli.supervisor import ROOT, Child, Supervisor
-from tests.samples import PEOPLE, count, make_listing, portrait
+from tests.samples import PEOPLE, count, make_listing, portrait, raise_alert
 from vault.egress import Policy, check_address, parse_target
 from vault.errors import EvidenceError, SettingError
 from vault.keys import Keys
@@ -94,6 +94,8 @@ def test_the_help_lists_what_people_use_and_not_what_the_supervisor_starts(capsy
         (["source", "list", "--home", ""], "setting_invalid", "--home is empty"),
         (["alerts", "--seal", "%"], "evidence_invalid", "no such alert"),
         (["alerts", "--seal", ""], "evidence_invalid", "no such alert"),
+        (["alerts", "--not-me", "nonsense"], "evidence_invalid", "no such alert"),
+        (["alerts", "--take-back", ""], "evidence_invalid", "no such alert"),
     ],
 )
 def test_a_trouble_is_one_line_with_a_code_and_exit_code_2(
@@ -425,3 +427,25 @@ def test_up_has_no_flag_that_opens_loopback(capsys: pytest.CaptureFixture[str]) 
         main(["up", "--lab", "127.0.0.1:8601"])
     assert ended.value.code == 2
     assert "unrecognized arguments" in capsys.readouterr().out
+
+
+def test_an_operator_notes_what_a_person_said_and_its_end(context: Context) -> None:
+    conn = context.conn
+    alert_id = str(raise_alert(context, make_listing(conn)))
+    told = [facewarden(context.settings, "alerts", "--not-me", alert_id[:8]) for _ in range(2)]
+    assert [done.stdout for done in told] == [
+        "Noted: faces like these do not alert this person.\n",
+        "This was noted already.\n",
+    ]
+    (row,) = json.loads(facewarden(context.settings, "alerts", "--json").stdout)
+    assert row["judgement"] == "not me"
+    assert "person says not me" in facewarden(context.settings, "alerts").stdout
+    assert count(conn, "select count(*) from judgement where operator <> ''") == 1
+    told = [facewarden(context.settings, "alerts", "--take-back", alert_id) for _ in range(2)]
+    assert [done.stdout for done in told] == [
+        "Taken back: what was held back alerts them now.\n",
+        "There was nothing to take back.\n",
+    ]
+    conn.execute("update consent set withdrawn_at = now()")
+    gone = facewarden(context.settings, "alerts", "--not-me", alert_id)
+    assert (gone.returncode, "facewarden: alert_unknown" in gone.stderr) == (2, True)

@@ -31,6 +31,7 @@ from tests.samples import (
 )
 from vault.settings import Settings, child_environment
 from vault.store.access import make_link
+from vault.store.judgements import judge_alert
 from workers.context import Context
 from workers.deliver import CONFIRM_LASTS
 
@@ -224,6 +225,32 @@ def test_a_person_confirms_and_withdraws_with_the_keyboard_alone(visit: Visit, c
     assert "erased" in last.read_text(), "the receipt, and no other message any more"
 
 
+def test_a_person_says_not_me_and_takes_it_back_with_the_keyboard_alone(
+    visit: Visit, context: Context, site: str, alert: UUID
+) -> None:
+    page, conn = visit.page, context.conn
+    (subject_id,) = conn.execute("select subject_id from alert").fetchone() or (None,)
+    page.goto(f"{site}/me/enter/{make_link(conn, 'subject', CONFIRM_LASTS, subject_id=subject_id)}")
+    visit.press("Sign in")
+    assert page.locator("main img").count() == 0
+    button = page.get_by_role("button", name="This is not me")
+    told = page.locator(f"#{button.get_attribute('aria-describedby')}").inner_text()
+    assert re.match(r"On \d{4}-\d\d-\d\d: a face that", told), "which one it is about is said to those who only hear it"
+    visit.tab_to("This is not me")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site}/me#alert-{alert}")
+    assert "that this is not you. This is being taken up now." in page.locator("main").inner_text()
+    assert conn.execute("select state from alert").fetchone() == ("dismissed",)
+    run_steps(context)
+    page.reload()
+    assert "do not alert you until" in page.locator("main").inner_text()
+    visit.tab_to("Take that back")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="This is not me").wait_for()
+    assert conn.execute("select state from alert").fetchone() == ("open",)
+    assert count(conn, "select count(*) from negative") == 0
+
+
 def test_a_person_whose_links_ended_asks_for_a_new_one(visit: Visit, context: Context, site: str) -> None:
     enrol_person(context, "astronaut")
     page = visit.page
@@ -324,6 +351,9 @@ def test_no_page_is_wider_than_its_window(
     page, conn = visit.page, context.conn
     page.set_viewport_size(size)
     (subject_id,) = conn.execute("select subject_id from alert").fetchone() or (None,)
+    with conn.transaction():
+        judge_alert(conn, context.keys, subject_id, alert, days=180)
+    run_steps(context)
     shots = os.environ.get("FACEWARDEN_SHOTS")
 
     def check(name: str) -> None:
@@ -384,6 +414,9 @@ def test_no_page_is_wider_than_its_window(
     check("spent")
     page.goto(f"{site}/me/enter/{make_link(conn, 'subject', CONFIRM_LASTS, subject_id=subject_id)}")
     visit.press("Sign in")
+    page.locator("summary").click()
+    check("me-judged")
+    visit.press("Take that back")
     check("me")
     assert contrast("input[type=checkbox]") >= 3
     page.get_by_role("checkbox").check()

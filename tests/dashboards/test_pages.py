@@ -29,6 +29,7 @@ from vault.store import Connection
 from vault.store.access import make_link
 from vault.store.alerts import ask_delivery
 from vault.store.datasets import Happening, Link, join_datasets, lock_datasets
+from vault.store.judgements import judge_alert
 from vault.store.subjects import drop_enrolment, withdraw_consent
 from workers.context import Context
 from workers.deliver import CONFIRM_LASTS, deliver
@@ -102,7 +103,8 @@ def test_a_person_sees_no_operators_page_and_an_operator_no_persons(
     assert client.get("/me").status_code == 403
 
 
-FORMS = {"/enter/{token}", "/leave", "/me/confirm/{token}", "/me/enter/{token}", "/me/link", "/me/withdraw"}
+FORMS = {"/enter/{token}", "/leave", "/me/confirm/{token}", "/me/enter/{token}", "/me/link", "/me/withdraw",
+         "/me/alerts/{alert_id}/not-me", "/me/alerts/{alert_id}/take-back"}  # fmt: skip
 
 
 def test_there_is_no_page_that_takes_a_picture(client: TestClient) -> None:
@@ -455,6 +457,112 @@ def test_a_person_sees_and_withdraws_nobody_elses_consent(client: TestClient, co
     assert client.post(f"/me/withdraw?subject_id={first}", data=data).status_code == 200
     withdrawn = conn.execute("select subject_id from consent where withdrawn_at is not null").fetchall()
     assert withdrawn == [(second,)]
+
+
+# -- "this is not me" -------------------------------------------------------------------------------------------------
+
+
+def read_text(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page.split("<main")[1].split("<details>")[0]).split())
+
+
+def owner(conn: Connection) -> UUID:
+    (subject_id,) = conn.execute("select subject_id from alert").fetchone() or (None,)
+    assert isinstance(subject_id, UUID)
+    return subject_id
+
+
+def test_a_person_says_that_it_is_not_them_and_takes_it_back(client: TestClient, context: Context, alert: UUID) -> None:
+    sign_in_subject(client, context.conn, owner(context.conn))
+    page = client.get("/me").text
+    assert "Take that back" not in read_text(page)
+    data = {"form_token": form_token(page)}
+    answer = client.post(f"/me/alerts/{alert}/not-me", data=data)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/me#alert-{alert}")
+    assert client.post(f"/me/alerts/{alert}/not-me", data=data).status_code == 303, "twice is once"
+    page = client.get("/me").text
+    assert f'<li id="alert-{alert}">' in page
+    assert re.search(r"You said on \S+ that this is not you\. This is being taken up now\.", read_text(page))
+    assert "nothing; you said of 1 dataset that the face is not yours" in read_text(page)
+    assert "This is not me" not in read_text(page)
+    run_steps(context)
+    assert re.search(
+        r"do not alert you until \d{4}-\d\d-\d\d ; none were kept back so far", read_text(client.get("/me").text)
+    )
+    add_sample(context, make_listing(context.conn, "again"), portrait("astronaut", 60))
+    run_steps(context)
+    assert "1 was kept back so far" in read_text(client.get("/me").text)
+    for secret in ("test-source", "5000", "score", "0.", "<img"):
+        assert secret not in client.get("/me").text.split("<main")[1]
+    context.conn.execute("update negative set sealed = null, state = 'quarantined'")
+    assert "another picture of it may alert you again" in read_text(client.get("/me").text)
+    assert client.post(f"/me/alerts/{alert}/take-back", data=data).status_code == 303
+    assert client.post(f"/me/alerts/{alert}/take-back", data=data).status_code == 303
+    page = read_text(client.get("/me").text)
+    assert "2 datasets with a face that may be yours" in page, "what was kept back is shown"
+    assert "This is not me" in page
+    assert count(context.conn, "select count(*) from judgement") == 0
+
+
+def test_a_person_who_has_withdrawn_can_judge_nothing(client: TestClient, context: Context, alert: UUID) -> None:
+    sign_in_subject(client, context.conn, owner(context.conn))
+    data = {"form_token": form_token(client.get("/me").text)}
+    withdraw_consent(context.conn, owner(context.conn))
+    assert "This is not me" not in read_text(client.get("/me").text)
+    for word in ("not-me", "take-back"):
+        assert client.post(f"/me/alerts/{alert}/{word}", data=data).status_code == 404
+
+
+@pytest.mark.parametrize("word", ["not-me", "take-back"])
+def test_nobody_else_judges_an_alert(client: TestClient, context: Context, alert: UUID, word: str) -> None:
+    conn = context.conn
+    path = f"/me/alerts/{alert}/{word}"
+    assert client.post(path, data={"form_token": "x"}).headers["location"] == "/", "not signed in"
+    sign_in_subject(client, conn, enrol_person(context, "t1-1"))
+    data = {"form_token": form_token(client.get("/me").text)}
+    assert client.post(path, data=data).status_code == 404
+    assert client.post(f"/me/alerts/{NOBODYS}/{word}", data=data).status_code == 404
+    assert client.post(f"/me/alerts/x/{word}", data=data).status_code in (400, 404)
+    client.cookies.clear()
+    sign_in_operator(client, conn)
+    data = {"form_token": form_token(client.get("/security/alerts").text)}
+    assert client.post(path, data=data).status_code == 403
+    client.cookies.clear()
+    sign_in_subject(client, conn, owner(conn))
+    own = {"form_token": form_token(client.get("/me").text)}
+    assert client.post(path, data={"form_token": "guess"}).status_code == 403
+    assert client.post(path, data=own, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert client.get(path).status_code == 405
+    assert count(conn, "select count(*) from judgement") == 0
+
+
+def test_the_desk_sees_what_was_said_and_by_whom(client: TestClient, context: Context, alert: UUID) -> None:
+    conn = context.conn
+    sign_in_operator(client, conn)
+    assert "<td>nothing</td>" in client.get("/security/alerts").text
+    with conn.transaction():
+        judge_alert(conn, context.keys, owner(conn), alert, days=1)
+    run_steps(context)
+    add_sample(context, make_listing(conn, "again"), portrait("astronaut", 60))  # the very face that was judged
+    run_steps(context)
+    page = read_text(client.get("/security/alerts").text)
+    assert " not me " in page
+    assert "1 face not alerted about: the person said of such a face that it is not them." in page
+    assert "held for review" not in page, "nobody has to review that"
+    assert "The person said on" in read_text(client.get(f"/security/alerts/{alert}").text)
+    conn.execute("update judgement set operator = '<b>olga'")
+    conn.execute("update alert set state = 'open'")
+    assert "not me, before another face came" in client.get("/security/alerts").text
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "&lt;b&gt;olga noted for the person on" in page
+    assert "another face has been found here since" in page
+    client.cookies.clear()
+    sign_in_subject(client, conn, owner(conn))
+    page = read_text(client.get("/me").text)
+    assert "Whoever runs Facewarden noted on your behalf on" in page
+    assert "Since then another face was found in the same dataset." in page
+    assert "This is not me" in page
+    assert "Take that back" in page
 
 
 # -- a new link -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from vault.errors import ConsentMissing
+from vault.errors import ConsentMissing, JudgementGone
 from vault.records import Band, Delivery, Match
 from vault.store import CONSENT_MISSING, Connection
 from vault.store.rows import record_row
@@ -41,18 +41,21 @@ def forget_own_calibrations(conn: Connection, pack: str) -> int:
 
 
 def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band) -> UUID:
-    """The one alert of a person and a dataset: a new one goes to the outbox, an old one only grows stronger."""
+    """The one alert of a person and a dataset: a new one goes to the outbox, an old one only grows stronger. One that
+    the person had judged is open again, and they are told anew: this is a face they have not judged."""
     row = conn.execute(
         """insert into alert (alert_id, subject_id, dataset_id, band)
            values (%(alert)s, %(subject)s, %(dataset)s, %(band)s)
            on conflict (subject_id, dataset_id) do update
                set band = case when 'strong' in (excluded.band, alert.band) then 'strong'
                                when 'likely' in (excluded.band, alert.band) then 'likely' else 'possible' end
-           returning alert_id""",
+           returning alert_id, state""",
         {"alert": uuid4(), "subject": subject_id, "dataset": dataset_id, "band": band.value},
     ).fetchone()
     assert row is not None
     alert_id: UUID = row[0]
+    if row[1] == "dismissed":
+        reopen_alert(conn, alert_id)
     conn.execute(
         """insert into delivery (delivery_id, subject_id, alert_id, kind)
            values (%(delivery)s, %(subject)s, %(alert)s, 'alert')
@@ -62,14 +65,25 @@ def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band)
     return alert_id
 
 
+def reopen_alert(conn: Connection, alert_id: UUID) -> None:
+    """A message that was sent keeps its row, by which an erasure finds it, but makes room for another."""
+    conn.execute("update alert set state = 'open' where alert_id = %(id)s", {"id": alert_id})
+    conn.execute(
+        """update delivery set alert_id = null
+           where alert_id = %(id)s and kind = 'alert' and state in ('done', 'quarantined')""",
+        {"id": alert_id},
+    )
+
+
 def save_match(conn: Connection, match: Match, alert_id: UUID | None) -> None:
-    """Raises ConsentMissing when the database finds no live consent for it (the caller rolls back)."""
+    """Raises ConsentMissing when the database finds no live consent for it, JudgementGone when the negative that holds
+    it was taken back (the caller rolls back and decides again)."""
     try:
         conn.execute(
             """insert into match (face_id, subject_id, template_id, consent_id, calibration_id, alert_id, pack, score,
-                                  cut, band, held)
+                                  cut, band, held, negative_id)
                values (%(face)s, %(subject)s, %(template)s, %(consent)s, %(calibration)s, %(alert)s, %(pack)s,
-                       %(score)s, %(cut)s, %(band)s, %(held)s)
+                       %(score)s, %(cut)s, %(band)s, %(held)s, %(negative)s)
                on conflict (face_id, subject_id) do nothing""",
             {
                 "face": match.face_id,
@@ -83,11 +97,14 @@ def save_match(conn: Connection, match: Match, alert_id: UUID | None) -> None:
                 "cut": match.cut,
                 "band": match.band.value,
                 "held": match.held,
+                "negative": match.negative_id,
             },
         )
     except psycopg.DatabaseError as exc:
         if exc.sqlstate == CONSENT_MISSING:
             raise ConsentMissing("the consent was withdrawn meanwhile") from exc
+        if exc.diag.constraint_name == "match_negative_id_fkey":
+            raise JudgementGone("the judgement was taken back meanwhile") from exc
         raise
 
 

@@ -47,7 +47,8 @@ def get_bundle_file(conn: Connection, alert_id: UUID) -> tuple[str, str | None, 
 def describe_alert(conn: Connection, alert_id: UUID) -> Row | None:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select alert_id, subject_id, dataset_id, band, created_at from alert where alert_id = %(id)s""",
+            """select alert_id, alert.subject_id, dataset_id, band, state, created_at, verdict, judged_at
+               from alert left join judgement using (alert_id) where alert_id = %(id)s""",
             {"id": alert_id},
         ).fetchone()
 

@@ -139,8 +139,9 @@ def _merge_alerts(conn: Connection, kept: int, merged: int) -> None:
 
 
 def _fold_alert(conn: Connection, older: UUID, younger: UUID) -> None:
-    """Nothing of the younger alert is lost: its matches and bundles go to the older; a message that was sent keeps its
-    row, by which an erasure finds it. One that was not is not sent any more if the other was, or will be."""
+    """Nothing of the younger alert is lost: its matches, bundles and judgement go to the older; a message that was sent
+    keeps its row, by which an erasure finds it. One that was not is not sent any more if the other was, or will be,
+    unless that one's alert is judged and this one is not."""
     ids = {"older": older, "younger": younger}
     conn.execute(
         """update bundle set replaced = true
@@ -151,6 +152,20 @@ def _fold_alert(conn: Connection, older: UUID, younger: UUID) -> None:
     )
     conn.execute("update bundle set alert_id = %(older)s where alert_id = %(younger)s", ids)
     conn.execute("update match set alert_id = %(older)s where alert_id = %(younger)s", ids)
+    conn.execute(
+        """insert into judgement (alert_id, subject_id, verdict, operator, judged_at)
+           select %(older)s, subject_id, verdict, operator, judged_at from judgement where alert_id = %(younger)s
+           on conflict (alert_id) do nothing""",
+        ids,
+    )
+    conn.execute("update negative set alert_id = %(older)s where alert_id = %(younger)s", ids)
+    conn.execute(
+        """update delivery set alert_id = null from alert
+           where delivery.alert_id = alert.alert_id and alert.state = 'dismissed' and kind = 'alert'
+             and delivery.state in ('done', 'quarantined') and alert.alert_id in (%(older)s, %(younger)s)
+             and exists (select 1 from alert where alert_id in (%(older)s, %(younger)s) and state = 'open')""",
+        ids,
+    )
     messages = conn.execute(
         """select delivery_id, sent_at is not null from delivery
            where alert_id in (%(older)s, %(younger)s) and kind = 'alert'

@@ -112,9 +112,11 @@ def drop_expired_templates(conn: Connection) -> int:
 
 
 def count_kept_templates(conn: Connection) -> dict[str, int]:
-    """How many strangers' templates are kept, and how many of them too long (which must be none)."""
+    """How many strangers' templates are kept, negatives among them, and how many of them too long (which must be
+    none)."""
     row = conn.execute(
-        """select count(*), count(*) filter (where expires_at < now()) from face
-           where template is not null and state = 'done'"""
+        """select count(*), count(*) filter (where expires_at < now())
+           from (select expires_at from face where template is not null and state = 'done'
+                 union all select expires_at from negative where sealed is not null) as each"""
     ).fetchone()
     return {"kept": int(row[0]), "overdue": int(row[1])} if row else {"kept": 0, "overdue": 0}

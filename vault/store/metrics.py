@@ -107,6 +107,7 @@ def count_waiting(conn: Connection) -> Counter[str]:
     """Rows that wait for a step, of those tables that have no count of their own."""
     rows = conn.execute(
         """select 'make_templates', count(*) from template where state = 'ready'
+           union all select 'make_negatives', count(*) from negative where state = 'ready'
            union all select 'deliver', count(*) from delivery where state = 'ready'
            union all select 'seal_bundles', count(*) from bundle where state = 'ready'
            union all select 'erase_subjects', count(*) from erasure where state = 'ready'

@@ -11,15 +11,19 @@ from vault.store.keys import erase_keys
 
 
 def erase_subject_rows(conn: Connection, subject_id: UUID) -> dict[str, int]:
-    """Delete matches, alerts (with their deliveries and bundles) and templates of a person; how many of each."""
+    """Delete matches, judgements, alerts (with their deliveries and bundles), templates and negatives of a person; how
+    many of each."""
     bundles = conn.execute(
         "delete from bundle using alert where bundle.alert_id = alert.alert_id and alert.subject_id = %(id)s",
         {"id": subject_id},
     ).rowcount
     matches = conn.execute("delete from match where subject_id = %(id)s", {"id": subject_id}).rowcount
+    negatives = conn.execute("delete from negative where subject_id = %(id)s", {"id": subject_id}).rowcount
+    judgements = conn.execute("delete from judgement where subject_id = %(id)s", {"id": subject_id}).rowcount
     alerts = conn.execute("delete from alert where subject_id = %(id)s", {"id": subject_id}).rowcount
     templates = conn.execute("delete from template where subject_id = %(id)s", {"id": subject_id}).rowcount
-    return {"matches": matches, "alerts": alerts, "bundles": bundles, "templates": templates}
+    return {"matches": matches, "alerts": alerts, "bundles": bundles, "templates": templates,
+            "judgements": judgements, "negatives": negatives}  # fmt: skip
 
 
 def list_matched_faces(conn: Connection, subject_id: UUID) -> list[tuple[int, str]]:

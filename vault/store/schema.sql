@@ -429,6 +429,38 @@ create table alert (
 );
 create index alert_dataset on alert (dataset_id);
 
+-- What a person says of an alert: by themselves, or through an operator. `ledger` keeps that it was said and taken back.
+create table judgement (
+    alert_id    uuid primary key references alert on delete cascade,
+    subject_id  uuid not null references subject,
+    verdict     text not null check (verdict = 'not_me'),
+    operator    text,
+    judged_at   timestamptz not null default now()
+);
+
+-- A judged face: a probe that is nearer to it than to that person's own templates does not alert that person. `sealed`: the
+-- keyed vector of a stranger, under the person's own key; it is searched for nowhere, and dropped on its day.
+create table negative (
+    negative_id bigint generated always as identity primary key,
+    alert_id    uuid not null references judgement on delete cascade,
+    subject_id  uuid not null references subject,
+    face_id     bigint not null references face,
+    expires_at  timestamptz not null,
+    pack        text,
+    matrix_id   text,
+    sealed      bytea,
+    state       work_state not null default 'ready',
+    attempts    integer not null default 0,
+    token       bigint,
+    lease_until timestamptz,
+    not_before  timestamptz,
+    error_code  text,
+    error_text  text,
+    unique (subject_id, face_id)
+);
+create index negative_alert on negative (alert_id);
+create index negative_expiry on negative (expires_at);
+
 create table match (
     match_id        bigint generated always as identity primary key,
     face_id         bigint not null references face,
@@ -443,11 +475,14 @@ create table match (
     band            text not null check (band in ('possible', 'likely', 'strong')),
     held            text check (held in ('hub_suspect', 'beyond_data', 'template_flood', 'dataset_flood', 'not_them')),
     matched_at      timestamptz not null default now(),
+    negative_id     bigint references negative,
     unique (face_id, subject_id),
-    check ((alert_id is null) = (held is not null))
+    check ((alert_id is null) = (held is not null)),
+    constraint match_held_by check ((negative_id is not null) = (coalesce(held, '') = 'not_them'))
 );
 create index match_subject on match (subject_id);
 create index match_alert on match (alert_id);
+create index match_negative on match (negative_id) where negative_id is not null;
 
 -- No match row without a live consent of the person it is about. The share lock makes a withdrawal that runs at the
 -- same moment come strictly before (then this is refused) or after (then the erasure sees this row).
@@ -540,6 +575,8 @@ create index face_fresh on face (face_id) where state = 'ready' and attempts = 0
 create index face_tried on face (face_id) where attempts > 0 and state in ('ready', 'running');
 create index template_fresh on template (template_id) where state = 'ready' and attempts = 0;
 create index template_tried on template (template_id) where attempts > 0 and state in ('ready', 'running');
+create index negative_fresh on negative (negative_id) where state = 'ready' and attempts = 0;
+create index negative_tried on negative (negative_id) where attempts > 0 and state in ('ready', 'running');
 create index hunt_part_fresh on hunt_part (part_id) where state = 'ready' and attempts = 0;
 create index hunt_part_tried on hunt_part (part_id) where attempts > 0 and state in ('ready', 'running');
 create index delivery_fresh on delivery (delivery_id) where state = 'ready' and attempts = 0;

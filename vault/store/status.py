@@ -16,6 +16,7 @@ def count_states(conn: Connection) -> dict[str, dict[str, int]]:
            union all select 'linking', state::text, count(*) from linking group by 2
            union all select 'face', state::text, count(*) from face group by 2
            union all select 'template', state::text, count(*) from template group by 2
+           union all select 'negative', state::text, count(*) from negative group by 2
            union all select 'hunt_part', state::text, count(*) from hunt_part group by 2
            union all select 'delivery', state::text, count(*) from delivery group by 2
            union all select 'bundle', state::text, count(*) from bundle group by 2

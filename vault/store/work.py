@@ -49,6 +49,7 @@ LINKING = WorkTable(
 )
 FACES = WorkTable(name="face", key="face_id")
 TEMPLATES = WorkTable(name="template", key="template_id")
+NEGATIVES = WorkTable(name="negative", key="negative_id")
 # a message about a listing that is still to find its dataset waits: the person may know of that dataset already
 DELIVERIES = WorkTable(
     name="delivery",
