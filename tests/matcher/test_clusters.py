@@ -1,7 +1,7 @@
 """Clusters: one person in one dataset, whatever the order; a face alone is as it was."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matcher.clusters import Factors, Numbers, find_clusters, pool_faces
@@ -20,6 +20,7 @@ def draw(seed: int, count: int = 40) -> tuple[Vectors, Factors, Numbers]:
     return unit.astype(np.float32), chance.uniform(0.9, 1.2, count).astype(np.float32), chance.integers(0, 3, count)
 
 
+@settings(max_examples=50, deadline=None)
 @given(SEEDS)
 def test_the_order_of_faces_does_not_matter(seed: int) -> None:
     vectors, factors, datasets = draw(seed)
@@ -30,6 +31,7 @@ def test_the_order_of_faces_does_not_matter(seed: int) -> None:
     np.testing.assert_allclose(mixed[1], straight[1][order], atol=1e-6)
 
 
+@settings(max_examples=50, deadline=None)
 @given(SEEDS)
 def test_a_cluster_never_joins_faces_of_two_datasets(seed: int) -> None:
     vectors, factors, datasets = draw(seed)
@@ -39,6 +41,7 @@ def test_a_cluster_never_joins_faces_of_two_datasets(seed: int) -> None:
     assert (clusters[:6][datasets[:6] == datasets[0]] == 0).all(), "one picture several times is one cluster"
 
 
+@settings(max_examples=50, deadline=None)
 @given(SEEDS)
 def test_a_face_alone_keeps_its_vector_to_the_bit(seed: int) -> None:
     vectors, factors, datasets = draw(seed)
@@ -49,6 +52,7 @@ def test_a_face_alone_keeps_its_vector_to_the_bit(seed: int) -> None:
     assert (pool_faces(vectors, factors, np.arange(len(vectors)), SAME)[0] == vectors).all()
 
 
+@settings(max_examples=50, deadline=None)
 @given(SEEDS)
 def test_faces_that_score_high_with_each_other_are_in_one_cluster(seed: int) -> None:
     vectors, factors, datasets = draw(seed)
