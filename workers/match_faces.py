@@ -1,9 +1,9 @@
 """Step 5 and 6: faces become matches and alerts. In come claimed faces, out go match, alert and delivery rows.
 
-A face near the cut is looked at a second time, in f32 and with its mirror image: the first look only proposes. The
-gallery answers with live templates only; the database refuses a match whose consent ended, or whose negative was taken
-back, meanwhile, and then the whole batch is decided again. Everything is written in one transaction, in which the
-source's policy is applied too.
+A face near the cut is looked at a second time, in f32 and with its mirror image: the first look only proposes. Faces of
+one person in one dataset are decided together. The gallery answers with live templates only; the database refuses a
+match whose consent ended, or whose negative was taken back, meanwhile, and then the whole batch is decided again.
+Everything is written in one transaction, in which the source's policy is applied too.
 """
 
 from dataclasses import replace
@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from matcher.alerts import group_matches
-from matcher.calibration import Cut
+from matcher.calibration import Cut, find_cut
+from matcher.clusters import SAME_PERSON_RATE, pool_faces
 from matcher.decide import LOOK_AGAIN, Candidate, Decision, Negative, decide_probe, name_outcome
 from matcher.floods import HOURS, Recent, hold_floods
 from matcher.gallery import Gallery
@@ -123,13 +124,31 @@ def search_probes(context: Context, probes: list[Probe], cut: Cut) -> tuple[dict
         )
     }
     looks = look_again(context, [probe for probe in probes if found[probe.face_id].candidates and not probe.exact])
-    if looks:
-        again = np.stack([np.frombuffer(look.template, "<f4") for look in looks.values()]).astype(np.float32)
-        lowest = cut.score / np.array([look.factor for look in looks.values()])
-        hits = context.gallery.search(again, lowest)
-        for (face_id, look), vector, candidates in zip(looks.items(), again, hits, strict=True):
-            found[face_id] = weigh(context.gallery, vector, candidates, look.factor)
-    return found, looks
+    exact = {
+        probe.face_id: Look(template=probe.template, length=probe.length or 0.0, factor=factor)
+        for probe, factor in zip(probes, factors, strict=True)
+        if probe.exact and found[probe.face_id].candidates
+    }
+    return found | search_clusters(context, exact | looks, cut), looks
+
+
+def search_clusters(context: Context, looks: dict[int, Look], cut: Cut) -> dict[int, Found]:
+    """What each face near the cut is decided by: the vector of its cluster. Every face of a cluster has the same, so
+    that the match rows of one score are the cluster from which it can be computed again."""
+    if not looks:
+        return {}
+    datasets = find_datasets(context.conn, list(looks))  # one that is merged meanwhile only has smaller clusters
+    vectors, factors, _ = pool_faces(
+        np.stack([np.frombuffer(look.template, "<f4") for look in looks.values()]).astype(np.float32),
+        np.array([look.factor for look in looks.values()], np.float32),
+        np.array([datasets[face_id] for face_id in looks], np.int64),
+        find_cut(context.calibration, SAME_PERSON_RATE)[0],
+    )
+    found = context.gallery.search(vectors, cut.score / factors.astype(np.float64))
+    return {
+        face_id: weigh(context.gallery, vector, candidates, factor)
+        for face_id, vector, candidates, factor in zip(looks, vectors, found, factors.tolist(), strict=True)
+    }
 
 
 def weigh(gallery: Gallery, vector: Vectors, candidates: list[Candidate], factor: float) -> Found:

@@ -55,6 +55,29 @@ def test_the_score_of_a_match_can_be_computed_again_from_what_is_kept(context: C
     assert candidate.score * factor == pytest.approx(score, abs=1e-4)
 
 
+def test_pictures_of_one_person_in_one_dataset_are_decided_together(context: Context) -> None:
+    enrol_person(context, "astronaut")
+    listings = [
+        make_listing(context.conn, name, policy=Policy.RETRO, days=9) for name in ("one-source", "other-source")
+    ]
+    for listing_id, quality in ((listings[0], 60), (listings[0], 20), (listings[1], 30)):
+        add_sample(context, listing_id, portrait("astronaut", quality))
+    run_steps(context)
+    rows = context.conn.execute(
+        """select listing_id, match.score, template, length from match join face using (face_id)
+           join sample using (sample_id) order by listing_id"""
+    ).fetchall()
+    assert [row[0] for row in rows] == [listings[0], listings[0], listings[1]]
+    assert rows[0][1] == rows[1][1] != rows[2][1]
+    context.gallery.refresh(context.conn)
+    for cluster in (rows[:2], rows[2:]):
+        vectors = np.stack([np.frombuffer(template, "<f4") for _, _, template, _ in cluster])
+        together = vectors.sum(axis=0, keepdims=True) / np.linalg.norm(vectors.sum(axis=0))
+        ((candidate,),) = context.gallery.search(together.astype(np.float32), 0.3)
+        factor = context.space.weigh(np.array([length for *_, length in cluster], np.float32)).mean()
+        assert candidate.score * factor == pytest.approx(cluster[0][1], abs=1e-4)
+
+
 def test_a_picture_that_is_gone_leaves_the_first_look_to_decide(context: Context) -> None:
     enrol_person(context, "astronaut")
     add_sample(context, make_listing(context.conn), portrait("astronaut", 60))
