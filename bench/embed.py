@@ -134,7 +134,6 @@ def measure_deepface(python: Path, paths: list[Path]) -> float:
 def measure_loops(report: Report, paths: list[Path], runs: int, deepface: Path | None) -> None:
     settings = load_settings(home=CACHE / "home")
     auto = load_engine(settings)
-    report.settings(auto.describe())
     loops: dict[str, Loop] = {"opencv": plain_loop()}
     engines: dict[Runtime, Engine] = {}
     for runtime in list_runtimes():
@@ -271,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not every:
         parser.error(f"no pictures in {args.folder}")
     report = Report("embed", args)
+    report.settings(load_engine(load_settings(home=CACHE / "home")).describe()).hold_settings()
     runs = 3 if args.quick else args.runs
 
     def choose(most: int) -> list[Path]:
@@ -285,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.describe(folder=args.folder.name)
     report.show()
     report.write(args.json)
-    return int(bool(report.failed))
+    return report.exit_code
 
 
 if __name__ == "__main__":
