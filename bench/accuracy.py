@@ -348,7 +348,7 @@ def main() -> None:
     probes = embed_images(args.folder, images, "probe", processes=args.processes)
     templates = embed_images(args.folder, protocol.enrolled, "enrolled", processes=args.processes)
     plain = embed_images(args.folder, images, "plain", processes=args.processes)
-    report.settings(probes.settings).describe(
+    report.settings(probes.settings).hold_settings().describe(
         folder=args.folder.name, enrolled=len(protocol.enrolled), mates=len(protocol.mates),
         nonmates=len(protocol.others), without_a_face=int((~probes.found).sum()),
         plain_without_a_face=int((~plain.found).sum()), settings_tried=SETTINGS_TRIED,
@@ -362,7 +362,7 @@ def main() -> None:
         verify_pairs(report, pairs, probes, plain)
     report.show()
     report.write(args.json)
-    raise SystemExit(1 if report.failed and not args.quick else 0)
+    raise SystemExit(bool(report.differences) if args.quick else report.exit_code)
 
 
 SHRINKAGES = (0.5, 0.7, 0.8, 0.9, 1.0)

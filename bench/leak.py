@@ -264,7 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
             settings = start_base(supervisor, console)
             keys = prepare_keys(settings)
             engine = load_engine(settings)  # chooses the runtime before the clock starts
-            report.settings(engine.describe())
+            report.settings(engine.describe()).hold_settings()
             del engine
             start_parts(supervisor, ("worker",))
             with connect(settings) as conn:
@@ -290,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.add("leak.worker_private_mb", memory, "MB", bar="<= 500")
     report.show()
     report.write(args.json)
-    return int(bool(report.failed))
+    return report.exit_code
 
 
 def engine_has_bf16() -> bool:

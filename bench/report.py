@@ -15,8 +15,7 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vault.files import write_whole
+
 ROOT = Path(__file__).resolve().parents[1]
+LAST = ROOT / "bench/out/settings.json"  # of the last run of each bench that compares them
 LIBRARIES = ("numpy", "faiss-cpu", "onnxruntime", "openvino", "opencv-python-headless", "insightface", "psycopg")
 FLAGS = ("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8",
          "amx_bf16", "asimd", "asimddp", "i8mm", "bf16")  # fmt: skip
@@ -60,6 +62,7 @@ class Report:
         self.arguments = {key: show_argument(value) for key, value in vars(args).items()} if args else {}
         self.figures: dict[str, Figure] = {}
         self.data: dict[str, Any] = {}
+        self.differences: list[str] = []
         self._settings: dict[str, Any] = {}
 
     def add(self, figure: str, value: float, unit: str, *, bar: str = "") -> "Report":
@@ -74,6 +77,12 @@ class Report:
         self._settings |= values
         return self
 
+    def hold_settings(self, last: Path = LAST) -> "Report":
+        """Fail if the settings are not those that the other benches which call this had last: `embed`, `accuracy` and
+        `leak`, whose figures stand beside each other."""
+        self.differences = compare_settings(self.name, self._settings, last)
+        return self
+
     def describe(self, **values: Any) -> "Report":
         """What the figures were measured on."""
         self.data |= values
@@ -82,6 +91,11 @@ class Report:
     @property
     def failed(self) -> list[str]:
         return [figure.name for figure in self.figures.values() if figure.passed is False]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a bar was missed or the settings are not those of the other benches."""
+        return int(bool(self.failed or self.differences))
 
     def as_table(self) -> dict[str, Any]:
         return {
@@ -98,6 +112,7 @@ class Report:
             "units": {figure.name: figure.unit for figure in self.figures.values()},
             "bars": {figure.name: figure.bar for figure in self.figures.values() if figure.bar},
             "failed": self.failed,
+            "differences": self.differences,
         }
 
     def write(self, path: Path | None) -> None:
@@ -117,6 +132,8 @@ class Report:
             verdict = {None: "", True: "met", False: "MISSED"}[figure.passed]
             grid.add_row(figure.name, f"{figure.value:,.5g}", figure.unit, figure.bar, verdict)
         console.print(grid)
+        for difference in self.differences:
+            console.print(f"FAILED: {difference}. Run that one again, or this one with its settings.")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -207,26 +224,17 @@ def median_ratio(above: Iterable[float], below: Iterable[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def compare_settings(paths: Sequence[Path]) -> list[str]:
-    """What differs between runs whose figures are to stand beside each other, in words."""
-    tables = [(path.name, json.loads(path.read_text(encoding="utf-8"))["settings"]) for path in paths]
-    shared = set.intersection(*(set(settings) for _, settings in tables))
-    return [
-        f"{name}: {', '.join(f'{settings[name]} in {file}' for file, settings in tables)}"
-        for name in sorted(shared)
-        if len({str(settings[name]) for _, settings in tables}) > 1
+def compare_settings(bench: str, settings: dict[str, Any], last: Path) -> list[str]:
+    """What differs from the last runs of the other benches that keep their settings here, in words; keeps these."""
+    try:
+        kept = json.loads(last.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none ran here yet
+        kept = {}
+    differences = [
+        f"{name} is {settings[name]!r} here and was {others[name]!r} in the last run of {other}"
+        for other, others in sorted(kept.items())
+        for name in sorted(settings.keys() & others.keys())
+        if other != bench and settings[name] != others[name]
     ]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Were `embed`, `accuracy` and `leak` measured with the same settings? Exit code 1 if not."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("files", type=Path, nargs="+", help="what --json wrote")
-    differences = compare_settings(parser.parse_args(arguments).files)
-    for each in differences:
-        print(each)
-    return int(bool(differences))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    write_whole(last, json.dumps({**kept, bench: settings}, indent=1).encode())
+    return differences

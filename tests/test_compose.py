@@ -25,11 +25,13 @@ from crawler.proxy import GuardProcess
 from vault.egress import Policy
 from vault.settings import Settings, list_paths, variable_name
 from vault.store import Connection
+from workers.faces.runtimes import Runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("vault", "matcher", "evidence", "crawler", "workers", "dashboards", "cli")
 SERVERS = ("postgres", "redis")
 ONE_SHOT = "migrate"
+LOCKS = ["requirements.lock", "requirements-gpu.lock"]
 HOME = "/var/lib/facewarden"
 REQUIRED = {"POSTGRES_PASSWORD": "p", "REDIS_PASSWORD": "r", "KEY_FOLDER": "/tmp/key", "CONFIG_FOLDER": "/tmp/config"}
 CONTENT = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"#]|(?<=\S)#)*')  # of a line, without its comment
@@ -126,7 +128,7 @@ def test_the_reader_knows_comments_anchors_and_merges() -> None:
 
 
 def test_everything_that_runs_has_its_service() -> None:
-    assert set(SERVICES) == {*SERVERS, ONE_SHOT, "clock", "worker", "crawler", "web"}
+    assert set(SERVICES) == {*SERVERS, ONE_SHOT, "clock", "worker", "gpu", "crawler", "web"}
 
 
 @each_service
@@ -182,7 +184,7 @@ def test_only_the_crawler_and_the_web_server_are_on_a_network_with_a_way_out() -
 
 def test_the_key_lies_apart_and_only_the_one_shot_may_make_it() -> None:
     places = {name: mounts["/key"] for name in SERVICES if "/key" in (mounts := list_mounts(name))}
-    assert set(places) == {ONE_SHOT, "worker", "crawler", "web"}  # not the clock, not the servers
+    assert set(places) == {ONE_SHOT, "worker", "gpu", "crawler", "web"}  # not the clock, not the servers
     assert {name for name, (_, writable) in places.items() if writable} == {ONE_SHOT}
     assert all(source.startswith("${KEY_FOLDER:?") for source, _ in places.values())
     assert "FACEWARDEN_KEY_FILE=/key/" in DOCKERFILE
@@ -230,7 +232,7 @@ def test_an_image_is_a_stage_of_the_dockerfile(name: str) -> None:
     target = SERVICES[name]["build"]["target"]
     assert f" AS {target}\n" in DOCKERFILE
     assert SERVICES[name]["image"] == f"facewarden-{target}"
-    assert (target == "crawler") == (name == "crawler")
+    assert target == (name if name in ("crawler", "gpu") else "app")
 
 
 def test_images_are_plain_names_of_a_stated_version() -> None:
@@ -241,19 +243,41 @@ def test_images_are_plain_names_of_a_stated_version() -> None:
         assert re.fullmatch(r"(valkey/)?[a-z]+:\d+(-slim)?", name), name
 
 
-def test_the_image_installs_the_lock_and_nothing_else() -> None:
-    install = re.search(r"pip install ((?:.*\\\n)*.*)", DOCKERFILE)
-    assert install is not None and DOCKERFILE.count("pip install") == 1
-    assert {"--no-deps", "--require-hashes", "requirements.lock"} <= set(install[1].split())
+def test_the_images_install_their_locks_and_nothing_else() -> None:
+    installs = re.findall(r"pip(?: --python \S+)? install ((?:.*\\\n)*.*)", DOCKERFILE)
+    assert [words.split()[-1] for words in re.findall(r"-r \S+", DOCKERFILE)] == LOCKS
+    assert len(installs) == len(re.findall(r"\binstall --no-cache-dir", DOCKERFILE)) == len(LOCKS)
+    assert all({"--no-deps", "--require-hashes", "--no-cache-dir"} <= set(install.split()) for install in installs)
     assert "chromium" not in DOCKERFILE.split(" AS crawler\n")[0].partition("\n\n")[2]
 
 
+def test_the_gpu_worker_is_a_worker_that_embeds_on_a_gpu_when_it_is_asked_for() -> None:
+    own = {"profiles", "scale", "build", "image", "environment", "deploy", "mem_limit"}
+    gpu, worker = SERVICES["gpu"], SERVICES["worker"]
+    assert gpu.keys() - worker.keys() == {"profiles", "deploy"} and gpu["profiles"] == ["gpu"]
+    assert {key for key in worker if gpu[key] != worker[key]} == own - {"profiles", "deploy"}
+    assert gpu["environment"] == worker["environment"] | {"FACEWARDEN_FACES_RUNTIME": Runtime.CUDA.value}
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert not any("profiles" in service or "deploy" in service for name, service in SERVICES.items() if name != "gpu")
+
+
+def test_the_locks_of_the_gpu_image_do_not_name_a_package_twice() -> None:
+    names = [re.findall(r"^([a-z0-9-]+)==", (ROOT / lock).read_text(encoding="utf-8"), re.M) for lock in LOCKS]
+    assert not set(names[0]) & set(names[1])
+    assert "onnxruntime" in names[0] and "onnxruntime-gpu" in names[1]
+    assert "uninstall -y --quiet onnxruntime " in DOCKERFILE
+    assert "://" not in (ROOT / LOCKS[1]).read_text(encoding="utf-8")
+
+
 def test_the_image_runs_as_an_ordinary_user_and_holds_every_room() -> None:
-    for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.M)[2:]:
+    for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.M)[1:]:
+        if re.match(r"\S+ AS (build|cuda)\n", stage):
+            continue
         assert re.findall(r"^USER (\S+)", stage, re.M)[-1] == "10001:10001"
     assert set(re.findall(r"^COPY (\w+) /app/\1$", DOCKERFILE, re.M)) == set(ROOMS)
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert {line[1:] for line in ignored if line.startswith("!")} == {*ROOMS, "facewarden", "requirements.lock"}
+    assert {line[1:] for line in ignored if line.startswith("!")} == {*ROOMS, "facewarden", *LOCKS}
     assert next(line for line in ignored if not line.startswith("#")) == "*"
 
 
@@ -274,7 +298,17 @@ def reader() -> list[str]:
 def run_reader(reader: list[str], folder: Path, variables: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     nothing = folder / "empty.env"  # so that nobody's own `.env` is read
     nothing.touch()
-    command = [*reader, "--env-file", str(nothing), "-f", str(ROOT / "compose.yaml"), "config", "-q"]
+    command = [
+        *reader,
+        "--env-file",
+        str(nothing),
+        "-f",
+        str(ROOT / "compose.yaml"),
+        "--profile",
+        "gpu",
+        "config",
+        "-q",
+    ]
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **variables}
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 

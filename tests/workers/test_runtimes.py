@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from vault.errors import ModelError, SettingError
 from vault.settings import RUNTIMES, load_settings
 from workers.faces import runtimes
-from workers.faces.choice import Trial, choose_runtime, pick, read_trials
+from workers.faces.choice import Trial, choose_runtime, embed_all, pick, read_trials
 from workers.faces.engine import Engine
 from workers.faces.graphs import prepare_recogniser
 from workers.faces.packs import Model, opencv_zoo, read_model
@@ -166,6 +166,31 @@ def test_a_gpu_is_offered_where_onnxruntime_has_one(monkeypatch: pytest.MonkeyPa
     )
     assert Runtime.CUDA in list_runtimes()
     assert BATCHES[Runtime.CUDA] >= 64
+
+
+def test_onnxruntime_for_cuda_without_a_gpu_is_refused_and_not_run_on_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [runtimes.CUDA_PROVIDER])
+    model = prepare_recogniser(make_iresnet(1, (8,)), mean=127.5, scale=1 / 127.5)
+    with pytest.raises(ModelError) as caught:
+        open_session(model, Runtime.CUDA)
+    assert caught.value.stable_code == "runtime_missing"
+    assert choose_runtime("auto", model, None) is not Runtime.CUDA
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 300])
+def test_a_gpus_batches_give_a_face_its_vector_whatever_their_size(count: int) -> None:
+    """The graph and the batches that a GPU gets, run on the processor."""
+    halved = halve_precision(prepare_recogniser(make_iresnet(1, (8,)), mean=127.5, scale=1 / 127.5))
+    crops, most = draw_crops(count), BATCHES[Runtime.CUDA]
+    found = embed_all(OnnxSession(halved, most), crops)
+    assert found.shape == (count, 64)
+    alone = OnnxSession(halved)
+    rows = sorted({0, count // 2, count - 1})
+    assert (
+        measure_cosines(found[rows], np.concatenate([alone.run(crops[row : row + 1])[0] for row in rows])).min() > 0.999
+    )
 
 
 def test_bf16_is_offered_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from vault.errors import ModelError
 
 Array = npt.NDArray[Any]
 
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
 
 class Runtime(StrEnum):
     ONNXRUNTIME = "onnxruntime"
@@ -57,6 +59,11 @@ class OnnxSession:
         self._session = onnxruntime.InferenceSession(model, options, providers=list(providers))
         self._name = self._session.get_inputs()[0].name
 
+    @property
+    def providers(self) -> list[str]:
+        """What it runs on, which may be less than was asked for."""
+        return list(self._session.get_providers())
+
     def run(self, rows: Array) -> list[Array]:
         return list(self._session.run(None, {self._name: rows}))
 
@@ -89,7 +96,7 @@ class OpenvinoSession:
 def list_runtimes() -> list[Runtime]:
     """What this machine can run, without having tried it."""
     found = [Runtime.ONNXRUNTIME]
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    if CUDA_PROVIDER in onnxruntime.get_available_providers():
         found.append(Runtime.CUDA)
     capabilities = ask_openvino()
     if capabilities:
@@ -118,12 +125,26 @@ def open_session(model: bytes, runtime: Runtime) -> Session:
         )
     try:
         if runtime is Runtime.CUDA:
-            return OnnxSession(halve_precision(model), batch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+            return open_cuda(model, batch)
         if runtime is Runtime.ONNXRUNTIME:
             return OnnxSession(model, batch)
         return OpenvinoSession(model, batch, runtime.precision)
     except (RuntimeError, ValueError) as exc:  # what either library raises for a graph it cannot run
         raise ModelError("model_unknown", f"{runtime} cannot run the model: {str(exc)[:200]}") from exc
+
+
+def open_cuda(model: bytes, batch: int) -> Session:
+    """A session on the first GPU, in fp16. Raises ModelError: runtime_missing, where onnxruntime was built for CUDA but
+    driver or libraries do not load: it would go on by the processor, in fp16, far slower than in f32."""
+    onnxruntime.preload_dlls()  # those of the nvidia-* wheels, where no loader looks
+    session = OnnxSession(halve_precision(model), batch, [CUDA_PROVIDER, "CPUExecutionProvider"])
+    if CUDA_PROVIDER not in session.providers:
+        raise ModelError(
+            "runtime_missing",
+            "no GPU of NVIDIA can be used here",
+            mend='see nvidia-smi, or set [faces] runtime = "auto"',
+        )
+    return session
 
 
 def halve_precision(model: bytes) -> bytes:
