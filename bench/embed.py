@@ -235,6 +235,7 @@ def run_step(settings: Settings, barrier: Barrier, out: Any) -> None:
 
 def run_both(target: Callable[..., None], arguments: list[Any]) -> tuple[float, int, int, float]:
     """One process an argument, begun together: (seconds to the last end, pictures, faces, most MB for itself)."""
+    os.environ |= ONE_THREAD  # as the supervisor starts a worker: BLAS else has threads that wait by spinning
     spawn = get_context("spawn")
     barrier, out = spawn.Barrier(len(arguments)), spawn.Queue()
     processes = [spawn.Process(target=target, args=(each, barrier, out)) for each in arguments]
