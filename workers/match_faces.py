@@ -27,7 +27,7 @@ from vault.store.blobs import drop_files, release_blobs
 from vault.store.datasets import lock_datasets
 from vault.store.faces import close_faces, find_datasets, list_probes, save_looks
 from vault.store.hunts import matching
-from vault.store.work import FACES, Claim, fail_row, finish_rows
+from vault.store.work import FACES, Claim, fail_row
 from workers.context import Context
 from workers.look import Look, look_again, read_kept
 
@@ -80,9 +80,11 @@ def match_batch(context: Context, claim: Claim) -> None:
         if looks:
             kept = {face_id: (look.template, look.length) for face_id, look in looks.items()}
             save_looks(conn, kept, context.keys.matrix_id(context.engine.pack.dimension))
-        close_faces(conn, {probe.face_id: name_outcome(m for m in matches if m.face_id == probe.face_id)
-                           for probe in probes})  # fmt: skip
-        finish_rows(conn, FACES, [probe.face_id for probe in probes], claim.token)
+        outcomes = {
+            probe.face_id: name_outcome(match for match in matches if match.face_id == probe.face_id)
+            for probe in probes
+        }
+        close_faces(conn, outcomes, claim.token)
         for probe in foreign:
             fail_row(conn, FACES, probe.face_id, claim.token, "index_other_pack", probe.pack, final=True)
         litter = release_blobs(conn, [probe.sha256 for probe in probes])

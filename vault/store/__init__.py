@@ -7,6 +7,7 @@ import time
 
 import psycopg
 from psycopg.rows import TupleRow
+from psycopg.types.array import ListBinaryDumper
 
 from vault.errors import ServerError
 from vault.settings import Settings
@@ -37,6 +38,8 @@ def connect(settings: Settings, *, patience: float = 0.0, durable: bool = True) 
     while True:
         try:
             conn = psycopg.connect(settings.servers.database_url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+            # as text each element of a list is searched for what must be quoted: ten times as long
+            conn.adapters.register_dumper(list, ListBinaryDumper)
             if not durable:
                 conn.execute("set synchronous_commit = off")
             return conn

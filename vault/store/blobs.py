@@ -97,7 +97,7 @@ def list_places(conn: Connection, digests: Sequence[str]) -> dict[str, Place]:
     with conn.cursor(row_factory=record_row(Place)) as cursor:
         rows = cursor.execute(
             """select sha256, key_id, size, coalesce(file_id, key_id) as file_id, start, wrapped
-               from blob join key using (key_id) where sha256 = any(%(digests)b::text[])""",
+               from blob join key using (key_id) where sha256 = any(%(digests)s::text[])""",
             {"digests": list(digests)},
         ).fetchall()
     return {row.sha256: row for row in rows}
@@ -131,7 +131,7 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
     somebody else holds is passed over, so nobody waits here; `list_unneeded` finds it again.
     """
     free = conn.execute(
-        "select sha256 from blob where sha256 = any(%(digests)b::text[]) order by sha256 for update skip locked",
+        "select sha256 from blob where sha256 = any(%(digests)s::text[]) order by sha256 for update skip locked",
         {"digests": digests},
     ).fetchall()
     unneeded = list_unneeded(conn, [sha256 for (sha256,) in free])
@@ -149,7 +149,7 @@ def _erase(conn: Connection, digests: list[str]) -> list[UUID]:
     if not digests:
         return []
     rows = conn.execute(
-        "delete from blob where sha256 = any(%(digests)b::text[]) returning key_id, file_id", {"digests": digests}
+        "delete from blob where sha256 = any(%(digests)s::text[]) returning key_id, file_id", {"digests": digests}
     ).fetchall()
     erase_keys(conn, [key_id for key_id, _ in rows])
     files = [key_id for key_id, file_id in rows if file_id is None]
@@ -228,7 +228,7 @@ def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[st
     day, longer as long as a picture of a listing that it shows is needed."""
     rows = conn.execute(
         """select sha256 from blob
-           where (%(digests)b::text[] is null or sha256 = any(%(digests)b::text[]))
+           where (%(digests)s::text[] is null or sha256 = any(%(digests)s::text[]))
              and not exists (
                select 1 from sample left join face using (sample_id)
                where sample.sha256 = blob.sha256

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vault.errors import LeaseLost
 from vault.records import Face, Outcome, Probe, State
 from vault.store import Connection
 from vault.store.rows import record_row
@@ -88,19 +89,27 @@ def save_looks(conn: Connection, looks: dict[int, tuple[bytes, float]], matrix_i
     )
 
 
-def close_faces(conn: Connection, outcomes: dict[int, Outcome]) -> None:
-    """Keep what became of faces, and apply their source's policy: `ephemeral` drops the template now, `retro` sets the
-    day on which it will be dropped."""
-    conn.execute(
+def close_faces(conn: Connection, outcomes: dict[int, Outcome], token: int) -> None:
+    """Mark claimed faces done with what became of them, and apply their source's policy: `ephemeral` drops the template
+    now, `retro` sets the day on which it will be dropped. Raises LeaseLost (roll back!) if any is not ours any more."""
+    done = conn.execute(
         """update face set outcome = new.outcome,
                   template = case when policy = 'retro' then template end,
-                  expires_at = case when policy = 'retro' then now() + make_interval(days => retention_days) end
+                  expires_at = case when policy = 'retro' then now() + make_interval(days => retention_days) end,
+                  state = 'done', lease_until = null, error_code = null, error_text = null
            from unnest(%(ids)s::bigint[], %(outcomes)s::text[]) as new (face_id, outcome),
                 sample, listing, source
            where face.face_id = new.face_id and sample.sample_id = face.sample_id
-             and listing.listing_id = sample.listing_id and source.source_id = listing.source_id""",
-        {"ids": list(outcomes), "outcomes": [outcome.value for outcome in outcomes.values()]},
-    )
+             and listing.listing_id = sample.listing_id and source.source_id = listing.source_id
+             and face.token = %(token)s and face.state = 'running'""",
+        {
+            "ids": list(outcomes),
+            "outcomes": [outcome.value for outcome in outcomes.values()],
+            "token": token,
+        },
+    ).rowcount
+    if done != len(outcomes):
+        raise LeaseLost(f"{len(outcomes) - done} of {len(outcomes)} rows of face are no longer ours")
     keep_fresh_faces(conn, list(outcomes))
 
 

@@ -21,13 +21,12 @@ class Sighting:
 
 
 def save_hashes(conn: Connection, hashes: dict[str, bytes]) -> None:
-    """Keep the perceptual hashes of pictures, by SHA-256; one that is known is left as it is. (`%b`: psycopg looks at
-    every character of a list that it sends as text, for 1.9 ms a batch; in binary they took 0.1.)"""
+    """Keep the perceptual hashes of pictures, by SHA-256; one that is known is left as it is."""
     rows = sorted(hashes.items())  # in one order, so that two workers never wait for each other
     conn.execute(
         """insert into picture_hash (sha256, phash, bands)
            select sha256, phash::bit(256), bands::integer[]
-           from unnest(%(sha256)b::text[], %(hashes)b::text[], %(bands)b::text[]) as new (sha256, phash, bands)
+           from unnest(%(sha256)s::text[], %(hashes)s::text[], %(bands)s::text[]) as new (sha256, phash, bands)
            on conflict do nothing""",
         {
             "sha256": [sha256 for sha256, _ in rows],

@@ -103,20 +103,16 @@ class Engine:
         return views
 
     def embed_again(self, views: Sequence[Sequence[Pixels]]) -> tuple[Vectors, npt.NDArray[np.float32]]:
-        """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum over a face's views and their
-        mirror images, and (n,) mean lengths of the views' vectors before they were normalised, small for faces that are
-        hard to read. Zeros where the model gave no usable vector."""
-        crops = [crop for view in views for crop in view]
-        owner = np.repeat(np.arange(len(views)), [len(view) for view in views])
-        raw = self._run(self._exact_session, [*crops, *(mirror_crop(crop) for crop in crops)])
-        unit = normalise(raw)
-        sums, lengths = np.zeros((len(views), self.pack.dimension), np.float32), np.zeros(len(views), np.float32)
-        np.add.at(sums, owner, unit[: len(crops)] + unit[len(crops) :])
-        np.add.at(lengths, owner, np.linalg.norm(raw[: len(crops)], axis=1))
-        bad = np.zeros(len(views), bool)
-        np.logical_or.at(bad, owner, ~(unit[: len(crops)].any(axis=1) & unit[len(crops) :].any(axis=1)))
-        counts = np.bincount(owner, minlength=len(views)).clip(1)
-        return normalise(sums) * ~bad[:, None], np.where(bad, 0, lengths / counts).astype(np.float32)
+        """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum over the mirror image of a face's
+        first view and its last view as it is, and (n,) mean lengths of the two before they were normalised, small for
+        faces that are hard to read. Zeros where the model gave no usable vector.
+
+        Both views with both mirror images took twice as long and were no better (docs/performance.md)."""
+        raw = self._run(self._exact_session, [*(mirror_crop(view[0]) for view in views), *(view[-1] for view in views)])
+        unit = normalise(raw).reshape(2, len(views), -1)
+        usable = unit.any(axis=2).all(axis=0)
+        lengths = np.linalg.norm(raw, axis=1).reshape(2, len(views)).mean(axis=0)
+        return normalise(unit.sum(axis=0)) * usable[:, None], np.where(usable, lengths, 0).astype(np.float32)
 
     def _run(self, session: Session, crops: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         if not len(crops):
