@@ -30,6 +30,9 @@ LENGTH_POWER = 0.25
 FACTOR_RANGE = (0.9, 1.2)  # of that factor; a much shorter vector is no face
 QUALITY_EDGES = (0.9, 1.02)  # of a raw length to the usual one: a fifth of LFW is poor, two fifths are good
 QUALITIES = ("poor", "fair", "good")
+# Of the usual length. Nobody is enrolled by less: heavily blurred faces lie there, and 3 of the 5,749 people of LFW.
+# (People enrolled by one below 0.8, one in a hundred, are missed in 16 % of their photos at FPIR 1 %, all in 2.2 %.)
+UNCLEAR = 0.65
 NO_SPACE = "plain"
 
 Matrix = npt.NDArray[np.float64]
@@ -82,6 +85,10 @@ class Space:
         known = lengths > 0
         ratio = np.divide(lengths, self.usual_length, out=np.ones_like(lengths), where=known)
         return np.asarray(np.clip(ratio**-self.length_power, *FACTOR_RANGE), np.float32)
+
+    def is_unclear(self, length: float) -> bool:
+        """Is the raw vector of a face so short (0: there is none) that nobody should be enrolled by it?"""
+        return not self.is_plain and length < UNCLEAR * self.usual_length
 
 
 def train_space(

@@ -163,4 +163,5 @@ class JudgementError(_CodedError):
 
 
 class EnrolmentError(_CodedError):
-    """`address_invalid`, `already_enrolled`, `subject_unknown`, `no_face`, `several_faces`, `photo_unreadable`."""
+    """`address_invalid`, `already_enrolled`, `subject_unknown`, `no_face`, `several_faces`, `face_unclear`,
+    `photo_unreadable`."""

@@ -1,7 +1,7 @@
 """The second look: in come faces near the cut, out come better vectors of them, from the pictures they were found in.
 
-Few faces come near the cut, so time is free here: f32, at two detector scales, one of them mirrored. The picture is still
-there, for nothing erases it before its faces are decided.
+Few faces come near the cut, so time is free here: f32, at two detector scales, one of them mirrored. The picture is
+still there, for nothing erases it before its faces are decided.
 """
 
 from collections.abc import Iterator, Sequence

@@ -37,13 +37,17 @@ def make_templates(context: Context) -> int:
 
 
 def make_template(context: Context, template: Template) -> None:
-    """Raises InputRefused, EnrolmentError (no_face, several_faces), VectorError, KeyFileError, LeaseLost."""
+    """Raises InputRefused, EnrolmentError (no_face, several_faces, face_unclear), VectorError, KeyFileError,
+    LeaseLost."""
     conn, engine = context.conn, context.engine
     with context.box.batch() as child:
         picture = child.open_picture(open_picture(conn, context.keys, template))
     height, width = picture.pixels.shape[:2]
     face = choose_face(engine.find_faces(picture.pixels), width, height)
     (views,) = engine.view_faces(picture.pixels, [face.landmarks])
+    (length,) = engine.embed_again([views])[1].tolist()
+    if context.space.is_unclear(length):
+        raise EnrolmentError("face_unclear", "too blurred, too dark or turned too far away")
     keyed = context.keys.protect_templates(engine.embed_enrolled(views))[0]
     with conn.transaction():
         finish_rows(conn, TEMPLATES, [template.template_id], template.token)

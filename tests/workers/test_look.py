@@ -28,8 +28,8 @@ def test_a_face_near_the_cut_is_looked_at_again_and_others_are_not(
         looked.append(len(views))
         return original(self, views)
 
-    monkeypatch.setattr(Engine, "embed_again", count_looks)
     enrol_person(context, "astronaut")
+    monkeypatch.setattr(Engine, "embed_again", count_looks)
     listing_id = make_listing(context.conn)
     add_sample(context, listing_id, portrait("astronaut", 60))
     add_sample(context, listing_id, portrait(STRANGERS[0].name))

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from cli.demo.people import HTML_AS_JPG, open_t1, save_jpeg
 from evidence.verify import check_bundle
@@ -656,9 +657,18 @@ def test_an_erasure_that_is_interrupted_is_finished(context: Context, monkeypatc
     assert count(context.conn, "select count(*) from template") == 0
 
 
+def blur(photo: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(photo)).filter(ImageFilter.GaussianBlur(9))
+
+
 @pytest.mark.parametrize(
     ("photo", "code"),
-    [(save_jpeg(open_t1(), 90), "several_faces"), (png(200, 200), "no_face"), (HTML_AS_JPG, "format_not_allowed")],
+    [
+        (save_jpeg(open_t1(), 90), "several_faces"),
+        (png(200, 200), "no_face"),
+        (HTML_AS_JPG, "format_not_allowed"),
+        (save_jpeg(blur(portrait("astronaut")), 90), "face_unclear"),
+    ],
 )
 def test_an_enrolment_photo_that_will_not_do_is_refused_with_its_reason(
     context: Context, photo: bytes, code: str

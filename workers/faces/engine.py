@@ -103,14 +103,13 @@ class Engine:
         return views
 
     def embed_again(self, views: Sequence[Sequence[Pixels]]) -> tuple[Vectors, npt.NDArray[np.float32]]:
-        """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum over the mirror image of a face's
-        first view and its last view as it is, and (n,) mean lengths of the two before they were normalised, small for
-        faces that are hard to read. Zeros where the model gave no usable vector.
-
-        Both views with both mirror images took twice as long and were no better (docs/performance.md)."""
+        """The second look at faces near the cut, in f32: (n, d) unit vectors of the sum over a face's first view
+        mirrored and its last view as it is, and (n,) mean lengths of the two before they were normalised, small for
+        faces that are hard to read. Zeros where the model gave no usable vector. (Both views and both their mirror
+        images took twice as long and were no better: docs/performance.md.)"""
         raw = self._run(self._exact_session, [*(mirror_crop(view[0]) for view in views), *(view[-1] for view in views)])
         unit = normalise(raw).reshape(2, len(views), -1)
-        usable = unit.any(axis=2).all(axis=0)
+        usable = np.asarray(unit.any(axis=2).all(axis=0), bool)
         lengths = np.linalg.norm(raw, axis=1).reshape(2, len(views)).mean(axis=0)
         return normalise(unit.sum(axis=0)) * usable[:, None], np.where(usable, lengths, 0).astype(np.float32)
 
