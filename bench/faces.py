@@ -1,8 +1,9 @@
 """Labelled faces for the benches: in comes a folder (one folder a person), out come vectors, kept in bench/out.
 
 The labelled face is the one nearest the centre of its picture. Three kinds of vectors, as the product makes them:
-`first` (a harvested face), `again` (its second look, with the length of the raw vector), `enrolled` (a template); and
-`plain`, what the plain OpenCV loop makes of the same picture.
+`first` (a harvested face), `again` (its second look, with the length of the raw vector), `enrolled` (a template).
+Beside them `plain`, what the plain OpenCV loop makes of the same picture, and `whole`, a first look with the detector
+at the picture's full size.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from bench.report import ROOT
 from vault.box import Box, Child
 from vault.errors import InputRefused, VectorError
 from vault.settings import load_settings
-from workers.faces.align import Pixels
+from workers.faces.align import Pixels, align_face
 from workers.faces.engine import Engine, FoundFace, load_engine
 from workers.faces.packs import opencv_zoo
 
@@ -149,6 +150,22 @@ def embed_probes(folder: Path, images: list[str]) -> Rows:
     return rows
 
 
+def embed_whole(folder: Path, images: list[str]) -> Rows:
+    """As `first`, but with the detector at the picture's full size."""
+    cv2.setNumThreads(1)
+    engine = open_engine()
+    vectors = np.zeros((len(images), engine.pack.dimension), np.float32)
+    crops: dict[int, Pixels] = {}
+    for number, image in enumerate(images):
+        pixels = np.asarray(cv2.imread(str(folder / image)), np.uint8)
+        boxes, _, landmarks = engine.detector.detect(pixels, whole=True)
+        if len(boxes):
+            offsets = [measure_offset(box, pixels) for box in boxes.tolist()]
+            crops[number] = align_face(pixels, landmarks[int(np.argmin(offsets))])
+    vectors[list(crops)] = engine.embed_crops(list(crops.values()))
+    return {"whole": vectors}
+
+
 def embed_templates(folder: Path, images: list[str]) -> Rows:
     cv2.setNumThreads(1)
     engine = open_engine()
@@ -185,5 +202,5 @@ def embed_plainly(folder: Path, images: list[str]) -> Rows:
 
 
 MAKERS: dict[str, Callable[[Path, list[str]], Rows]] = {
-    "probe": embed_probes, "enrolled": embed_templates, "plain": embed_plainly,
+    "probe": embed_probes, "enrolled": embed_templates, "plain": embed_plainly, "whole": embed_whole,
 }  # fmt: skip
