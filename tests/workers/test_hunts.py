@@ -95,6 +95,15 @@ def matched(conn: Connection, subject_id: UUID) -> list[int]:
     return [face_id for (face_id,) in rows]
 
 
+def draw_strangers(context: Context, people: list[UUID], count: int, seed: int = 1) -> Vectors:
+    """Unit vectors that score 0 with these people: of drawn ones, one in some hundred thousand is above the cut."""
+    basis = np.linalg.qr(np.stack([template_of(context, each) for each in people], axis=1))[0]
+    rows = unit_rows(count, seed)
+    rows = rows - rows @ basis @ basis.T
+    made: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return made
+
+
 def plant(context: Context, subject_id: UUID, scores: list[float]) -> Vectors:
     vector = template_of(context, subject_id)
     return np.stack([near(vector, score, 100 + at) for at, score in enumerate(scores)])
@@ -107,9 +116,11 @@ def test_who_enrols_is_found_among_faces_of_segments_and_of_none(context: Contex
     confirm_consent(conn, subject_id)
     planted = plant(context, subject_id, [0.9, 0.8, 0.3])
     withdraw_hunts(conn)
-    first = add_faces(context, np.concatenate([unit_rows(500), planted[:1], planted[2:]]))
+    first = add_faces(context, np.concatenate([draw_strangers(context, [subject_id], 500), planted[:1], planted[2:]]))
     build(context, first)
-    second = add_faces(context, np.concatenate([unit_rows(200, 2), planted[1:2]]), name="other")
+    second = add_faces(
+        context, np.concatenate([draw_strangers(context, [subject_id], 200, 2), planted[1:2]]), name="other"
+    )
     hunt(context)
     assert matched(conn, subject_id) == sorted([int(first[500]), int(second[200])])
     assert count(conn, "select count(*) from alert where subject_id = %s", subject_id) == 2, "one a dataset"
@@ -143,10 +154,10 @@ def test_faces_that_come_into_a_segment_during_a_hunt_are_searched(context: Cont
     conn = context.conn
     subject_id = enrol_person(context, "astronaut")
     planted = plant(context, subject_id, [0.9, 0.85])
-    ids = add_faces(context, np.concatenate([unit_rows(20), planted[:1]]))
+    ids = add_faces(context, np.concatenate([draw_strangers(context, [subject_id], 20), planted[:1]]))
     assert begin_hunts(conn, "opencv-zoo", context.keys.matrix_id(D)) == 1
     first = build(context, ids)
-    later = add_faces(context, np.concatenate([unit_rows(5, 3), planted[1:]]))
+    later = add_faces(context, np.concatenate([draw_strangers(context, [subject_id], 5, 3), planted[1:]]))
     rows = [row for row in segment_rows(context) if row.segment_id == first]
     joined = write_segment(context, rows, later.tolist())
     parts = conn.execute("select segment_id from hunt_part order by segment_id nulls last").fetchall()
@@ -210,7 +221,9 @@ def test_resuming_tries_again_what_had_failed_too_often(context: Context) -> Non
 @pytest.mark.parametrize("harm", ["gone", "cut", "manifest", "everything"])
 def test_a_damaged_segment_is_built_from_rows_and_searched(context: Context, harm: str) -> None:
     subject_id = enrol_person(context, "astronaut")
-    ids = add_faces(context, np.concatenate([unit_rows(50), plant(context, subject_id, [0.9])]))
+    ids = add_faces(
+        context, np.concatenate([draw_strangers(context, [subject_id], 50), plant(context, subject_id, [0.9])])
+    )
     segment_id = build(context, ids)
     folder = context.settings.home / "segments"
     path = folder / name_file(segment_id)
@@ -389,7 +402,7 @@ def test_two_processes_with_separate_caches_share_a_hunt_and_killing_one_loses_n
         planted = np.stack([near(template_of(context, each), 0.9, 50 * at + place)
                             for place, each in enumerate(people)])  # fmt: skip
         name = f"source-{at % 4}"  # a person in more datasets at once would be held as a flood
-        ids = add_faces(context, np.concatenate([unit_rows(300, at), planted]), name=name)
+        ids = add_faces(context, np.concatenate([draw_strangers(context, people, 300, at), planted]), name=name)
         build(context, ids)
         for place, each in enumerate(people):
             wanted[each].append(int(ids[300 + place]))
