@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -199,18 +199,25 @@ class Child:
         picture = self._check_picture(head, luminance, 0)
         return dataclasses.replace(picture, pixels=picture.pixels.copy())
 
-    def open_pictures(self, items: Iterable[bytes | Exception], long_side: int = LONG_SIDE) -> Iterator[Opened]:
+    def open_pictures(
+        self, items: Iterable[bytes | Exception], long_side: int = LONG_SIDE
+    ) -> Generator[Opened, None, None]:
         """Decode many, a few at a time: while the caller looks at some, the child is at the next. Gives, for each item,
         its picture, or the InputRefused that came of it; an item that is an exception is handed through. If the child
         dies over some, they are opened again one by one. A picture's pixels are those of the shared memory: they are
-        gone when those after the next are asked for."""
+        gone when those after the next are asked for. Close it if you break off."""
         half, asked = 0, list[bytes | Exception]()
-        for group in make_groups(items):
-            found = self._take_group(asked, half, long_side)
-            half, asked = 1 - half, group
-            self._ask_group(group, half, long_side)
+        try:
+            for group in make_groups(items):
+                found = self._take_group(asked, half, long_side)
+                half, asked = 1 - half, group
+                self._ask_group(group, half, long_side)
+                yield from found
+            found, asked = self._take_group(asked, half, long_side), []
             yield from found
-        yield from self._take_group(asked, half, long_side)
+        finally:
+            if asked:  # whoever asked for them broke off: their answer must not be taken for that to the next request
+                self.stop()
 
     def _ask_group(self, group: list[bytes | Exception], half: int, long_side: int) -> None:
         """Send the pictures of a group as one request."""

@@ -6,6 +6,7 @@ written in one transaction, which also erases pictures that nobody needs any mor
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -83,12 +84,12 @@ def open_samples(context: Context, claim: Claim) -> list[Opened]:
     samples = list_samples(context.conn, claim.ids)
     digests = [sample.sha256 for sample in samples]
     contents = read_blobs(context.keys, context.blobs, digests, list_places(context.conn, digests))
-    found = context.decoder.open_pictures(contents)
-    for sample, picture in zip(samples, found, strict=True):
-        opened.append(look_at(context, sample, picture))
-        if time.monotonic() - renewed > RENEW_SECONDS:
-            extend_lease(context.conn, IMAGES, claim.ids, claim.token)
-            renewed = time.monotonic()
+    with closing(context.decoder.open_pictures(contents)) as found:
+        for sample, picture in zip(samples, found, strict=True):
+            opened.append(look_at(context, sample, picture))
+            if time.monotonic() - renewed > RENEW_SECONDS:
+                extend_lease(context.conn, IMAGES, claim.ids, claim.token)
+                renewed = time.monotonic()
     return opened
 
 

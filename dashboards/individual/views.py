@@ -1,6 +1,8 @@
 """The person's pages: confirm an enrolment, enter by a link, ask for a new one, see how things stand, say that a face
 is not theirs, withdraw."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -10,7 +12,7 @@ from starlette.background import BackgroundTask
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 
-from dashboards.access import SignedInSubject, check_form, check_origin, sign_in
+from dashboards.access import SignedInSubject, Visitor, check_form, check_origin, sign_in
 from dashboards.individual.queries import get_status, list_own_alerts
 from vault.errors import JudgementError
 from vault.ledger import Kind
@@ -114,17 +116,10 @@ def show_me(request: Request, visitor: SignedInSubject) -> Response:
 @router.post("/alerts/{alert_id}/not-me")
 def judge(request: Request, visitor: SignedInSubject, alert_id: UUID, form_token: Annotated[str, Form()]) -> Response:
     """From now on faces like those of this alert do not alert the person; a worker takes them up in seconds."""
-    check_form(request, visitor, form_token)
-    assert visitor.subject_id is not None
-    state = request.app.state
-    days = state.settings.matching.not_me_days
-    try:
-        with state.pool.connection() as conn, conn.transaction():
-            judge_alert(conn, state.keys, visitor.subject_id, alert_id, days=days)
-    except JudgementError as exc:
-        raise HTTPException(404) from exc
-    state.asker.ask(Step.MAKE_NEGATIVES)
-    return RedirectResponse(f"/me#alert-{alert_id}", status_code=303)
+    days = request.app.state.settings.matching.not_me_days
+    return change_judgement(
+        request, visitor, alert_id, form_token, partial(judge_alert, days=days), Step.MAKE_NEGATIVES
+    )
 
 
 @router.post("/alerts/{alert_id}/take-back")
@@ -132,15 +127,22 @@ def take_back(
     request: Request, visitor: SignedInSubject, alert_id: UUID, form_token: Annotated[str, Form()]
 ) -> Response:
     """As if it had not been said; what was held back by it alerts now."""
+    return change_judgement(request, visitor, alert_id, form_token, take_back_judgement, Step.DELIVER)
+
+
+def change_judgement(
+    request: Request, visitor: Visitor, alert_id: UUID, form_token: str, change: Callable[..., bool], step: Step
+) -> Response:
+    """`step`: what a worker has to do then."""
     check_form(request, visitor, form_token)
     assert visitor.subject_id is not None
     state = request.app.state
     try:
         with state.pool.connection() as conn, conn.transaction():
-            take_back_judgement(conn, state.keys, visitor.subject_id, alert_id)
+            change(conn, state.keys, visitor.subject_id, alert_id)
     except JudgementError as exc:
         raise HTTPException(404) from exc
-    state.asker.ask(Step.DELIVER)
+    state.asker.ask(step)
     return RedirectResponse(f"/me#alert-{alert_id}", status_code=303)
 
 

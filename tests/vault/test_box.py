@@ -15,7 +15,7 @@ import pytest
 from tests.samples import png, portrait
 from tests.vault.packing import pack, pack_zip
 from vault import box as box_module
-from vault.box import RENEW_AFTER, ArchiveLimits, Box, Child
+from vault.box import GROUP, RENEW_AFTER, ArchiveLimits, Box, Child
 from vault.errors import InputRefused
 
 
@@ -163,6 +163,20 @@ def test_pictures_opened_ahead_are_those_opened_one_by_one(box: Box) -> None:
                 assert found == str(exc)
             else:
                 assert np.array_equal(found, alone.pixels)
+
+
+@pytest.mark.parametrize("seen", [1, GROUP, GROUP + 1])
+def test_pictures_that_were_asked_for_and_left_are_not_taken_for_others(box: Box, seen: int) -> None:
+    """A step that fails in the middle of a batch leaves an answer behind, and its decoder serves the next batch."""
+    first, second = ([png(20, 20, "RGB", (number, blue, 0)) for number in range(3 * GROUP)] for blue in (0, 1))
+    with box.batch() as child:
+        coming = child.open_pictures(first)
+        for _ in range(seen):
+            next(coming)
+        coming.close()
+        found = [each.pixels[0, 0].tolist() for each in child.open_pictures(second) if not isinstance(each, Exception)]
+        assert found == [[0, 1, number] for number in range(3 * GROUP)]
+        assert child.open_picture(first[5]).pixels[0, 0].tolist() == [0, 0, 5]
 
 
 @pytest.mark.parametrize("victim", [0, 3, 7, 8, 12])
