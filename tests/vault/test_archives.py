@@ -6,6 +6,7 @@ import functools
 import hashlib
 import hmac
 import io
+import itertools
 import lzma
 import random
 import stat
@@ -49,6 +50,7 @@ from tests.vault.packing import (
     simple_7z,
     streams,
 )
+from vault.archives.crypt import derive_7z_key
 from vault.box import ArchiveLimits, Box, Child, Member
 from vault.errors import REFUSALS, InputRefused
 
@@ -629,6 +631,55 @@ def test_a_locked_7z_of_each_method_opens(child: Child, kind: str, hidden: bool)
     assert [member.content for member in unpack(child, data, LIMITS, ("x", "secret"))] == [file[1] for file in files]
     assert set(open_locked(child, data, "x")) == {"archive_password"}
     assert set(open_locked(child, data)) == {"archive_encrypted"}
+
+
+def hide_7z(head: bytes, packed: bytes, password: str, checksum: bool) -> bytes:
+    """A 7z whose header `head` is locked with few cycles, so that a test may try many passwords."""
+    locked = lock_cbc(head.ljust(-(-len(head) // 16) * 16, b"\0"), password)
+    one = b"\x01" + coder(b"\x06\xf1\x07\x01", b"\x01\x00")
+    main = b"\x06" + number(len(packed)) + b"\x01\x09" + number(len(locked)) + b"\x00"
+    main += b"\x07\x0b\x01\x00" + one + b"\x0c" + number(len(head))
+    main += (b"\x0a\x01" + struct.pack("<I", zlib.crc32(head)) if checksum else b"") + b"\x00\x00"
+    return seal_7z(packed + locked, b"\x17" + main)
+
+
+def lock_cbc(data: bytes, password: str) -> bytes:
+    return AES.new(derive_7z_key(password, 1, b""), AES.MODE_CBC, bytes(16)).encrypt(data)
+
+
+@functools.cache
+def find_password(locked: bytes, start: bytes) -> str:
+    """One under which the first block of the locked bytes begins with `start`."""
+    for tried in itertools.count():
+        key = derive_7z_key(str(tried), 1, b"")
+        if AES.new(key, AES.MODE_CBC, bytes(16)).decrypt(locked[:16]).startswith(start):
+            return str(tried)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("start", [b"\x01", b"\x17", b"\x01\x00"])
+def test_a_wrong_password_that_makes_the_start_of_a_header_is_not_the_one(child: Child, start: bytes) -> None:
+    content = b"content of nobody"
+    head = header(streams([len(content)], [b"\x01\x01\x00"], [len(content)]), names("a.jpg"))
+    for checksum in (False, True):
+        data = hide_7z(head, content, "abc", checksum)
+        wrong = find_password(lock_cbc(head[:16], "abc"), start)
+        assert open_locked(child, data, wrong, "abc") == ["content of nobody"]
+        assert open_locked(child, data, wrong) == ["archive_password"]
+
+
+def test_the_right_password_shows_what_else_is_wrong_with_a_hidden_header(child: Child) -> None:
+    entries = header(streams([1], [b"\x01\x01\x00"], [1]), number(20_000) + b"\x00")
+    for checksum in (False, True):
+        assert open_locked(child, hide_7z(entries, b"a", "abc", checksum), "x", "abc") == ["archive_too_many_entries"]
+    assert open_locked(child, hide_7z(b"\x01\x07", b"a", "abc", True), "x", "abc") == ["archive_corrupt"]
+
+
+def test_a_password_is_tried_on_a_whole_member_where_nothing_is_compressed(child: Child) -> None:
+    content = noise(3, 9 << 20)
+    stored = [{"id": py7zr.FILTER_COPY}, {"id": py7zr.FILTER_CRYPTO_AES256_SHA256}]
+    data = pack_7z([("a.jpg", content)], stored, "secret")
+    assert [member.content for member in unpack(child, data, LIMITS, ("x", "secret"))] == [content]
 
 
 def seal_aes(name: str, plain: bytes, password: str, strength: int = 3, version: int = 2, method: int = 0) -> bytes:

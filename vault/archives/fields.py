@@ -224,6 +224,9 @@ class Fields:
             raise Refused("archive_corrupt", "a header cut short")
         return data
 
+    def is_at_end(self) -> bool:
+        return self._data.tell() == self._length
+
     def read_byte(self) -> int:
         return self._read(1)[0]
 

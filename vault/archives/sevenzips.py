@@ -36,7 +36,6 @@ from vault.pictures import Refused
 
 HEADER_BASE, HEADER_ENTRY = 64 << 10, 1024  # bytes of headers allowed: an entry has a name, three times, a checksum
 DEEPEST_HEADER = 3  # a packed header may hold a packed header
-TRIAL_BYTES = 8 << 20  # of the first member, to see whether a password fits
 KEY_TRIES = 10  # of a derived key, as tries are counted
 DIRECTORY, REPARSE_POINT, UNIX = 0x10, 0x400, 0x8000  # attributes; with UNIX the mode is in the high half
 
@@ -110,43 +109,54 @@ class _Opener:
         header = self._file.read(length)
         if len(header) < length or zlib.crc32(header) != checksum:
             raise Refused("archive_corrupt", "header checksum")
-        for _ in range(DEEPEST_HEADER):
-            fields = Fields(header, self._limits["entries"])
-            kind = fields.read_byte()
-            if kind == 0x01:
-                return fields.read_header(self._size)
-            if kind != 0x17:
-                raise Refused("archive_corrupt", "an unknown header")
-            folders = fields.read_streams(self._size)
-            if len(folders) != 1:
-                raise Refused("archive_corrupt", "a packed header in pieces")
-            header = self._unpack_header(folders[0])
-        raise Refused("archive_corrupt", "headers within headers")
+        return self._read_header(header, DEEPEST_HEADER)
+
+    def _read_header(self, header: bytes, deepest: int, known: bool = True) -> tuple[list[Folder], list[Entry]]:
+        """`known`: that these are the bytes that were packed; if not, they must be a header to the last one."""
+        if not deepest:
+            raise Refused("archive_corrupt", "headers within headers")
+        fields = Fields(header, self._limits["entries"])
+        kind = fields.read_byte()
+        if kind not in (0x01, 0x17):
+            raise Refused("archive_corrupt", "an unknown header")
+        if kind == 0x01:
+            found = fields.read_header(self._size)
+            if not known and not fields.is_at_end():
+                raise Refused("archive_corrupt", "bytes behind the header")
+            return found
+        folders = fields.read_streams(self._size)
+        if len(folders) != 1:
+            raise Refused("archive_corrupt", "a packed header in pieces")
+        return self._unpack_header(folders[0], deepest - 1)
 
     def _check_header_size(self, length: int) -> None:
         if length > self._most_header:
             raise Refused("archive_too_many_entries", f"headers of {length} bytes")
 
-    def _unpack_header(self, folder: Folder) -> bytes:
+    def _unpack_header(self, folder: Folder, deepest: int) -> tuple[list[Folder], list[Entry]]:
         self._check_header_size(folder.size)
         encrypted = any(method == AES for method, _ in folder.coders)
-        for password in self._list_passwords(encrypted):
+        refusal: Refused | None = None
+        for password in self._passwords.list_candidates() if encrypted else [None]:
+            known = not encrypted
             try:
                 header = self._open_folder(folder, password).read(folder.size)
-                fits = len(header) == folder.size and folder.checksum in (None, zlib.crc32(header))
+                if len(header) < folder.size or folder.checksum not in (None, zlib.crc32(header)):
+                    raise Refused("archive_corrupt", "header checksum")
+                # py7zr writes no checksum there: of 128 wrong passwords one makes what begins as a header does
+                known = known or folder.checksum is not None
+                with refuse_failures():
+                    found = self._read_header(header, deepest, known)
             except Refused as exc:
-                if not encrypted or exc.code != "archive_corrupt":
+                if known:
                     raise
-                fits = False
-            if fits and (header[:1] in (b"\x01", b"\x17")):
+                if exc.code != "archive_corrupt":
+                    refusal = refusal or exc
+                continue
+            if encrypted:
                 self._passwords.good = password
-                return header
-            if not encrypted:
-                raise Refused("archive_corrupt", "header checksum")
-        raise self._passwords.refusal()
-
-    def _list_passwords(self, encrypted: bool) -> list[str | None]:
-        return list(self._passwords.list_candidates()) if encrypted else [None]
+            return found
+        raise refusal or self._passwords.refusal()
 
     # -- folders ------------------------------------------------------------------------------------------------------
 
@@ -195,7 +205,7 @@ class _Opener:
 
     def _fits(self, folder: Folder, password: str) -> bool:
         size, checksum = next((part for part in folder.parts if part[0]), (0, None))
-        tried = min(size, TRIAL_BYTES)
+        tried = min(size, self._limits["member_bytes"])
         try:
             data = self._open_folder(folder, password, Meter(self._size, self._limits)).read(tried)
         except Refused as exc:
