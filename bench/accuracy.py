@@ -356,10 +356,12 @@ def main() -> None:
     )  # fmt: skip
     kind = args.space or ("halves" if known else "shipped")
     measure_all(report, protocol, probes, templates, plain, kind, blind=kind == "halves" and not args.quick)
+    compare_precision(report, protocol, probes, templates.rows["enrolled"], "first")
     if not args.quick:
         enrol_two(report, protocol, probes, args.folder, choose_spaces(kind, probes), args.processes)
     if pairs:
         whole = embed_images(args.folder, images, "whole", processes=args.processes)
+        compare_precision(report, protocol, whole, templates.rows["enrolled"], "whole")
         verify_pairs(report, pairs, probes, plain, whole)
     report.show()
     report.write(args.json)
@@ -497,11 +499,7 @@ def compare_rates(
 ) -> Table:  # fmt: skip
     """True accepts at false match rates, every probe against every template; ours over people of both halves with the
     space of the other half."""
-    place = {image: row for row, image in enumerate(probes.images)}
-    rows = np.array([place[image] for image in protocol.probes])
-    names = {name: number for number, name in enumerate(sorted(set(probes.people)))}
-    people = np.array([names[probes.people[row]] for row in rows])
-    owners = np.array([names[name_person(image)] for image in protocol.enrolled])
+    rows, people, owners = number_people(protocol, probes)
     half = np.array([is_calibration_name(probes.people[row]) for row in rows])
 
     def score(at: Numbers) -> Scores:
@@ -523,6 +521,28 @@ def compare_rates(
         report.add(f"accuracy.true_accept_at_fmr_{ours.rate:.0e}", round(ours.accepted, 3), "%")
         report.add(f"accuracy.true_accept_at_fmr_{ours.rate:.0e}_plain", round(theirs.accepted, 3), "%")
     return grid
+
+
+def number_people(protocol: Protocol, probes: Embedded) -> tuple[Numbers, Numbers, Numbers]:
+    """The rows of the probes, and the people of probes and templates as numbers."""
+    place = {image: row for row, image in enumerate(probes.images)}
+    names = {name: number for number, name in enumerate(sorted(set(probes.people)))}
+    rows = np.array([place[image] for image in protocol.probes], np.int64)
+    people = np.array([names[probes.people[row]] for row in rows], np.int64)
+    return rows, people, np.array([names[name_person(image)] for image in protocol.enrolled], np.int64)
+
+
+def compare_precision(report: Report, protocol: Protocol, probes: Embedded, templates: Vectors, kind: str) -> None:
+    """True accepts of a first look by the runtime that was chosen, beside the same crops in f32."""
+    rows, people, owners = number_people(protocol, probes)
+    name = f"accuracy.{kind}_look_true_accept_at_fmr_1e-04"
+    found = {}
+    for end in ("", "_exact"):
+        vectors = probes.rows[f"{kind}{end}"][rows]
+        rates = tabulate_rates(lambda at: np.asarray(vectors[at] @ templates.T, np.float64), people, owners)  # noqa: B023
+        found[end] = next(each.accepted for each in rates if each.rate == 1e-4)
+        report.add(f"{name}{end}", round(found[end], 3), "%")
+    report.add(f"{name}_lost", round(found["_exact"] - found[""], 3), "points", bar="<= 0.1")
 
 
 def verify_pairs(

@@ -3,7 +3,7 @@
 The labelled face is the one nearest the centre of its picture. Three kinds of vectors, as the product makes them:
 `first` (a harvested face), `again` (its second look, with the length of the raw vector), `enrolled` (a template).
 Beside them `plain`, what the plain OpenCV loop makes of the same picture, and `whole`, a first look with the detector
-at the picture's full size.
+at the picture's full size; `first_exact` and `whole_exact` are the same crops in f32.
 """
 
 import hashlib
@@ -135,7 +135,7 @@ def embed_probes(folder: Path, images: list[str]) -> Rows:
     cv2.setNumThreads(1)
     engine = open_engine()
     count, dimension = len(images), engine.pack.dimension
-    rows: Rows = {name: np.zeros((count, dimension), np.float32) for name in ("first", "again")}
+    rows: Rows = {name: np.zeros((count, dimension), np.float32) for name in ("first", "first_exact", "again")}
     rows |= {name: np.zeros(count, np.float32) for name in ("length", "sharpness", "side")}
     with Box() as box, box.batch() as child:
         faces = [read_centre(engine, child, folder / image) for image in images]
@@ -144,6 +144,7 @@ def embed_probes(folder: Path, images: list[str]) -> Rows:
     crops = [face.crop for face in seen if face.crop is not None]
     if at:
         rows["first"][at] = engine.embed_crops(crops)
+        rows["first_exact"][at] = engine.embed_exact(crops)
         rows["again"][at], rows["length"][at] = engine.embed_again([views for _, views in filter(None, faces)])
         rows["sharpness"][at] = [face.quality.sharpness if face.quality else 0.0 for face in seen]
         rows["side"][at] = [min(face.box[2:]) for face in seen]
@@ -154,7 +155,7 @@ def embed_whole(folder: Path, images: list[str]) -> Rows:
     """As `first`, but with the detector at the picture's full size."""
     cv2.setNumThreads(1)
     engine = open_engine()
-    vectors = np.zeros((len(images), engine.pack.dimension), np.float32)
+    rows = {name: np.zeros((len(images), engine.pack.dimension), np.float32) for name in ("whole", "whole_exact")}
     crops: dict[int, Pixels] = {}
     for number, image in enumerate(images):
         pixels = np.asarray(cv2.imread(str(folder / image)), np.uint8)
@@ -162,8 +163,9 @@ def embed_whole(folder: Path, images: list[str]) -> Rows:
         if len(boxes):
             offsets = [measure_offset(box, pixels) for box in boxes.tolist()]
             crops[number] = align_face(pixels, landmarks[int(np.argmin(offsets))])
-    vectors[list(crops)] = engine.embed_crops(list(crops.values()))
-    return {"whole": vectors}
+    rows["whole"][list(crops)] = engine.embed_crops(list(crops.values()))
+    rows["whole_exact"][list(crops)] = engine.embed_exact(list(crops.values()))
+    return rows
 
 
 def embed_templates(folder: Path, images: list[str]) -> Rows:
