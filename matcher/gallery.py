@@ -30,9 +30,10 @@ from vault.errors import IndexFileError, VectorError
 from vault.keys import Keys, Vectors, check_vectors
 from vault.log import get_logger
 from vault.store import Connection
+from vault.store.clock import GalleryClock, read_gallery_clock
 from vault.store.judgements import list_live_negatives, open_negative
 from vault.store.locks import Lock
-from vault.store.subjects import list_live_ids, list_live_templates, open_vector, read_gallery_clock
+from vault.store.subjects import list_live_ids, list_live_templates, open_vector
 
 DELTA_SHARE = 0.01  # of the generation; a larger delta is worth a new generation
 DELTA_LEAST = 64
@@ -57,7 +58,7 @@ class Gallery:
     def __init__(self, folder: Path, keys: Keys, *, pack: str, dimension: int) -> None:
         self._folder, self._keys, self._pack, self._dimension = folder, keys, pack, dimension
         self._matrix_id = keys.matrix_id(dimension)
-        self._clock = -1
+        self._clock = GalleryClock()
         self._mark = (0, 0)
         self._live: dict[int, tuple[UUID, UUID]] = {}
         self._negatives: dict[int, tuple[UUID, Vectors]] = {}
@@ -74,11 +75,11 @@ class Gallery:
 
     def refresh(self, conn: Connection) -> bool:
         """Take up what the rows say. True if anything had changed."""
-        clock, mark = read_gallery_clock(conn), mark_manifest(self._folder)
-        if (clock, mark) == (self._clock, self._mark):
+        reading, mark = read_gallery_clock(conn), mark_manifest(self._folder)
+        if not self._clock.has_moved(reading) and mark == self._mark:
             return False
         live = list_live_ids(conn, self._pack)
-        if mark != self._mark or self._clock < 0:
+        if mark != self._mark or self._clock.value < 0:
             self._generation_part = self._take_generation()
         missing = sorted(live.keys() - self._indexed)
         if self._delta is None or self._delta.ids.tolist() != missing:
@@ -90,7 +91,8 @@ class Gallery:
             dead = np.isin(self._generation_part.ids, gone)
             self._generation_part.dead = dead if len(gone) else None
         self._take_negatives(conn)
-        self._live, self._clock, self._mark = live, clock, mark
+        self._live, self._mark = live, mark
+        self._clock.take(conn, reading)
         return True
 
     def search(self, probes: Vectors, cut: float | Floats) -> list[list[Candidate]]:
@@ -141,7 +143,7 @@ class Gallery:
         if conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": Lock.GALLERY}).fetchone() != (True,):
             return None
         try:
-            self._clock = -1
+            self._clock.forget()
             self.refresh(conn)
             ids, vectors = self._read_rows(conn, sorted(self._live))
             generation = save_generation(
@@ -151,7 +153,7 @@ class Gallery:
                 pack=self._pack,
                 matrix_id=self._matrix_id,
                 dimension=self._dimension,
-                clock=self._clock,
+                clock=self._clock.value,
             )
             log.info("gallery generation built", number=generation.number, templates=generation.count)
             return generation

@@ -80,6 +80,6 @@ def test_one_image_front_to_back(
     run_steps(context)
     _state, file, _code = get_bundle_file(conn, alert_id)
     assert file is not None
-    verdict = check_bundle(Path(file).read_bytes())
+    verdict = check_bundle((context.settings.home / file).read_bytes())
     assert verdict.failed == []
     assert verify_ledger(conn, context.keys) == []

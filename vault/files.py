@@ -6,16 +6,19 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path` (mode 0600) so that no reader and no crash ever sees a part of it. Raises OSError."""
-    write_parts(path, [data])
+def write_whole(path: Path, data: bytes, *, last_look: Callable[[], None] = lambda: None) -> None:
+    """Write `data` to `path` (mode 0600) so that no reader and no crash ever sees a part of it. `last_look` is called
+    when all is on disk and only the name is wanting; if it raises, nothing is left. Raises OSError."""
+    write_parts(path, [data], last_look=last_look)
 
 
-def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> str:
+def write_parts(
+    path: Path, parts: Iterable[bytes | memoryview], *, last_look: Callable[[], None] = lambda: None
+) -> str:
     """`write_whole` for what is too large to be joined in memory; returns the SHA-256 of it all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -27,6 +30,7 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> str:
                 digest.update(part)
             file.flush()
             os.fsync(file.fileno())
+        last_look()
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)

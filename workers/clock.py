@@ -13,8 +13,8 @@ from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import BrokerGone, Step, count_hints
 from vault.store import Connection, DatabaseError, DatabaseGone
+from vault.store.clock import read_gallery_clock
 from vault.store.ledger import count_unplaced
-from vault.store.subjects import read_gallery_clock
 from vault.store.work import (
     ARCHIVES,
     BUNDLES,
@@ -90,7 +90,7 @@ def gallery_is_behind(context: Context, conn: Connection) -> bool:
         generation = read_manifest(context.settings.home / "index")
     except IndexFileError:
         return True
-    return generation is None or generation.clock != read_gallery_clock(conn)
+    return generation is None or generation.clock != read_gallery_clock(conn).value
 
 
 def run_clock(settings: Settings) -> None:

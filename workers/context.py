@@ -16,6 +16,7 @@ from vault.settings import Settings
 from vault.steps import Asker
 from vault.store import Connection, DatabaseError, connect
 from vault.store.alerts import get_own_calibration, save_calibration
+from vault.store.clock import GalleryClock
 from vault.store.work import Claim, WorkTable, claim_rows, give_back_rows
 from workers.faces.engine import Engine, load_engine
 from workers.faces.packs import get_pack
@@ -27,7 +28,7 @@ class Context:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.asker = Asker(settings)
-        self.hunted_clock = -1  # the gallery clock at which every live template was seen to have its hunt
+        self.hunted_clock = GalleryClock()  # at which every live template was seen to have its hunt
         self._conn: Connection | None = None
         self._claimed: tuple[WorkTable, Claim] | None = None
 

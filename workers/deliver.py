@@ -1,12 +1,16 @@
 """Step 6, second half: the outbox is sent. In come claimed delivery rows, out go messages, one effect each.
 
-A message is one `.eml` in the mailbox folder, named by its delivery, so that sending it again changes nothing. The
-consent is locked while it leaves. What it says: that there is something, and a one-time link; no picture, no
-marketplace, no score.
+A message is one `.eml` in the mailbox folder, named by its delivery, so that sending it again changes nothing. It is
+written outside of any transaction; the withdrawal is looked for last, when only the name is wanting, and once more when
+the row is finished. What it says: that there is something, and a one-time link; no picture, no marketplace, no score.
 """
 
+import contextlib
 import datetime as dt
+import json
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -17,18 +21,20 @@ from vault.files import sync_folder, write_whole
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import Delivery
+from vault.settings import Settings
 from vault.steps import Step
 from vault.store.access import make_link
-from vault.store.alerts import list_deliveries, mark_sent
+from vault.store.alerts import WrittenMessage, list_deliveries, mark_sent, note_folder
 from vault.store.ledger import write_entry
 from vault.store.receipts import close_subject, get_receipt
-from vault.store.subjects import UNCONFIRMED_DAYS, lock_consent, open_address
-from vault.store.work import DELIVERIES, fail_row, finish_rows
+from vault.store.subjects import UNCONFIRMED_DAYS, has_consent, open_address
+from vault.store.work import DELIVERIES, check_rows, fail_row, finish_rows
 from workers.context import Context
 
 BATCH = 50
 CONFIRM_LASTS = dt.timedelta(days=UNCONFIRMED_DAYS)
 SIGN_IN_LASTS = dt.timedelta(days=7)
+LOOK_SECONDS = 1.0  # a look at the consent that is older than this is made anew
 
 SUBJECTS = {
     "confirmation": "Facewarden: please confirm your enrolment",
@@ -68,14 +74,24 @@ If it was not you, do nothing: without this message nobody can open your page.
     "receipt": """\
 You have withdrawn. What Facewarden kept about you has been erased: your template, everything that was found, sealed
 evidence, your address, and the earlier messages to you. This message is the last.
-
-Two things are left. This message itself lies, with your address on it, in the folder it is sent from until whoever
-runs Facewarden removes it. And a log that can only be added to says that somebody enrolled and left, without a name.
+{not_found}
+What is left:
+- This message itself lies, with your address on it, in the folder it is sent from until whoever runs Facewarden
+  removes it.
+- Mail that has left that folder, and evidence that was handed out, cannot be called back.
+- A log that can only be added to says that somebody enrolled and left, without a name.
+- The database's own log files, for some days, and backups, if there are any, may still hold sealed copies of what was
+  erased. Whoever has both such a copy and the key file could open them.
 
 The signed receipt below can be checked against the public key of this deployment.
 
 {receipt}
 """,
+}
+
+NOT_FOUND = {
+    "messages": "{number} of the earlier messages: they were sent on or moved from the folder they were written to.",
+    "bundles": "{number} files of sealed evidence: they were moved or removed from the folder they were written to.",
 }
 
 log = get_logger(__name__)
@@ -100,43 +116,98 @@ def deliver(context: Context) -> int:
 
 
 def send_delivery(context: Context, delivery: Delivery) -> None:
-    """Raises EnrolmentError, KeyFileError when there is nobody to tell, OSError when the folder cannot be written."""
-    conn = context.conn
+    """Raises EnrolmentError, KeyFileError when there is nobody to tell, OSError when the folder cannot be written,
+    LeaseLost."""
+    conn, folder = context.conn, context.settings.mail_folder
+    path = name_mail(folder, delivery.delivery_id)
     with conn.transaction():
-        finish_rows(conn, DELIVERIES, [delivery.delivery_id], delivery.token)
-        needs_consent = delivery.kind != "receipt"
-        if needs_consent and not lock_consent(conn, delivery.subject_id, confirmed=delivery.kind != "confirmation"):
-            raise EnrolmentError("subject_unknown", "the consent was withdrawn")
-        address = open_address(conn, context.keys, delivery.subject_id)
-        message = write_message(context, delivery, address)
-        write_whole(name_mail(context.settings.mail_folder, delivery.delivery_id), message.as_bytes())
-        mark_sent(conn, delivery.delivery_id)
-        person = context.keys.digest_text(f"subject:{delivery.subject_id}")
-        write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)
-        if delivery.kind == "receipt":
-            close_subject(conn, delivery.subject_id)
+        check_rows(conn, DELIVERIES, [delivery.delivery_id], delivery.token)
+        check_consent(context, delivery)
+        message = write_message(context, delivery, open_address(conn, context.keys, delivery.subject_id))
+        note_folder(conn, delivery.delivery_id, name_folder(context.settings, folder))
+    write_whole(path, message.as_bytes(), last_look=lambda: look_last(context, delivery))
+    try:
+        with conn.transaction():
+            finish_rows(conn, DELIVERIES, [delivery.delivery_id], delivery.token)
+            mark_sent(conn, delivery.delivery_id)
+            person = context.keys.digest_text(f"subject:{delivery.subject_id}")
+            write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)
+            if delivery.kind == "receipt":
+                close_subject(conn, delivery.subject_id)
+            check_consent(context, delivery)
+    except EnrolmentError:  # withdrawn since it got its name
+        path.unlink(missing_ok=True)
+        sync_folder(folder)
+        raise
     log.info("delivered", delivery_id=str(delivery.delivery_id), kind=delivery.kind)
+
+
+def check_consent(context: Context, delivery: Delivery) -> None:
+    """May the person be written to? Raises EnrolmentError."""
+    if delivery.kind == "receipt":
+        return
+    if not has_consent(context.conn, delivery.subject_id, confirmed=delivery.kind != "confirmation"):
+        raise EnrolmentError("subject_unknown", "the consent was withdrawn")
+
+
+def look_last(context: Context, delivery: Delivery) -> None:
+    """A look at the consent that is fresh when this returns: after a process was stopped in it, another. Raises
+    EnrolmentError."""
+    while True:
+        started = time.monotonic()
+        check_consent(context, delivery)
+        if time.monotonic() - started < LOOK_SECONDS:
+            return
+
+
+def name_folder(settings: Settings, folder: Path) -> str:
+    """A folder as rows keep it: relative to the state folder if it lies there."""
+    return str(folder.relative_to(settings.home) if folder.is_relative_to(settings.home) else folder)
 
 
 def name_mail(folder: Path, delivery_id: UUID) -> Path:
     return folder / f"{delivery_id}.eml"
 
 
-def erase_mails(folder: Path, delivery_ids: Iterable[UUID]) -> None:
-    """Unlink messages, and what a writer that was killed left of them, for good. Raises OSError."""
-    names = {name_mail(folder, delivery_id).name for delivery_id in delivery_ids}
-    found = [path for path in folder.glob("*") if path.name in names or path.name[1:].rsplit(".", 2)[0] in names]
-    for path in found:
-        path.unlink(missing_ok=True)
-    if found:
-        sync_folder(folder)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundFiles:
+    """Files that are to be erased: where they lie, how many whole ones are there and how many are not."""
+
+    paths: tuple[Path, ...]
+    there: int
+    missing: int
+
+
+def find_mails(settings: Settings, messages: Iterable[WrittenMessage]) -> FoundFiles:
+    """Messages, and what a writer that was killed left of them: in the folder where each was written, and in the one
+    of today."""
+    written = [message for message in messages if message.folder is not None]
+    names = {name_mail(Path(), message.delivery_id).name for message in written}
+    folders = {settings.mail_folder, *(settings.home / (message.folder or "") for message in written)}
+    paths = [path for folder in folders for path in list_files(folder) if name_whole(path) in names]
+    there = {path.name for path in paths} & names
+    return FoundFiles(paths=tuple(paths), there=len(there), missing=len(names - there))
+
+
+def name_whole(path: Path) -> str:
+    """The name that a file has, or would have got from a writer that was killed (`vault/files.py`)."""
+    name = path.name
+    return name[1:].rsplit(".", 2)[0] if name.startswith(".") and name.endswith(".tmp") else name
+
+
+def list_files(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return list(folder.iterdir())
+    return []
 
 
 def write_message(context: Context, delivery: Delivery, address: str) -> EmailMessage:
     """The message, with a fresh one-time link; the delivery's id is its Message-ID, the same over all tries."""
-    values = {"link": "", "receipt": "", "site": f"{context.settings.public_url}/"}
+    values = {"link": "", "receipt": "", "not_found": "", "site": f"{context.settings.public_url}/"}
     if delivery.kind == "receipt":
         values["receipt"] = get_receipt(context.conn, delivery.subject_id)
+        values["not_found"] = tell_not_found(values["receipt"])
     else:
         purpose, lasts = ("confirm", CONFIRM_LASTS) if delivery.kind == "confirmation" else ("subject", SIGN_IN_LASTS)
         token = make_link(context.conn, purpose, lasts, subject_id=delivery.subject_id)
@@ -150,3 +221,14 @@ def write_message(context: Context, delivery: Delivery, address: str) -> EmailMe
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(TEXTS[delivery.kind].format(**values))
     return message
+
+
+def tell_not_found(receipt: str) -> str:
+    """What an erasure looked for in vain, in words; nothing if all was there."""
+    missing: dict[str, int] = {
+        name: number for name, number in json.loads(receipt.splitlines()[0])["not_found"].items() if number
+    }
+    if not missing:
+        return ""
+    lines = [f"- {NOT_FOUND[name].format(number=number)}" for name, number in sorted(missing.items())]
+    return "\nNot found where it had been written, so that we cannot say it is gone:\n" + "\n".join(lines) + "\n"

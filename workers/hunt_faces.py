@@ -24,6 +24,7 @@ from vault.log import get_logger
 from vault.records import LiveTemplate, Match, Outcome
 from vault.steps import Step
 from vault.store.alerts import raise_alert, save_match
+from vault.store.clock import read_gallery_clock
 from vault.store.datasets import lock_datasets
 from vault.store.faces import find_datasets
 from vault.store.hunts import (
@@ -32,6 +33,7 @@ from vault.store.hunts import (
     begin_hunts,
     close_hunts,
     end_hunts,
+    end_lapsed_claims,
     find_hunted_segment,
     has_new_hunts,
     list_known_matches,
@@ -39,7 +41,8 @@ from vault.store.hunts import (
     mark_faces,
 )
 from vault.store.segments import READ_ROWS, KeptFace, list_fresh_faces, list_kept_faces
-from vault.store.subjects import list_live_templates, open_vector, read_gallery_clock
+from vault.store.subjects import list_live_templates, open_vector
+from vault.store.withdrawals import check_withdrawals
 from vault.store.work import HUNT_PARTS, HUNT_SEGMENT, Claim, extend_lease, fail_row, finish_rows
 from workers.build_segments import open_segment, read_faces
 from workers.context import Context
@@ -65,6 +68,7 @@ def hunt_faces(context: Context) -> int:
     conn, (pack, matrix_id, _) = context.conn, context.segments.kind
     if hunts_are_due(context):
         log.info("hunts begin", count=begin_hunts(conn, pack, matrix_id))
+    end_lapsed_claims(conn)
     claim = claim_parts(context)
     if claim is not None:
         for attempt in range(RETRIES):
@@ -79,12 +83,12 @@ def hunt_faces(context: Context) -> int:
 
 def hunts_are_due(context: Context) -> bool:
     """Is there a live template without a hunt? Looked for only where the gallery has changed since there was none."""
-    clock = read_gallery_clock(context.conn)
-    if clock == context.hunted_clock:
+    reading = read_gallery_clock(context.conn)
+    if not context.hunted_clock.has_moved(reading):
         return False
     if has_new_hunts(context.conn, context.settings.faces.pack):
         return True
-    context.hunted_clock = clock
+    context.hunted_clock.take(context.conn, reading)
     return False
 
 
@@ -214,4 +218,5 @@ def save_matches(context: Context, found: Found, parts: list[HuntPart], cut: Cut
         counts[hunted[match.template_id]] += 1
     mark_faces(conn, outcomes)
     add_progress(conn, list(counts), [found.faces] * len(counts), list(counts.values()))
+    check_withdrawals(conn, {match.subject_id for match in matches})
     return bool(alerts)

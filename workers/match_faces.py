@@ -26,7 +26,7 @@ from vault.store.alerts import list_recent, raise_alert, save_match
 from vault.store.blobs import drop_files, release_blobs
 from vault.store.datasets import lock_datasets
 from vault.store.faces import close_faces, find_datasets, list_probes, save_looks
-from vault.store.hunts import matching
+from vault.store.withdrawals import check_withdrawals
 from vault.store.work import FACES, Claim, fail_row
 from workers.context import Context
 from workers.look import Look, look_again, read_kept
@@ -44,8 +44,7 @@ def match_faces(context: Context) -> int:
         return 0
     for attempt in range(RETRIES):
         try:
-            with matching(context.conn):
-                match_batch(context, claim)
+            match_batch(context, claim)
             break
         except (ConsentMissing, JudgementGone) as exc:
             log.info("what faces were matched by has changed; deciding again", code=exc.code, attempt=attempt + 1)
@@ -88,6 +87,7 @@ def match_batch(context: Context, claim: Claim) -> None:
         for probe in foreign:
             fail_row(conn, FACES, probe.face_id, claim.token, "index_other_pack", probe.pack, final=True)
         litter = release_blobs(conn, [probe.sha256 for probe in probes])
+        check_withdrawals(conn, {match.subject_id for match in matches})
     drop_files(conn, context.blobs, litter)
     if alerts:
         context.asker.ask(Step.DELIVER)

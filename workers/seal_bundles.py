@@ -31,6 +31,7 @@ from vault.store.bundles import (
 )
 from vault.store.datasets import lock_datasets
 from vault.store.ledger import chain_entries, count_unplaced, find_entries, list_heads, list_leaves, write_entry
+from vault.store.withdrawals import has_withdrawn
 from vault.store.work import BUNDLES, fail_row, finish_rows
 from workers.context import Context
 from workers.faces.packs import describe_pack, get_pack
@@ -72,7 +73,8 @@ def seal_alert(context: Context, bundle: Bundle) -> None:
     conn, keys = context.conn, context.keys
     files, digests = collect_files(context, bundle)
     files.append(prove_captures(context, digests))
-    name = f"{bundle.bundle_id}.fwb"  # not the alert's: of two alerts that became one both may have a bundle
+    # not of the alert: of two alerts that became one both may have a bundle; a late sealer has a name of its own
+    name = f"{bundle.bundle_id}-{bundle.token}.fwb"
     files.insert(0, BundleFile(name="README.txt", content=README.format(name=name).encode(), what="what this is"))
     data = seal_bundle(
         files,
@@ -82,13 +84,25 @@ def seal_alert(context: Context, bundle: Bundle) -> None:
         sign=keys.sign,
     )
     path = context.settings.home / "bundles" / name
-    write_whole(path, data)
-    with conn.transaction():
-        finish_rows(conn, BUNDLES, [bundle.bundle_id], bundle.token)
-        digest = hashlib.sha256(data).hexdigest()
-        save_bundle(conn, bundle.bundle_id, str(path), digest)
-        write_entry(conn, Kind.EXPORT, about=str(bundle.bundle_id), alert=str(bundle.alert_id), sha256=digest)
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        write_whole(path, data, last_look=lambda: check_alert(context, bundle))
+        with conn.transaction():
+            finish_rows(conn, BUNDLES, [bundle.bundle_id], bundle.token)
+            save_bundle(conn, bundle.bundle_id, f"bundles/{name}", digest)
+            write_entry(conn, Kind.EXPORT, about=str(bundle.bundle_id), alert=str(bundle.alert_id), sha256=digest)
+            check_alert(context, bundle)
+    except BaseException:  # no row names it
+        path.unlink(missing_ok=True)
+        raise
     log.info("a bundle was sealed", alert_id=str(bundle.alert_id), files=len(files), bytes=len(data))
+
+
+def check_alert(context: Context, bundle: Bundle) -> None:
+    """The last look: is the alert still there, and its person? Raises EvidenceError."""
+    alert = describe_alert(context.conn, bundle.alert_id)
+    if alert is None or has_withdrawn(context.conn, alert["subject_id"]):
+        raise EvidenceError("the alert was erased")
 
 
 def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], list[str]]:

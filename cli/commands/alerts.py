@@ -129,7 +129,7 @@ def seal(conn: Connection, settings: Settings, alert_id: UUID) -> str:
     while time.monotonic() < deadline:
         state, file, code = get_bundle_file(conn, alert_id)
         if state == "done" and file:
-            return file
+            return str(settings.home / file)
         if state == "quarantined":
             raise EvidenceError(f"the bundle could not be sealed: {code}", mend="see the workers' logs")
         time.sleep(0.2)

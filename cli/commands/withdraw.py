@@ -13,7 +13,8 @@ from vault.ledger import Kind
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store.ledger import write_entry
-from vault.store.subjects import find_subject, withdraw_consent
+from vault.store.subjects import find_subject
+from vault.store.withdrawals import withdraw_consent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if subject_id is None:
             raise EnrolmentError("subject_unknown", "nobody is enrolled with this address")
         with conn.transaction():
-            withdrawn = withdraw_consent(conn, subject_id)
+            withdrawn = withdraw_consent(conn, subject_id, by=name_user())
             if withdrawn:
                 person = keys.digest_text(f"subject:{subject_id}")
                 write_entry(conn, Kind.CONSENT, about=person, what="withdrawn", by=name_user())

@@ -197,7 +197,7 @@ def enrol_people(demo: Demo, supervisor: Supervisor, conn: Connection, keys: Key
 
 def has_withdrawn(conn: Connection) -> bool:
     """Has anybody withdrawn here? Whoever enrols again is not searched in the faces that were closed before."""
-    return conn.execute("select 1 from consent where withdrawn_at is not null limit 1").fetchone() is not None
+    return conn.execute("select 1 from withdrawal limit 1").fetchone() is not None
 
 
 def make_address(name: str) -> str:
@@ -207,8 +207,8 @@ def make_address(name: str) -> str:
 def count_usable(conn: Connection) -> int:
     """Templates that can still become searchable: not refused, not withdrawn."""
     row = conn.execute(
-        """select count(*) from template join consent using (subject_id)
-           where state <> 'quarantined' and withdrawn_at is null"""
+        """select count(*) from template where state <> 'quarantined'
+             and not exists (select from withdrawal where withdrawal.subject_id = template.subject_id)"""
     ).fetchone()
     return int(row[0]) if row else 0
 
@@ -332,7 +332,8 @@ def seal_one(demo: Demo, supervisor: Supervisor, conn: Connection) -> tuple[str 
         supervisor.poll()
         state, file, code = get_bundle_file(conn, row[0])
         if state == "done" and file:
-            return file, not check_bundle(Path(file).read_bytes()).failed
+            path = demo.settings.home / file
+            return str(path), not check_bundle(path.read_bytes()).failed
         if state == "quarantined":
             raise ServerError(f"the bundle could not be sealed: {code}", mend="see the workers' logs")
         time.sleep(0.1)

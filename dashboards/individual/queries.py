@@ -11,7 +11,9 @@ from vault.store import Connection
 def get_status(conn: Connection, subject_id: UUID) -> dict[str, Any] | None:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select subject.state, granted_at, confirmed_at, withdrawn_at, wording,
+            """select subject.state, granted_at, confirmed_at, wording,
+                      (select min(withdrawn_at) from withdrawal
+                       where withdrawal.subject_id = subject.subject_id) as withdrawn_at,
                       (select count(*) from template where template.subject_id = subject.subject_id
                        and sealed is not null) as templates,
                       (select error_code from template where template.subject_id = subject.subject_id

@@ -23,7 +23,8 @@ from vault.store.access import use_link
 from vault.store.alerts import LINK_MINUTES, ask_link
 from vault.store.judgements import judge_alert, take_back_judgement
 from vault.store.ledger import write_entry
-from vault.store.subjects import confirm_consent, find_subject, lock_consent, withdraw_consent
+from vault.store.subjects import confirm_consent, find_subject, has_consent
+from vault.store.withdrawals import withdraw_consent
 
 router = APIRouter(prefix="/me")
 
@@ -46,7 +47,7 @@ def confirm(request: Request, token: str) -> Response:
         if found is None or found[0] is None:
             raise HTTPException(410)
         confirm_consent(conn, found[0])
-        if not lock_consent(conn, found[0], confirmed=True):  # dropped or withdrawn a moment ago
+        if not has_consent(conn, found[0], confirmed=True):  # dropped or withdrawn a moment ago
             raise HTTPException(410)
         person = state.keys.digest_text(f"subject:{found[0]}")
         write_entry(conn, Kind.CONSENT, about=person, what="confirmed")

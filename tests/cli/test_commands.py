@@ -446,6 +446,6 @@ def test_an_operator_notes_what_a_person_said_and_its_end(context: Context) -> N
         "Taken back: what was held back alerts them now.\n",
         "There was nothing to take back.\n",
     ]
-    conn.execute("update consent set withdrawn_at = now()")
+    conn.execute("insert into withdrawal (subject_id) select subject_id from subject")
     gone = facewarden(context.settings, "alerts", "--not-me", alert_id)
     assert (gone.returncode, "facewarden: alert_unknown" in gone.stderr) == (2, True)

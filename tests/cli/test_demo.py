@@ -25,7 +25,7 @@ from crawler.browser import find_chromium
 from tests.samples import ENROLLED, enrol_person, portrait
 from vault.box import Box
 from vault.settings import Settings
-from vault.store.subjects import withdraw_consent
+from vault.store.withdrawals import withdraw_consent
 from workers.context import Context
 from workers.faces.engine import Engine
 

@@ -219,7 +219,7 @@ def test_a_person_confirms_and_withdraws_with_the_keyboard_alone(visit: Visit, c
     page.keyboard.press("Enter")
     page.wait_for_url(f"{site}/me/withdraw")
     assert visit.heading() == "You have withdrawn"
-    assert count(conn, "select count(*) from consent where withdrawn_at is not null") == 1
+    assert count(conn, "select count(*) from withdrawal") == 1
     run_steps(context)
     (last,) = context.settings.mail_folder.glob("*.eml")
     assert "erased" in last.read_text(), "the receipt, and no other message any more"

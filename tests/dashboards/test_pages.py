@@ -30,7 +30,8 @@ from vault.store.access import make_link
 from vault.store.alerts import ask_delivery
 from vault.store.datasets import Happening, Link, join_datasets, lock_datasets
 from vault.store.judgements import judge_alert
-from vault.store.subjects import drop_enrolment, withdraw_consent
+from vault.store.subjects import drop_enrolment
+from vault.store.withdrawals import withdraw_consent
 from workers.context import Context
 from workers.deliver import CONFIRM_LASTS, deliver
 
@@ -149,7 +150,7 @@ def test_a_form_from_elsewhere_is_refused(client: TestClient, context: Context) 
     assert client.post("/me/withdraw", data=other, headers={"Origin": "http://evil.example"}).status_code == 403
     for origin in ("null", "http://127.0.0.1", "http://127.0.0.1:8601", "http://[", "x"):
         assert client.post("/leave", data=other, headers={"Origin": origin}).status_code == 403, origin
-    assert count(context.conn, "select count(*) from consent where withdrawn_at is not null") == 0
+    assert count(context.conn, "select count(*) from withdrawal") == 0
 
 
 def test_signing_out_ends_the_session(client: TestClient, context: Context) -> None:
@@ -452,10 +453,10 @@ def test_a_person_sees_and_withdraws_nobody_elses_consent(client: TestClient, co
         assert shown.status_code in (403, 404) or "1 dataset" not in shown.text, path
     data = {"form_token": other_token, "sure": "yes"}
     assert client.post("/me/withdraw", data=data).status_code == 403
-    assert count(conn, "select count(*) from consent where withdrawn_at is not null") == 0
+    assert count(conn, "select count(*) from withdrawal") == 0
     data = {"form_token": form_token(own), "sure": "yes", "subject_id": str(first)}
     assert client.post(f"/me/withdraw?subject_id={first}", data=data).status_code == 200
-    withdrawn = conn.execute("select subject_id from consent where withdrawn_at is not null").fetchall()
+    withdrawn = conn.execute("select subject_id from withdrawal").fetchall()
     assert withdrawn == [(second,)]
 
 
@@ -636,7 +637,8 @@ def test_a_spent_link_says_how_to_get_a_new_one(client: TestClient) -> None:
 def test_a_confirmation_that_comes_too_late_confirms_nothing(client: TestClient, context: Context) -> None:
     subject_id = enrol_person(context, "astronaut", confirmed=False)
     token = make_link(context.conn, "confirm", CONFIRM_LASTS, subject_id=subject_id)
-    assert drop_enrolment(context.conn, subject_id)
+    with context.conn.transaction():
+        assert drop_enrolment(context.conn, subject_id)
     assert client.post(f"/me/confirm/{token}").status_code == 410
     assert count(context.conn, "select count(*) from session") == 0
     assert count(context.conn, "select count(*) from consent where confirmed_at is not null") == 0
@@ -669,4 +671,4 @@ def test_withdrawal_is_kept_even_when_redis_is_gone(context: Context) -> None:
         sign_in_subject(client, context.conn, subject_id)
         data = {"form_token": form_token(client.get("/me").text), "sure": "yes"}
         assert client.post("/me/withdraw", data=data).status_code == 200
-    assert count(context.conn, "select count(*) from erasure") == 1
+    assert count(context.conn, "select count(*) from withdrawal") == 1

@@ -18,7 +18,7 @@ from matcher.generations import MANIFEST, open_generation, read_manifest, save_g
 from tests.samples import enrol_person
 from vault.errors import IndexFileError, VectorError
 from vault.keys import Keys, Vectors
-from vault.store.subjects import withdraw_consent
+from vault.store.withdrawals import withdraw_consent
 from workers.context import Context
 
 D = 128

@@ -13,8 +13,8 @@ from vault.blobs import FileWriter, blob_path
 from vault.errors import BlobError, ConsentMissing, EnrolmentError, KeyFileError, StoreError
 from vault.keys import load_keys, make_key_file
 from vault.records import Band, Match, Policy
-from vault.settings import Servers, Settings
-from vault.store import Connection, DatabaseError, connect
+from vault.settings import Servers
+from vault.store import Connection, DatabaseError
 from vault.store.alerts import raise_alert, save_calibration, save_match
 from vault.store.blobs import (
     drop_files,
@@ -30,7 +30,8 @@ from vault.store.blobs import (
 from vault.store.faces import count_kept_templates, drop_expired_templates
 from vault.store.keys import check_deployment
 from vault.store.migrate import FOLDER, list_migrations, migrate
-from vault.store.subjects import list_live_ids, withdraw_consent
+from vault.store.subjects import list_live_ids
+from vault.store.withdrawals import withdraw_consent
 from workers.context import Context
 from workers.embed_samples import embed_samples
 from workers.match_faces import match_faces
@@ -181,29 +182,6 @@ def test_a_match_row_cannot_be_moved_to_somebody_else(context: Context) -> None:
     write_match(context, make_match(context, make_face(context), first))
     with pytest.raises(DatabaseError, match="no live consent"):
         context.conn.execute("update match set subject_id = %s", [second])
-
-
-def test_a_withdrawal_and_a_match_at_the_same_moment_come_one_after_the_other(
-    context: Context, settings: Settings
-) -> None:
-    """While a match is being written the withdrawal waits; so the erasure that follows it sees the row."""
-    subject_id = enrol_person(context, "astronaut")
-    match = make_match(context, make_face(context), subject_id)
-    done = threading.Event()
-
-    def withdraw() -> None:
-        with connect(settings) as own:
-            withdraw_consent(own, subject_id)
-        done.set()
-
-    with context.conn.transaction():
-        write_match(context, match)
-        thread = threading.Thread(target=withdraw)
-        thread.start()
-        assert not done.wait(0.3)
-    thread.join(5)
-    assert done.is_set()
-    assert count(context.conn, "select count(*) from match") == 1
 
 
 def test_an_address_enrols_once(context: Context) -> None:

@@ -26,7 +26,7 @@ from vault.store.datasets import (
 from vault.store.hashes import ask_linking, save_hashes
 from vault.store.receipts import list_bundle_files
 from vault.store.samples import NewSample, save_samples
-from vault.store.subjects import withdraw_consent
+from vault.store.withdrawals import withdraw_consent
 from workers.app import take_turn
 from workers.context import Context
 from workers.deliver import deliver
@@ -291,10 +291,11 @@ def test_sealed_evidence_of_both_alerts_is_kept_until_the_person_leaves(
     (older, younger) = [each for (each,) in conn.execute("select alert_id from alert order by created_at").fetchall()]
     for alert_id in (younger, older):
         ask_bundle(conn, alert_id, "test")
-    conn.execute("update bundle set state = 'done', sealed_at = now(), file = '/bundles/' || alert_id")
+    conn.execute("update bundle set state = 'done', sealed_at = now(), file = 'bundles/' || alert_id")
     open_and_link(context)
-    assert set(list_bundle_files(conn, pair[2])) == {f"/bundles/{older}", f"/bundles/{younger}"}
-    assert get_bundle_file(conn, older) == ("done", f"/bundles/{older}", None), "the one that was asked for last"
+    files = {each.file for each in list_bundle_files(conn, pair[2])}
+    assert files == {f"bundles/{older}", f"bundles/{younger}"}
+    assert get_bundle_file(conn, older) == ("done", f"bundles/{older}", None), "the one that was asked for last"
     ask_bundle(conn, older, "test")
     assert count(conn, "select count(*) from bundle") == 2
 

@@ -24,7 +24,8 @@ from vault.steps import Step
 from vault.store import Connection
 from vault.store.hunts import begin_hunts, list_hunts, pause_hunt, resume_hunt
 from vault.store.segments import SegmentRow, keep_fresh_faces, list_segments
-from vault.store.subjects import confirm_consent, list_live_templates, open_vector, withdraw_consent
+from vault.store.subjects import confirm_consent, list_live_templates, open_vector
+from vault.store.withdrawals import withdraw_consent
 from workers.app import take_turn
 from workers.build_segments import build_segments, open_segment, segments_are_due, write_segment
 from workers.context import Context

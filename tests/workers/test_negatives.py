@@ -30,7 +30,7 @@ from vault.store.datasets import Link, join_datasets, lock_datasets
 from vault.store.faces import count_kept_templates
 from vault.store.judgements import judge_alert, list_live_negatives, open_negative, take_back_judgement
 from vault.store.ledger import verify_ledger
-from vault.store.subjects import withdraw_consent
+from vault.store.withdrawals import withdraw_consent
 from workers.context import Context
 from workers.drop_expired import drop_expired
 from workers.embed_samples import embed_samples
@@ -159,7 +159,7 @@ def test_a_hunt_obeys_it_too(context: Context) -> None:
     judge(context, subject_id, alert_id)
     run_steps(context)
     withdraw_hunts(conn)
-    context.hunted_clock = -1
+    context.hunted_clock.forget()
     negative, own = open_only_negative(context).copy(), template_of(context, subject_id)
     first, second = add_faces(context, np.stack([near(negative, 0.9, 1), near(own, 0.9, 2)]), name="kept").tolist()
     while hunt_faces(context):

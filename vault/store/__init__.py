@@ -1,11 +1,15 @@
 """Rows: one file a table, each function one query with `conn` first. The caller opens the transaction.
 
 In come connections and values, out come records of `vault/records.py`. `connect` is the only way to the database.
+Every connection has limits, so that a process that hangs or a host that vanishes holds no lock for long.
 """
 
 import time
+from dataclasses import dataclass
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
 
@@ -16,6 +20,26 @@ Connection = psycopg.Connection[TupleRow]
 
 CONSENT_MISSING = "FW001"  # raised by the trigger on `match`
 CONNECT_SECONDS = 5
+NAME, LONG_NAME = "facewarden", "facewarden-long"  # of our sessions; the second may be long at one statement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How long, in seconds, a session may be at one statement, wait for one lock, and pause in a transaction."""
+
+    statement: float
+    lock: float
+    idle: float
+    name: str = NAME
+
+
+WORK = Limits(statement=120.0, lock=30.0, idle=20.0)
+VISIT = Limits(statement=8.0, lock=3.0, idle=5.0)  # somebody waits for a page
+LONG = Limits(statement=6 * 3600.0, lock=120.0, idle=20.0, name=LONG_NAME)  # migrations, verification
+
+# A host that is gone without a word is noticed by both sides within 5 + 3 * 2 s, by unanswered data within 10 s.
+ALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+UNANSWERED_MS = 10_000
 
 # psycopg's errors by what can be done about them, so that other rooms need not import it
 DatabaseGone = (psycopg.OperationalError, psycopg.InterfaceError)  # it restarts or is out of reach: try again
@@ -24,7 +48,37 @@ RowRefused = (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError)
 DatabaseError = psycopg.Error  # any of them
 
 
-def connect(settings: Settings, *, patience: float = 0.0, durable: bool = True) -> Connection:
+def limit_session(url: str, limits: Limits) -> str:
+    """The address of a database with what both sides do about a peer that does not answer. Times out: a statement, a
+    wait for a lock, a pause in a transaction, a connection (client and server notice a vanished peer)."""
+    server = {
+        "statement_timeout": round(limits.statement * 1000),
+        "lock_timeout": round(limits.lock * 1000),
+        "idle_in_transaction_session_timeout": round(limits.idle * 1000),
+        "client_connection_check_interval": 5000,
+        "tcp_user_timeout": UNANSWERED_MS,
+        **{f"tcp_{name}": value for name, value in ALIVE.items()},
+    }
+    ours = " ".join(f"-c {name}={value}" for name, value in server.items())
+    given = str(conninfo_to_dict(url).get("options") or "")
+    return make_conninfo(
+        url,
+        options=f"{given} {ours}".strip(),
+        application_name=limits.name,
+        connect_timeout=CONNECT_SECONDS,
+        keepalives=1,
+        tcp_user_timeout=UNANSWERED_MS,
+        **ALIVE,
+    )
+
+
+def require_transaction(conn: Connection) -> None:
+    """For functions whose statements must be committed together: refuse a caller that has opened no transaction."""
+    if conn.info.transaction_status == TransactionStatus.IDLE:
+        raise RuntimeError("the caller must open a transaction")
+
+
+def connect(settings: Settings, *, patience: float = 0.0, durable: bool = True, limits: Limits = WORK) -> Connection:
     """An autocommit connection (open transactions with `conn.transaction()`). Tries for `patience` seconds.
 
     Without `durable` a commit does not wait for the disk: for what may be forgotten when the server itself dies, such
@@ -37,7 +91,7 @@ def connect(settings: Settings, *, patience: float = 0.0, durable: bool = True) 
     deadline = time.monotonic() + patience
     while True:
         try:
-            conn = psycopg.connect(settings.servers.database_url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+            conn = psycopg.connect(limit_session(settings.servers.database_url, limits), autocommit=True)
             # as text each element of a list is searched for what must be quoted: ten times as long
             conn.adapters.register_dumper(list, ListBinaryDumper)
             if not durable:

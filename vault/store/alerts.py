@@ -1,6 +1,7 @@
 """Rows of `calibration`, `match`, `alert` and `delivery`: what was found, and who is to be told."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -140,31 +141,33 @@ def ask_delivery(conn: Connection, subject_id: UUID, kind: str) -> None:
 
 def ask_link(conn: Connection, subject_id: UUID) -> bool:
     """A message with a new link to the person's page, if their consent is live and none was asked for just now."""
-    with conn.transaction():
-        live = conn.execute(
-            """select 1 from consent
-               where subject_id = %(id)s and confirmed_at is not null and withdrawn_at is null for update""",
-            {"id": subject_id},
-        ).fetchone()  # held, so that of two who ask at once the second sees the first
-        if live is None:
-            return False
-        added = conn.execute(
-            """insert into delivery (delivery_id, subject_id, kind)
-               select %(delivery)s, %(id)s, 'link' where not exists (
-                   select 1 from delivery where subject_id = %(id)s and kind = 'link'
-                   and created_at > now() - make_interval(mins => %(minutes)s))""",
-            {"delivery": uuid4(), "id": subject_id, "minutes": LINK_MINUTES},
-        ).rowcount
+    added = conn.execute(
+        """insert into delivery (delivery_id, subject_id, kind)
+           select %(delivery)s, subject_id, 'link' from live_consent
+           where subject_id = %(id)s and not exists (
+               select 1 from delivery where subject_id = %(id)s and kind = 'link'
+               and created_at > now() - make_interval(mins => %(minutes)s))
+           on conflict (subject_id) where kind = 'link' and state in ('ready', 'running') do nothing""",
+        {"delivery": uuid4(), "id": subject_id, "minutes": LINK_MINUTES},
+    ).rowcount
     return bool(added)
 
 
-def list_messages(conn: Connection, subject_id: UUID) -> dict[UUID, bool]:
-    """Every delivery to a person but the receipt, and whether it was sent."""
-    rows = conn.execute(
-        "select delivery_id, sent_at is not null from delivery where subject_id = %(id)s and kind <> 'receipt'",
-        {"id": subject_id},
-    ).fetchall()
-    return dict(rows)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenMessage:
+    """A message to a person, and the folder it was written in; None if it was not written yet."""
+
+    delivery_id: UUID
+    folder: str | None
+
+
+def list_messages(conn: Connection, subject_id: UUID) -> list[WrittenMessage]:
+    """Every delivery to a person but the receipt."""
+    with conn.cursor(row_factory=record_row(WrittenMessage)) as cursor:
+        return cursor.execute(
+            "select delivery_id, folder from delivery where subject_id = %(id)s and kind <> 'receipt'",
+            {"id": subject_id},
+        ).fetchall()
 
 
 def list_deliveries(conn: Connection, delivery_ids: tuple[UUID, ...]) -> list[Delivery]:
@@ -174,6 +177,13 @@ def list_deliveries(conn: Connection, delivery_ids: tuple[UUID, ...]) -> list[De
                where delivery_id = any(%(ids)s)""",
             {"ids": list(delivery_ids)},
         ).fetchall()
+
+
+def note_folder(conn: Connection, delivery_id: UUID, folder: str) -> None:
+    """Where the message is about to be written, so that an erasure finds it whatever happens then."""
+    conn.execute(
+        "update delivery set folder = %(folder)s where delivery_id = %(id)s", {"id": delivery_id, "folder": folder}
+    )
 
 
 def mark_sent(conn: Connection, delivery_id: UUID) -> None:

@@ -1,15 +1,15 @@
 """Rows of `hunt` and `hunt_part`: templates that are searched among the faces already known, a segment at a time."""
 
 import datetime as dt
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from psycopg import sql
+
 from vault.store import Connection
-from vault.store.locks import Lock
 from vault.store.rows import record_row
 from vault.store.segments import lock_segments
+from vault.store.work import HUNT_PARTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,24 +46,11 @@ class KnownMatch:
     score: float
 
 
-@contextmanager
-def matching(conn: Connection) -> Iterator[None]:
-    """Around the matching of harvested faces, from the look at who is live to the commit. A hunt begins between such
-    batches, never beside one: so a face was either compared with the new template, or its row is there to be hunted."""
-    conn.execute("select pg_advisory_lock_shared(%(lock)s)", {"lock": Lock.MATCHING})
-    try:
-        yield
-    finally:
-        if not conn.broken:
-            conn.execute("select pg_advisory_unlock_shared(%(lock)s)", {"lock": Lock.MATCHING})
-
-
 def has_new_hunts(conn: Connection, pack: str) -> bool:
     """Is there a live template that no hunt was begun for?"""
     row = conn.execute(
-        """select 1 from template join consent using (subject_id)
+        """select 1 from template join live_consent using (subject_id)
            where sealed is not null and pack = %(pack)s and template.state = 'done'
-             and confirmed_at is not null and withdrawn_at is null
              and not exists (select 1 from hunt where hunt.template_id = template.template_id) limit 1""",
         {"pack": pack},
     ).fetchone()
@@ -71,16 +58,19 @@ def has_new_hunts(conn: Connection, pack: str) -> bool:
 
 
 def begin_hunts(conn: Connection, pack: str, matrix_id: str) -> int:
-    """A hunt for each live template that has none, with a part a segment and one for the faces in none; how many."""
+    """A hunt for each live template that has none, with a part a segment and one for the faces in none; how many.
+
+    Each hunt draws a fencing token after its template was committed. A claim of faces with a later token reads the
+    gallery later, so it knows the template; faces of earlier claims are hunted once those claims have ended (see
+    HUNT_PARTS), whatever their holders do.
+    """
     with conn.transaction():
-        conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": Lock.MATCHING})
         lock_segments(conn)
         return conn.execute(
             """with new as (
-                   insert into hunt (template_id)
-                   select template_id from template join consent using (subject_id)
+                   insert into hunt (template_id, fence)
+                   select template_id, nextval('fencing_token') from template join live_consent using (subject_id)
                    where sealed is not null and pack = %(pack)s and template.state = 'done'
-                     and confirmed_at is not null and withdrawn_at is null
                      and not exists (select 1 from hunt where hunt.template_id = template.template_id)
                    on conflict do nothing returning hunt_id),
                parts as (
@@ -92,6 +82,21 @@ def begin_hunts(conn: Connection, pack: str, matrix_id: str) -> int:
                select from new""",
             {"pack": pack, "matrix": matrix_id},
         ).rowcount
+
+
+def end_lapsed_claims(conn: Connection) -> int:
+    """Claims of faces that are older than a hunt which waits for them, and whose lease is over, lose their token: a
+    holder that comes back late can finish nothing. Their rows are claimed again. Returns how many rows."""
+    return conn.execute(
+        """with held as materialized (  -- always in the same order
+               select face_id from face
+               where attempts > 0 and state = 'running' and lease_until < clock_timestamp()
+                 and token < (select max(fence) from hunt_part join hunt using (hunt_id)
+                              where segment_id is null and hunt_part.state <> 'done' and hunt.state = 'running')
+               order by face_id for update skip locked)
+           update face set token = null, state = 'ready', not_before = null, lease_until = null
+           from held where face.face_id = held.face_id"""
+    ).rowcount
 
 
 def move_parts(conn: Connection, new_id: int | None, old_ids: list[int], *, fresh: bool) -> None:
@@ -110,8 +115,10 @@ def move_parts(conn: Connection, new_id: int | None, old_ids: list[int], *, fres
 def find_hunted_segment(conn: Connection) -> tuple[int | None] | None:
     """The segment (None: the faces in none) of the first part that could be claimed; nothing if there is no part."""
     row = conn.execute(
-        """select segment_id from hunt_part join hunt using (hunt_id)
-           where hunt.state = 'running' and hunt_part.state = 'ready' and attempts = 0 order by part_id limit 1"""
+        sql.SQL(
+            """select segment_id from hunt_part
+               where hunt_part.state = 'ready' and attempts = 0 and {only} order by part_id limit 1"""
+        ).format(only=sql.SQL(HUNT_PARTS.only))
     ).fetchone()
     return (row[0],) if row else None
 
@@ -130,8 +137,8 @@ def list_known_matches(conn: Connection, face_ids: list[int]) -> list[KnownMatch
     with conn.cursor(row_factory=record_row(KnownMatch)) as cursor:
         return cursor.execute(
             """select face_id, template_id, match.subject_id, match.consent_id, score
-               from match join consent using (consent_id)
-               where face_id = any(%(ids)s) and confirmed_at is not null and withdrawn_at is null""",
+               from match join live_consent using (consent_id)
+               where face_id = any(%(ids)s)""",
             {"ids": face_ids},
         ).fetchall()
 

@@ -11,14 +11,15 @@ from vault.errors import JudgementError
 from vault.keys import Keys, decrypt, encrypt
 from vault.ledger import Kind
 from vault.records import Band, JudgedFace, LiveNegative
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.alerts import raise_alert
+from vault.store.clock import tick_gallery
 from vault.store.datasets import lock_datasets
 from vault.store.keys import get_data_key
 from vault.store.ledger import write_entry
 from vault.store.receipts import unmatch_faces
 from vault.store.rows import record_row
-from vault.store.subjects import lock_consent, tick_gallery
+from vault.store.subjects import has_consent
 
 MOST_FACES = 50  # of an alert that become negatives, the most alike first: more of one dataset would add little
 STRENGTH = tuple(Band)  # weakest first
@@ -79,8 +80,9 @@ def get_owner(conn: Connection, alert_id: UUID) -> UUID:
 
 
 def _lock_alert(conn: Connection, subject_id: UUID, alert_id: UUID) -> str:
-    """The state of an alert of this person, whose consent is live; both held until the transaction ends."""
-    if lock_consent(conn, subject_id, confirmed=True):
+    """The state of an alert of this person, whose consent is live; the alert is held until the transaction ends."""
+    require_transaction(conn)
+    if has_consent(conn, subject_id, confirmed=True):
         row = conn.execute(
             "select state from alert where alert_id = %(alert)s and subject_id = %(subject)s for update",
             {"alert": alert_id, "subject": subject_id},
@@ -151,9 +153,10 @@ def list_live_negatives(conn: Connection, pack: str, known: list[int]) -> tuple[
         rows = cursor.execute(
             """select negative_id, subject_id, matrix_id, wrapped, key_id,
                       case when negative_id = any(%(known)s) then ''::bytea else sealed end as sealed
-               from negative join subject using (subject_id) join consent using (subject_id) join key using (key_id)
+               from negative join subject using (subject_id) join live_consent using (subject_id)
+                    join key using (key_id)
                where negative.state = 'done' and sealed is not null and wrapped is not null and pack = %(pack)s
-                 and expires_at > now() and confirmed_at is not null and withdrawn_at is null""",
+                 and expires_at > now()""",
             {"known": known, "pack": pack},
         ).fetchall()
     return {row.negative_id for row in rows}, [row for row in rows if row.sealed]

@@ -12,4 +12,3 @@ class Lock(IntEnum):
     DATASETS = 0x46570004  # whoever merges two, alone; whoever writes an alert, shared
     SEGMENTS = 0x46570009  # no segment comes or goes
     SEGMENT_BUILD = 0x4657000A  # one writer of segments
-    MATCHING = 0x4657000B  # matching, shared; whoever begins hunts, alone

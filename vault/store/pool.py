@@ -3,7 +3,7 @@
 from psycopg_pool import ConnectionPool
 
 from vault.settings import Settings
-from vault.store import CONNECT_SECONDS, Connection
+from vault.store import VISIT, Connection, limit_session
 
 MOST = 8
 PATIENCE_SECONDS = 4.0  # then the visitor is told that the database does not answer
@@ -12,11 +12,11 @@ PATIENCE_SECONDS = 4.0  # then the visitor is told that the database does not an
 def make_pool(settings: Settings) -> ConnectionPool[Connection]:
     """Not opened yet: call `open()`, and `close()` at the end."""
     return ConnectionPool(
-        settings.servers.database_url,
+        limit_session(settings.servers.database_url, VISIT),
         min_size=1,
         max_size=MOST,
         timeout=PATIENCE_SECONDS,
         open=False,
         check=ConnectionPool.check_connection,
-        kwargs={"autocommit": True, "connect_timeout": CONNECT_SECONDS},
+        kwargs={"autocommit": True},
     )

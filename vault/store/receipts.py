@@ -2,28 +2,31 @@
 
 import datetime as dt
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from vault.errors import EnrolmentError
 from vault.keys import Keys
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.keys import erase_keys
 
 
 def erase_subject_rows(conn: Connection, subject_id: UUID) -> dict[str, int]:
     """Delete matches, judgements, alerts (with their deliveries and bundles), templates and negatives of a person; how
     many of each."""
-    bundles = conn.execute(
+    require_transaction(conn)
+    conn.execute(
         "delete from bundle using alert where bundle.alert_id = alert.alert_id and alert.subject_id = %(id)s",
         {"id": subject_id},
-    ).rowcount
+    )
     matches = conn.execute("delete from match where subject_id = %(id)s", {"id": subject_id}).rowcount
     negatives = conn.execute("delete from negative where subject_id = %(id)s", {"id": subject_id}).rowcount
     judgements = conn.execute("delete from judgement where subject_id = %(id)s", {"id": subject_id}).rowcount
     alerts = conn.execute("delete from alert where subject_id = %(id)s", {"id": subject_id}).rowcount
     templates = conn.execute("delete from template where subject_id = %(id)s", {"id": subject_id}).rowcount
-    return {"matches": matches, "alerts": alerts, "bundles": bundles, "templates": templates,
-            "judgements": judgements, "negatives": negatives}  # fmt: skip
+    return {"matches": matches, "alerts": alerts, "templates": templates, "judgements": judgements,
+            "negatives": negatives}  # fmt: skip
 
 
 def list_matched_faces(conn: Connection, subject_id: UUID) -> list[tuple[int, str]]:
@@ -35,13 +38,39 @@ def list_matched_faces(conn: Connection, subject_id: UUID) -> list[tuple[int, st
     ).fetchall()
 
 
-def list_bundle_files(conn: Connection, subject_id: UUID) -> list[str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleFileName:
+    """`file`: relative to the state folder; None for a bundle that was not sealed yet."""
+
+    bundle_id: UUID
+    file: str | None
+
+
+def list_bundle_files(conn: Connection, subject_id: UUID) -> list[BundleFileName]:
+    """Every bundle about a person, those included that are being sealed."""
     rows = conn.execute(
-        """select file from bundle join alert using (alert_id)
-           where subject_id = %(id)s and file is not null""",
+        "select bundle_id, file from bundle join alert using (alert_id) where subject_id = %(id)s",
         {"id": subject_id},
     ).fetchall()
-    return [file for (file,) in rows]
+    return [BundleFileName(bundle_id=bundle_id, file=file) for bundle_id, file in rows]
+
+
+def get_erased(conn: Connection, subject_id: UUID) -> dict[str, int]:
+    """What an erasure has counted so far."""
+    row = conn.execute("select erased from erasure where subject_id = %(id)s", {"id": subject_id}).fetchone()
+    return row[0] if row else {}
+
+
+def add_erased(conn: Connection, subject_id: UUID, counts: Mapping[str, int]) -> dict[str, int]:
+    """Count what was removed, over all attempts of an erasure. Returns the sums."""
+    require_transaction(conn)
+    row = conn.execute("select erased from erasure where subject_id = %(id)s for update", {"id": subject_id}).fetchone()
+    known: dict[str, int] = row[0] if row else {}
+    sums = {name: known.get(name, 0) + counts.get(name, 0) for name in sorted({*known, *counts})}
+    conn.execute(
+        "update erasure set erased = %(sums)s where subject_id = %(id)s", {"id": subject_id, "sums": json.dumps(sums)}
+    )
+    return sums
 
 
 def unmatch_faces(conn: Connection, face_ids: list[int]) -> None:
@@ -53,13 +82,17 @@ def unmatch_faces(conn: Connection, face_ids: list[int]) -> None:
     )
 
 
-def save_receipt(conn: Connection, keys: Keys, subject_id: UUID, erased: dict[str, int]) -> UUID:
-    """The signed receipt: what was erased and when. It names nobody; the person holds its id."""
+def save_receipt(
+    conn: Connection, keys: Keys, subject_id: UUID, erased: Mapping[str, int], not_found: Mapping[str, int]
+) -> UUID:
+    """The signed receipt: what was erased and when, and what was not where it had been written. It names nobody; the
+    person holds its id."""
     receipt_id = uuid4()
     table = {
         "receipt": str(receipt_id),
         "erased_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "erased": erased,
+        "not_found": not_found,
         "public_key": keys.public_key.hex(),
     }
     body = json.dumps(table, sort_keys=True, separators=(",", ":"))
@@ -81,6 +114,7 @@ def get_receipt(conn: Connection, subject_id: UUID) -> str:
 
 def close_subject(conn: Connection, subject_id: UUID) -> None:
     """The last thing kept about a person goes: the address, and the key it was sealed with."""
+    require_transaction(conn)
     row = conn.execute(
         """update subject set state = 'erased', address_digest = null, address_sealed = null
            where subject_id = %(id)s returning key_id""",

@@ -6,11 +6,24 @@
 create domain work_state as text check (value in ('ready', 'running', 'done', 'quarantined'));
 create sequence fencing_token;
 
--- What this database belongs to: a key file that does not match is refused.
+-- What this database belongs to: a key file that does not match is refused. `blobs_id`: stands in a file of the folder
+-- of blobs that belongs to it, so that an empty or foreign folder is told from one in which a blob is missing.
 create table deployment (
     only_row    boolean primary key default true check (only_row),
     public_key  text not null,
-    created_at  timestamptz not null default now()
+    created_at  timestamptz not null default now(),
+    blobs_id    uuid
+);
+
+-- A step that cannot work for a reason that says nothing of any row. One row a step and machine.
+create table pause (
+    step        text not null,
+    host        text not null,
+    code        text not null,
+    reason      text not null,
+    since       timestamptz not null default clock_timestamp(),
+    again_at    timestamptz not null,
+    primary key (step, host)
 );
 
 -- Data keys, wrapped by the key file. Erasing a key (wrapped = null) erases everything sealed with it.
@@ -329,7 +342,7 @@ create table subject (
     key_id          uuid not null references key,
     address_digest  text unique,
     address_sealed  bytea,
-    state           text not null default 'pending' check (state in ('pending', 'active', 'withdrawn', 'erased')),
+    state           text not null default 'pending' check (state in ('pending', 'active', 'erased')),
     created_at      timestamptz not null default now()
 );
 
@@ -339,10 +352,24 @@ create table consent (
     wording         text not null,
     recorded_by     text not null,
     granted_at      timestamptz not null,
-    confirmed_at    timestamptz,
-    withdrawn_at    timestamptz
+    confirmed_at    timestamptz
 );
-create unique index consent_live on consent (subject_id) where withdrawn_at is null;
+create unique index consent_subject on consent (subject_id);
+
+-- A withdrawal waits for nobody's lock: it is a row of its own, with no key to any other.
+create table withdrawal (
+    withdrawal_id bigint generated always as identity primary key,
+    subject_id  uuid not null,
+    withdrawn_at timestamptz not null default clock_timestamp(),
+    withdrawn_by text not null default 'subject'
+);
+create index withdrawal_subject on withdrawal (subject_id);
+
+-- Consents by which a person may be searched and written to now.
+create view live_consent as
+    select consent_id, subject_id, granted_at, confirmed_at from consent
+    where confirmed_at is not null
+      and not exists (select from withdrawal where withdrawal.subject_id = consent.subject_id);
 
 -- `picture`: what was handed in, sealed under the subject's key until the template is made; `sealed`: the keyed vector.
 create table template (
@@ -385,6 +412,7 @@ create table fresh_face (
 );
 
 -- A template that became live is searched among the faces already known, once. `ended`: the person left meanwhile.
+-- `fence`: claims of faces with a token below it may have looked at the gallery before the template was live.
 create table hunt (
     hunt_id     bigint generated always as identity primary key,
     template_id bigint not null unique references template on delete cascade,
@@ -392,7 +420,8 @@ create table hunt (
     faces       bigint not null default 0,
     matches     integer not null default 0,
     created_at  timestamptz not null default now(),
-    finished_at timestamptz
+    finished_at timestamptz,
+    fence       bigint not null default 0
 );
 
 -- One a segment, and one without for the faces that are in none.
@@ -411,12 +440,9 @@ create table hunt_part (
 );
 create index hunt_part_segment on hunt_part (segment_id);
 
--- Raised whenever who may be searched changes, so that searchers notice with one cheap query.
-create table gallery_clock (
-    only_row    boolean primary key default true check (only_row),
-    version     bigint not null
-);
-insert into gallery_clock values (true, 0);
+-- Raised whenever who may be searched changes, so that searchers notice with one cheap query. Drawn from, never updated:
+-- whoever changes that waits for nobody.
+create sequence gallery_clock;
 
 create table alert (
     alert_id    uuid primary key,
@@ -484,14 +510,11 @@ create index match_subject on match (subject_id);
 create index match_alert on match (alert_id);
 create index match_negative on match (negative_id) where negative_id is not null;
 
--- No match row without a live consent of the person it is about. The share lock makes a withdrawal that runs at the
--- same moment come strictly before (then this is refused) or after (then the erasure sees this row).
+-- No match row without a live consent of the person it is about. A withdrawal that is committed while this transaction
+-- runs is found by its last look (workers/match_faces.py), or by the erasure, which waits for older transactions.
 create function refuse_match_without_consent() returns trigger language plpgsql as $$
 begin
-    perform 1 from consent
-      where consent_id = new.consent_id and subject_id = new.subject_id
-        and confirmed_at is not null and withdrawn_at is null
-      for share;
+    perform 1 from live_consent where consent_id = new.consent_id and subject_id = new.subject_id;
     if not found then
         raise exception 'no live consent of subject %', new.subject_id using errcode = 'FW001';
     end if;
@@ -502,7 +525,8 @@ create trigger match_needs_consent
     before insert or update of face_id, subject_id, template_id, consent_id, calibration_id, score, cut, band, held on match
     for each row execute function refuse_match_without_consent();
 
--- The outbox. What it says is made when it is sent, from the rows it points to.
+-- The outbox. What it says is made when it is sent, from the rows it points to. `folder`: where it was written, relative
+-- to the state folder if it lies there.
 create table delivery (
     delivery_id uuid primary key,
     subject_id  uuid not null references subject,
@@ -516,12 +540,15 @@ create table delivery (
     lease_until timestamptz,
     not_before  timestamptz,
     error_code  text,
-    error_text  text
+    error_text  text,
+    folder      text
 );
 create unique index delivery_alert on delivery (alert_id) where kind = 'alert';
 create index delivery_subject on delivery (subject_id);
+-- However many ask for a link at once, one message waits.
+create unique index delivery_link on delivery (subject_id) where kind = 'link' and state in ('ready', 'running');
 
--- `replaced`: two alerts became one and both had a bundle; the one asked for last is the alert's, this one is kept.
+-- `file`: relative to the state folder. `replaced`: two alerts became one and both had a bundle; the one asked for last is the alert's, this one is kept.
 create table bundle (
     bundle_id   uuid primary key,
     alert_id    uuid not null references alert on delete cascade,
@@ -542,7 +569,8 @@ create table bundle (
 create unique index bundle_alert on bundle (alert_id) where not replaced;
 create index bundle_alert_id on bundle (alert_id);
 
--- One row a person who left: the erasure that runs everywhere.
+-- One row a person who left: the erasure that runs everywhere. `fenced_at`: since when it waits for older transactions
+-- to end, which may not have seen the withdrawal. `erased`: what was removed so far, and what was looked for in vain.
 create table erasure (
     subject_id  uuid primary key references subject,
     asked_at    timestamptz not null default now(),
@@ -552,7 +580,9 @@ create table erasure (
     lease_until timestamptz,
     not_before  timestamptz,
     error_code  text,
-    error_text  text
+    error_text  text,
+    fenced_at   timestamptz,
+    erased      jsonb not null default '{}'
 );
 
 -- Signed proofs of erasure. They name nobody: the person holds the id.

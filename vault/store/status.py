@@ -44,8 +44,8 @@ def list_sources(conn: Connection) -> list[dict[str, Any]]:
 
 def count_live_templates(conn: Connection, pack: str) -> int:
     row = conn.execute(
-        """select count(*) from template join consent using (subject_id)
-           where sealed is not null and pack = %(pack)s and confirmed_at is not null and withdrawn_at is null""",
+        """select count(*) from template join live_consent using (subject_id)
+           where sealed is not null and pack = %(pack)s""",
         {"pack": pack},
     ).fetchone()
     return int(row[0]) if row else 0

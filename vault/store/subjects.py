@@ -1,4 +1,4 @@
-"""Rows of `subject`, `consent`, `template` and `gallery_clock`: who may be searched."""
+"""Rows of `subject`, `consent` and `template`: who may be searched."""
 
 import datetime as dt
 from uuid import UUID, uuid4
@@ -6,9 +6,11 @@ from uuid import UUID, uuid4
 from vault.errors import EnrolmentError
 from vault.keys import Keys, decrypt, encrypt, make_data_key
 from vault.records import LiveTemplate, Subject, Template
-from vault.store import Connection
+from vault.store import Connection, require_transaction
+from vault.store.clock import tick_gallery
 from vault.store.keys import get_data_key, save_key
 from vault.store.rows import record_row
+from vault.store.withdrawals import withdraw_consent
 
 UNCONFIRMED_DAYS = 7  # how long an enrolment waits for its confirmation; as long as the link in the mail lasts
 
@@ -20,6 +22,7 @@ def save_subject(
 
     Raises EnrolmentError: already_enrolled.
     """
+    require_transaction(conn)
     subject_id, key_id = uuid4(), uuid4()
     data_key = make_data_key()
     save_key(conn, keys, key_id, "subject", data_key)
@@ -96,7 +99,8 @@ def confirm_consent(conn: Connection, subject_id: UUID) -> None:
     """The person followed the link: from now on they may be searched."""
     confirmed = conn.execute(
         """update consent set confirmed_at = now()
-           where subject_id = %(id)s and confirmed_at is null and withdrawn_at is null""",
+           where subject_id = %(id)s and confirmed_at is null
+             and not exists (select from withdrawal where withdrawal.subject_id = consent.subject_id)""",
         {"id": subject_id},
     ).rowcount
     if confirmed:
@@ -106,47 +110,37 @@ def confirm_consent(conn: Connection, subject_id: UUID) -> None:
         tick_gallery(conn)
 
 
-def withdraw_consent(conn: Connection, subject_id: UUID) -> bool:
-    """Silence matching now and ask for the erasure; False if it was withdrawn before."""
-    withdrawn = conn.execute(
-        "update consent set withdrawn_at = now() where subject_id = %(id)s and withdrawn_at is null",
-        {"id": subject_id},
-    ).rowcount
-    if withdrawn:
-        conn.execute("update subject set state = 'withdrawn' where subject_id = %(id)s", {"id": subject_id})
-        conn.execute("insert into erasure (subject_id) values (%(id)s) on conflict do nothing", {"id": subject_id})
-        tick_gallery(conn)
-    return bool(withdrawn)
-
-
 def drop_enrolment(conn: Connection, subject_id: UUID) -> bool:
     """Let go of an enrolment that leads to nothing: never confirmed, or its picture refused. False for any other.
 
     The address is free at once; the erasure takes the rest, and nobody is written to, for there is no address left.
+    The consent is locked, so that a confirmation comes before this or finds the withdrawal.
     """
+    require_transaction(conn)
     dropped = conn.execute(
-        """update consent set withdrawn_at = now()
-           where subject_id = %(id)s and withdrawn_at is null
+        """select 1 from consent
+           where subject_id = %(id)s
+             and not exists (select from withdrawal where withdrawal.subject_id = consent.subject_id)
              and (confirmed_at is null or not exists (
-                 select 1 from template where template.subject_id = consent.subject_id and state <> 'quarantined'))""",
+                 select 1 from template where template.subject_id = consent.subject_id and state <> 'quarantined'))
+           for update""",
         {"id": subject_id},
-    ).rowcount
-    if dropped:
-        conn.execute(
-            """update subject set state = 'withdrawn', address_digest = null, address_sealed = null
-               where subject_id = %(id)s""",
-            {"id": subject_id},
-        )
-        conn.execute("insert into erasure (subject_id) values (%(id)s) on conflict do nothing", {"id": subject_id})
-        tick_gallery(conn)
-    return bool(dropped)
+    ).fetchone()
+    if dropped is None:
+        return False
+    conn.execute(
+        "update subject set address_digest = null, address_sealed = null where subject_id = %(id)s", {"id": subject_id}
+    )
+    withdraw_consent(conn, subject_id, by="nobody: the enrolment led to nothing")
+    return True
 
 
 def list_unconfirmed(conn: Connection) -> list[UUID]:
     """Those whose time to confirm is over: no link that still works, and no mail that is yet to bring one."""
     rows = conn.execute(
         """select subject_id from consent
-           where confirmed_at is null and withdrawn_at is null and granted_at < now() - make_interval(days => %(days)s)
+           where confirmed_at is null and granted_at < now() - make_interval(days => %(days)s)
+             and not exists (select from withdrawal where withdrawal.subject_id = consent.subject_id)
              and not exists (select 1 from link where link.subject_id = consent.subject_id
                              and purpose = 'confirm' and used_at is null and expires_at > now())
              and not exists (select 1 from delivery where delivery.subject_id = consent.subject_id
@@ -156,11 +150,11 @@ def list_unconfirmed(conn: Connection) -> list[UUID]:
     return [subject_id for (subject_id,) in rows]
 
 
-def lock_consent(conn: Connection, subject_id: UUID, *, confirmed: bool) -> bool:
-    """Is there a live consent (confirmed, if asked for)? Held against a withdrawal until the transaction ends."""
+def has_consent(conn: Connection, subject_id: UUID, *, confirmed: bool) -> bool:
+    """Is there a live consent (confirmed, if asked for), as far as is committed now?"""
     row = conn.execute(
-        """select 1 from consent where subject_id = %(id)s and withdrawn_at is null
-           and (confirmed_at is not null or not %(confirmed)s) for share""",
+        """select 1 from consent where subject_id = %(id)s and (confirmed_at is not null or not %(confirmed)s)
+             and not exists (select from withdrawal where withdrawal.subject_id = consent.subject_id)""",
         {"id": subject_id, "confirmed": confirmed},
     ).fetchone()
     return row is not None
@@ -168,8 +162,9 @@ def lock_consent(conn: Connection, subject_id: UUID, *, confirmed: bool) -> bool
 
 def get_consent_times(conn: Connection, subject_id: UUID) -> dict[str, dt.datetime | None]:
     row = conn.execute(
-        """select granted_at, confirmed_at, withdrawn_at from consent where subject_id = %(id)s
-           order by granted_at desc limit 1""",
+        """select granted_at, confirmed_at,
+                  (select min(withdrawn_at) from withdrawal where withdrawal.subject_id = consent.subject_id)
+           from consent where subject_id = %(id)s""",
         {"id": subject_id},
     ).fetchone()
     return dict(zip(("granted_at", "confirmed_at", "withdrawn_at"), row or (None, None, None), strict=True))
@@ -221,9 +216,8 @@ def open_vector(keys: Keys, template: LiveTemplate) -> bytes:
 def list_live_ids(conn: Connection, pack: str) -> dict[int, tuple[UUID, UUID]]:
     """Every template that may be searched now: template_id -> (subject_id, consent_id)."""
     rows = conn.execute(
-        """select template_id, subject_id, consent_id from template join consent using (subject_id)
-           where sealed is not null and pack = %(pack)s and template.state = 'done'
-             and confirmed_at is not null and withdrawn_at is null""",
+        """select template_id, subject_id, consent_id from template join live_consent using (subject_id)
+           where sealed is not null and pack = %(pack)s and template.state = 'done'""",
         {"pack": pack},
     ).fetchall()
     return {template_id: (subject_id, consent_id) for template_id, subject_id, consent_id in rows}
@@ -234,19 +228,10 @@ def list_live_templates(conn: Connection, pack: str, template_ids: list[int]) ->
     with conn.cursor(row_factory=record_row(LiveTemplate)) as cursor:
         return cursor.execute(
             """select template_id, subject_id, consent_id, pack, matrix_id, sealed, wrapped, key_id
-               from template join subject using (subject_id) join consent using (subject_id) join key using (key_id)
+               from template join subject using (subject_id) join live_consent using (subject_id)
+                    join key using (key_id)
                where template_id = any(%(ids)s) and sealed is not null and wrapped is not null and pack = %(pack)s
-                 and template.state = 'done' and confirmed_at is not null and withdrawn_at is null
+                 and template.state = 'done'
                order by template_id""",
             {"ids": template_ids, "pack": pack},
         ).fetchall()
-
-
-def tick_gallery(conn: Connection) -> None:
-    """Say that the set of searchable templates has changed."""
-    conn.execute("update gallery_clock set version = version + 1")
-
-
-def read_gallery_clock(conn: Connection) -> int:
-    row = conn.execute("select version from gallery_clock").fetchone()
-    return int(row[0]) if row else 0

@@ -30,7 +30,8 @@ class WorkTable:
 
 
 # The two ways a row can be claimed; each has a partial index on every work table, so neither looks at finished rows.
-FRESH = sql.SQL("state = 'ready' and attempts = 0")
+FRESH = sql.SQL("""state = 'ready' and attempts = 0
+              and coalesce(not_before, '-infinity') <= clock_timestamp()""")
 TRIED = sql.SQL("""attempts > 0 and attempts < %(most)s and state in ('ready', 'running')
               and coalesce(case state when 'ready' then not_before else lease_until end, '-infinity')
                   <= clock_timestamp()""")
@@ -58,17 +59,15 @@ DELIVERIES = WorkTable(
         select 1 from alert join listing using (dataset_id) join linking using (listing_id)
         where alert.alert_id = delivery.alert_id and linking.state in ('ready', 'running')))""",
 )
-# a hunt is worked on a segment at a time, by many hunts at once; a paused one waits
-HUNT_PARTS = WorkTable(
-    name="hunt_part",
-    key="part_id",
-    only="exists (select 1 from hunt where hunt.hunt_id = hunt_part.hunt_id and hunt.state = 'running')",
-)
+# A hunt is worked on a segment at a time, by many hunts at once; a paused one waits. The faces in no segment are
+# searched when every claim of faces has ended that may have looked at the gallery before the template was live.
+HUNTED: LiteralString = """exists (
+    select 1 from hunt where hunt.hunt_id = hunt_part.hunt_id and hunt.state = 'running'
+      and (segment_id is not null or not exists (
+          select 1 from face where attempts > 0 and face.state = 'running' and face.token < hunt.fence)))"""
+HUNT_PARTS = WorkTable(name="hunt_part", key="part_id", only=HUNTED)
 HUNT_SEGMENT = WorkTable(
-    name="hunt_part",
-    key="part_id",
-    only="""segment_id is not distinct from %(segment_id)s
-            and exists (select 1 from hunt where hunt.hunt_id = hunt_part.hunt_id and hunt.state = 'running')""",
+    name="hunt_part", key="part_id", only="segment_id is not distinct from %(segment_id)s and " + HUNTED
 )
 BUNDLES = WorkTable(name="bundle", key="bundle_id")
 ERASURES = WorkTable(name="erasure", key="subject_id")
@@ -114,6 +113,15 @@ def finish_rows(conn: Connection, table: WorkTable, ids: Sequence[Any], token: i
     _expect(conn.execute(query, {"ids": list(ids), "token": token}).rowcount, len(ids), table)
 
 
+def check_rows(conn: Connection, table: WorkTable, ids: Sequence[Any], token: int) -> None:
+    """Are the rows still ours? Raises LeaseLost if any of them is not."""
+    query = sql.SQL(
+        "select count(*) from {table} where {key} = any(%(ids)s) and token = %(token)s and state = 'running'"
+    ).format(**table.parts())
+    row = conn.execute(query, {"ids": list(ids), "token": token}).fetchone()
+    _expect(int(row[0]) if row else 0, len(ids), table)
+
+
 def fail_row(
     conn: Connection,
     table: WorkTable,
@@ -137,15 +145,25 @@ def fail_row(
     _expect(conn.execute(query, values).rowcount, 1, table)
 
 
-def put_back_row(conn: Connection, table: WorkTable, row_id: Any, token: int, code: str, text: str) -> None:
-    """Keep the reason and let the row be tried again as if it had not been: the failure says nothing of it. Raises
-    LeaseLost."""
+def put_back_rows(
+    conn: Connection, table: WorkTable, ids: Sequence[Any], token: int, code: str, text: str, *, wait: float = 0.0
+) -> int:
+    """Keep the reason and let those of the rows that are still ours be tried again, in `wait` seconds, as if they had
+    not been: the failure says nothing of them. Returns how many."""
     query = sql.SQL("""
-        update {table} set state = 'ready', attempts = greatest(attempts - 1, 0), not_before = clock_timestamp(),
-               lease_until = null, error_code = %(code)s, error_text = left(%(text)s, 500)
-        where {key} = %(id)s and token = %(token)s and state = 'running'""").format(**table.parts())
-    values = {"code": code, "text": text, "id": row_id, "token": token}
-    _expect(conn.execute(query, values).rowcount, 1, table)
+        update {table} set state = 'ready', attempts = greatest(attempts - 1, 0), lease_until = null,
+               not_before = clock_timestamp() + make_interval(secs => %(wait)s),
+               error_code = %(code)s, error_text = left(%(text)s, 500)
+        where {key} = any(%(ids)s) and token = %(token)s and state = 'running'""").format(**table.parts())
+    values = {"code": code, "text": text, "ids": list(ids), "token": token, "wait": wait}
+    return conn.execute(query, values).rowcount
+
+
+def put_back_row(
+    conn: Connection, table: WorkTable, row_id: Any, token: int, code: str, text: str, *, wait: float = 0.0
+) -> None:
+    """The same for one row. Raises LeaseLost."""
+    _expect(put_back_rows(conn, table, [row_id], token, code, text, wait=wait), 1, table)
 
 
 def extend_lease(conn: Connection, table: WorkTable, ids: Sequence[Any], token: int) -> None:
