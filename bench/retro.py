@@ -300,7 +300,7 @@ def measure_rebuild(report: "Report", faces: "Faces") -> None:
         report.add("retro.build_seconds_100k", time.perf_counter() - started, "s, rows to a segment")
         drop_other_segments(context.segments.folder, set())
         started = time.perf_counter()
-        segment = open_segment(context, segment_id, lambda: None)
+        segment = open_segment(context, segment_id)
         report.add("retro.rebuild_seconds_100k", time.perf_counter() - started, "s, a lost segment from rows",
                    bar="<= 10")  # fmt: skip
         assert segment is not None

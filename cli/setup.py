@@ -10,7 +10,8 @@ from vault.embedded import make_home
 from vault.errors import KeyFileError, ServerError
 from vault.keys import Keys, load_keys, make_key_file
 from vault.settings import Settings
-from vault.store import Connection, connect
+from vault.store import LONG, Connection, connect
+from vault.store.blobs import bind_folder
 from vault.store.keys import check_deployment
 from vault.store.migrate import migrate
 from workers.faces.packs import Pack, get_pack, read_model
@@ -36,9 +37,11 @@ def prepare_keys(settings: Settings) -> Keys:
 
 def prepare_database(settings: Settings, keys: Keys) -> Connection:
     """A connection to a database at the newest schema and of this key file. Raises StoreError, KeyFileError."""
-    conn = connect(settings, patience=30.0)
-    migrate(conn)
+    with connect(settings, patience=30.0, limits=LONG) as migrating:
+        migrate(migrating)
+    conn = connect(settings)
     check_deployment(conn, keys)
+    bind_folder(conn, settings.home / "blobs")
     return conn
 
 

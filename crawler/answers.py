@@ -18,7 +18,7 @@ from crawler.pages import ParsedPage, canonical_url, is_too_complex
 from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page, judge_page
 from vault.blobs import BlobWriter, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
-from vault.errors import BlobError, EgressRefused
+from vault.errors import BlobError, EgressRefused, Unavailable
 from vault.gate import HashGate, hash_md5
 from vault.log import get_logger
 from vault.records import Capture, Page, PageKind
@@ -89,7 +89,7 @@ class Preparer:
         """What a page contains may break libraries in ways nobody foresaw; it must never cost its neighbours."""
         try:
             return self._prepare(fetched)
-        except (OSError, BlobError):
+        except (OSError, BlobError, Unavailable):
             raise  # the disk, not the page
         except Exception as exc:
             log.exception("a page could not be read", page_id=fetched.page.page_id)

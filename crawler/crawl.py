@@ -11,7 +11,7 @@ from crawler.cookies import Jar
 from crawler.pipeline import Keeper, needs_browser
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
-from vault.errors import LeaseLost
+from vault.errors import LeaseLost, Unavailable
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.store import Connection, DatabaseGone
@@ -143,7 +143,11 @@ class Crawl:
                     self._renew(flushing=True)
                 except DatabaseGone as exc:
                     self.lost = exc
-        done = await flushing
+        try:
+            done = await flushing
+        except (OSError, Unavailable) as exc:  # a disk or a folder that is away says nothing of any page
+            self.lost = exc
+            return False
         for page in done:
             if self._in_flight.get(page.page_id) == page.token:
                 del self._in_flight[page.page_id]

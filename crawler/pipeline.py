@@ -29,7 +29,7 @@ from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
 from vault.store.blob_captures import save_blob_captures
-from vault.store.blobs import keep_blobs
+from vault.store.blobs import check_folder, keep_blobs
 from vault.store.ledger import write_entries, write_entry
 from vault.store.listings import Shown, save_listings, touch_listings
 from vault.store.pages import (
@@ -155,6 +155,7 @@ class Keeper:
         writers = [writer for each in prepared for writer in each.writers]
         if writers:
             sync_blobs(self._blobs, [writer.key_id for writer in writers])
+            check_folder(self._conn, self._blobs)  # not what lies under a mount point
         try:
             self._save_together(prepared)
         except RowRefused as exc:

@@ -86,7 +86,7 @@ def run_crawl(
     if crawl.broken is not None:
         raise crawl.broken
     if crawl.lost is not None:
-        log.warning("the database went away; the crawl will go on where it was", error=type(crawl.lost).__name__)
+        log.warning("what is needed to keep pages is away; the crawl will go on where it was", why=str(crawl.lost))
         return LOST_DATABASE
     return close_crawl(conn, card, source.source_id, keeper, show)
 

@@ -11,6 +11,7 @@ own key, synced once. A shared file goes with the last of them; until then, what
 key.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -24,8 +25,8 @@ from uuid import UUID, uuid4
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault.errors import BlobError
-from vault.files import sync_file, sync_filesystem, sync_folder
+from vault.errors import BlobError, Unavailable
+from vault.files import sync_file, sync_filesystem, sync_folder, write_whole
 from vault.keys import make_data_key
 
 MAGIC = b"FWB1"
@@ -33,6 +34,7 @@ CHUNK = 256 * 1024
 TAG = 16
 MANY = 32  # files from which on one sync of all costs less than one of each (0.07 s against 1.8 ms, ext4)
 LAST, MORE = b"last", b"more"
+MARKER = "which-blobs"  # the file that says which folder of blobs this is
 
 
 def blob_path(folder: Path, file_id: UUID) -> Path:
@@ -169,10 +171,11 @@ def sealed_size(size: int) -> int:
 
 class BlobReader:
     """Reads a blob at any offset: the one that begins at `start` of a file, which is named by the blob's key or
-    shared. Raises BlobError: blob_missing, blob_changed."""
+    shared. Raises BlobError: blob_missing, blob_changed, blob_unreadable; Unavailable: blobs_away."""
 
     def __init__(self, folder: Path, file_id: UUID, data_key: bytes, size: int, start: int = 0) -> None:
         self.size = size
+        self._file_id = file_id
         self._start = start
         self._cipher = AESGCM(data_key)
         self._count = max(1, -(-size // CHUNK))
@@ -180,9 +183,10 @@ class BlobReader:
         try:
             self._file = blob_path(folder, file_id).open("rb")
             self._file.seek(start)
+            begins = self._file.read(len(MAGIC)) == MAGIC
         except OSError as exc:
-            raise BlobError("blob_missing", f"blob file {file_id} cannot be read: {exc.strerror}") from exc
-        if self._file.read(len(MAGIC)) != MAGIC:
+            raise name_problem(exc, file_id) from exc
+        if not begins:
             self._file.close()
             raise BlobError("blob_changed", f"no blob begins at {start} of {file_id}")
 
@@ -207,11 +211,15 @@ class BlobReader:
     def _read_chunk(self, number: int) -> bytes:
         if self._cached and self._cached[0] == number:
             return self._cached[1]
-        self._file.seek(self._start + len(MAGIC) + number * (CHUNK + TAG))
         mark = LAST if number == self._count - 1 else MORE
         length = min(CHUNK, self.size - number * CHUNK) + TAG
         try:
-            plain = self._cipher.decrypt(number.to_bytes(12, "big"), self._file.read(length), mark)
+            self._file.seek(self._start + len(MAGIC) + number * (CHUNK + TAG))
+            sealed = self._file.read(length)
+        except OSError as exc:
+            raise name_problem(exc, self._file_id) from exc
+        try:
+            plain = self._cipher.decrypt(number.to_bytes(12, "big"), sealed, mark)
         except (InvalidTag, ValueError) as exc:
             raise BlobError("blob_changed", f"chunk {number} of a blob does not open: changed or cut") from exc
         self._cached = (number, plain)
@@ -235,23 +243,63 @@ class FileReader:
             self._open = None
 
     def read(self, file_id: UUID, data_key: bytes, size: int, start: int) -> bytes:
-        """The plain content. Raises BlobError: blob_missing, blob_changed."""
+        """The plain content. Raises BlobError: blob_missing, blob_changed, blob_unreadable; Unavailable: blobs_away."""
         if self._open is None or self._open[0] != file_id:
             self.__exit__(None, None, None)
             try:
                 self._open = file_id, os.open(blob_path(self._folder, file_id), os.O_RDONLY)
             except OSError as exc:
-                raise BlobError("blob_missing", f"blob file {file_id} cannot be read: {exc.strerror}") from exc
+                raise name_problem(exc, file_id) from exc
         if size > CHUNK:
             with BlobReader(self._folder, file_id, data_key, size, start) as blob:
                 return blob.read_all()
-        sealed = os.pread(self._open[1], sealed_size(size), start)
+        try:
+            sealed = os.pread(self._open[1], sealed_size(size), start)
+        except OSError as exc:
+            raise name_problem(exc, file_id) from exc
         try:
             if sealed[: len(MAGIC)] != MAGIC:
                 raise ValueError("no blob begins here")
             return AESGCM(data_key).decrypt(bytes(12), sealed[len(MAGIC) :], LAST)
         except (InvalidTag, ValueError) as exc:
             raise BlobError("blob_changed", f"the blob at {start} of {file_id} does not open: changed or cut") from exc
+
+
+def name_problem(exc: OSError, file_id: UUID) -> BlobError | Unavailable:
+    """What an error of the system says. A file that is not there is missing if the folder is the right one, which the
+    caller finds out; a disk that fails at a file may fail at this one alone; all else (no descriptor left, a stale
+    handle, no right, a server that is gone) says nothing of the file."""
+    text = f"blob file {file_id} cannot be read: {exc.strerror}"
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+        return BlobError("blob_missing", text)
+    if exc.errno == errno.EIO:
+        return BlobError("blob_unreadable", text)
+    return Unavailable("blobs_away", text, mend="is the folder of blobs mounted, and may it be read?")
+
+
+# -- which folder it is -----------------------------------------------------------------------------------------------
+
+
+def write_marker(folder: Path, blobs_id: UUID) -> UUID:
+    """Say in the folder which one it is; one that says so already is left as it is. Returns what it says. Raises
+    OSError, Unavailable."""
+    path = folder / MARKER
+    if not path.exists():
+        write_whole(path, f"{blobs_id}\n".encode())
+    return read_marker(folder)
+
+
+def read_marker(folder: Path) -> UUID:
+    """Which folder of blobs this is. Raises Unavailable: blobs_away."""
+    try:
+        return UUID((folder / MARKER).read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it does not say which folder it is"
+        raise Unavailable(
+            "blobs_away",
+            f"{folder / MARKER} cannot be read: {reason}",
+            mend="is the folder of blobs mounted, and is it the right one?",
+        ) from exc
 
 
 def sync_folders(folder: Path, key_ids: Iterable[UUID]) -> None:

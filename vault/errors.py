@@ -10,6 +10,7 @@ FacewardenError                 anything a person is told in one line, with what
 │   └── JudgementGone           a match is held by a judgement that was taken back meanwhile
 ├── KeyFileError                the key file is missing, readable by others, damaged, or the key was erased
 ├── BlobError                   an encrypted blob is missing, cut short or changed
+├── Unavailable                 something that every row needs is away: it says nothing of any of them
 ├── ModelError                  a model file is missing, has another digest, or may not be used
 ├── IndexFileError              an index generation is missing, cut short or changed
 ├── VectorError                 a vector that may not be indexed: not finite, not unit, wrong length
@@ -120,7 +121,12 @@ class KeyFileError(_CodedError):
 
 
 class BlobError(_CodedError):
-    """`blob_missing`, `blob_changed`."""
+    """`blob_missing`, `blob_changed`, `blob_unreadable` (the disk fails at this file)."""
+
+
+class Unavailable(_CodedError):
+    """What every row of a step needs is away, so that step pauses and no row is charged: `blobs_away` (the folder of
+    blobs cannot be read, or is another one), `mail_folder` (it cannot be written)."""
 
 
 class ModelError(_CodedError):

@@ -4,6 +4,7 @@ A hint makes a worker take batches of that step for up to TURN_SECONDS; if there
 other steps get their turn. A lost lease or a database that restarts ends the turn quietly: the rows are still there.
 """
 
+import errno
 import gc
 import logging
 import time
@@ -11,11 +12,12 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from vault.errors import FacewardenError, LeaseLost, ServerError
+from vault.errors import FacewardenError, LeaseLost, ServerError, Unavailable
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import Step, make_celery
-from vault.store import DatabaseError
+from vault.store import Conflict, DatabaseError, DatabaseGone, TooLong
+from vault.store.pauses import clear_pause, save_pause
 from workers.build_gallery import build_gallery
 from workers.build_segments import build_segments
 from workers.chain_ledger import chain_ledger
@@ -33,6 +35,8 @@ from workers.open_archives import open_archives
 from workers.seal_bundles import seal_bundles
 
 TURN_SECONDS = 2.0
+CONFLICT_SECONDS = 0.5
+AWAY = (*DatabaseGone, ServerError, Unavailable, OSError)  # none of them says anything of a row
 
 STEPS: dict[Step, Callable[[Context], int]] = {
     Step.OPEN_ARCHIVES: open_archives,
@@ -56,6 +60,8 @@ log = get_logger(__name__)
 
 def take_turn(context: Context, step: Step) -> int:
     """Work on a step until nothing is left or the turn is over; returns how many rows were taken up."""
+    if context.pauses.is_paused(step):
+        return 0
     total, started = 0, time.monotonic()
     try:
         while count := STEPS[step](context):
@@ -63,9 +69,22 @@ def take_turn(context: Context, step: Step) -> int:
             if time.monotonic() - started > TURN_SECONDS:
                 context.asker.ask(step)
                 break
+        context.let_go()
+        if context.pauses.resume(step):
+            clear_pause(context.conn, step.value, context.pauses.host)
     except LeaseLost as exc:
         log.warning("a lease was lost; somebody else has the rows", step=step.value, why=exc.message)
-    except (DatabaseError, FacewardenError, OSError) as exc:
+        context.let_go()
+    except Conflict as exc:
+        log.info("a step gave way to somebody else; its rows will be tried again", step=step.value, why=str(exc))
+        put_back(context, "conflict", str(exc), CONFLICT_SECONDS)
+    except TooLong as exc:
+        log.warning("a statement took too long; its rows will be tried again", step=step.value, why=str(exc))
+        give_back(context)
+    except AWAY as exc:
+        log.warning("a step pauses; its rows are not charged", step=step.value, error=type(exc).__name__, why=str(exc))
+        pause(context, step, exc)
+    except (DatabaseError, FacewardenError) as exc:
         log.warning(
             "a step failed; its rows will be tried again", step=step.value, error=type(exc).__name__, why=str(exc)
         )
@@ -79,13 +98,40 @@ def take_turn(context: Context, step: Step) -> int:
 
 
 def give_back(context: Context) -> None:
-    """Free the claimed rows on a fresh connection, if the database is there; otherwise their lease ends by itself."""
-    context.drop_connection()
+    """Free the claimed rows, which are charged, if the database is there; otherwise their lease ends by itself."""
+    context.check_connection()
     try:
         context.give_back()
     except (DatabaseError, ServerError):
         log.warning("the database does not answer; the rows wait for their lease to end")
         context.drop_connection()
+
+
+def put_back(context: Context, code: str, reason: str, wait: float) -> bool:
+    """Free the claimed rows uncharged. False if the database does not answer; then their lease ends by itself."""
+    context.check_connection()
+    try:
+        context.put_back(code, reason, wait)
+    except (DatabaseError, ServerError):
+        log.warning("the database does not answer; the rows wait for their lease to end")
+        context.drop_connection()
+        return False
+    return True
+
+
+def pause(context: Context, step: Step, exc: Exception) -> None:
+    """What the step needs is away: its rows go back uncharged, and it pauses, with the reason for `status`."""
+    code = exc.stable_code if isinstance(exc, FacewardenError) else name_trouble(exc)
+    wait = context.pauses.pause(step)
+    if put_back(context, code, str(exc), wait):
+        save_pause(context.conn, step.value, context.pauses.host, code, str(exc), wait)
+
+
+def name_trouble(exc: Exception) -> str:
+    """The stable code of what is away."""
+    if isinstance(exc, OSError):
+        return "disk_full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "system"
+    return "database_gone"
 
 
 def make_worker(settings: Settings) -> Celery:

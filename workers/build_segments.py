@@ -6,7 +6,7 @@ missing or damaged, or that this machine never had, is written again from rows (
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -152,12 +152,10 @@ def write_segment(context: Context, old: list[SegmentRow], fresh: list[int]) -> 
     return row.segment_id if row else None
 
 
-def read_faces(
-    context: Context, face_ids: Ids, beat: Callable[[], None] = lambda: None
-) -> tuple[Ids, Vectors, list[dt.datetime]]:
+def read_faces(context: Context, face_ids: Ids) -> tuple[Ids, Vectors, list[dt.datetime]]:
     """Ids, vectors and ends of those of the ascending `face_ids` that are still kept; what was kept before there was a
     space is brought into it, and a vector that may not be indexed (of another pack or key, not finite, not unit, of
-    another length) is left out and counted. `beat` is called now and then."""
+    another length) is left out and counted."""
     pack, _, dimension = context.segments.kind
     vectors, refused = make_scratch(context.segments.folder, len(face_ids), dimension), 0
     ids, expires = list[int](), list[dt.datetime]()
@@ -178,13 +176,12 @@ def read_faces(
         ids += [row.face_id for row, is_good in zip(rows, good, strict=True) if is_good]
         expires += [row.expires_at for row, is_good in zip(rows, good, strict=True) if is_good]
         refused += len(everything) - int(good.sum())
-        beat()
     if refused:
         log.warning("kept faces whose vectors may not be indexed were left out", count=refused)
     return np.array(ids, np.int64), vectors[: len(ids)], expires
 
 
-def open_segment(context: Context, segment_id: int, beat: Callable[[], None]) -> Segment | None:
+def open_segment(context: Context, segment_id: int) -> Segment | None:
     """The segment, written anew from rows where its file is missing or refused; None if its row is gone."""
     segments = context.segments
     try:
@@ -200,7 +197,7 @@ def open_segment(context: Context, segment_id: int, beat: Callable[[], None]) ->
         if listed is None:
             return None
         pack, matrix_id, dimension = segments.kind
-        ids, vectors, _ = read_faces(context, np.frombuffer(listed, "<i8"), beat)
+        ids, vectors, _ = read_faces(context, np.frombuffer(listed, "<i8"))
         save_segment(segments.folder, segment_id=segment_id, ids=ids, vectors=vectors, pack=pack,
                      matrix_id=matrix_id, dimension=dimension)  # fmt: skip
         return segments.open(segment_id)

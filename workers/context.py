@@ -1,6 +1,8 @@
 """What a worker process holds: settings, keys, one connection, the box, models, gallery; each made on first use."""
 
 import contextlib
+import time
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,26 @@ from vault.gate import HashGate, load_gate
 from vault.keys import Keys, load_keys
 from vault.settings import Settings
 from vault.steps import Asker
-from vault.store import Connection, DatabaseError, connect
+from vault.store import Connection, DatabaseError, TransactionStatus, connect
 from vault.store.alerts import get_own_calibration, save_calibration
 from vault.store.clock import GalleryClock
-from vault.store.work import Claim, WorkTable, claim_rows, give_back_rows
+from vault.store.lease import Heartbeat
+from vault.store.work import Claim, WorkTable, claim_rows, give_back_rows, put_back_rows
 from workers.faces.engine import Engine, load_engine
 from workers.faces.packs import get_pack
+from workers.pace import Pace
+from workers.pauses import Pauses
 
 PATIENCE_SECONDS = 20.0  # for a database that restarts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """Rows that this process works on, since when in time.monotonic()."""
+
+    table: WorkTable
+    claim: Claim
+    since: float
 
 
 class Context:
@@ -29,8 +43,11 @@ class Context:
         self.settings = settings
         self.asker = Asker(settings)
         self.hunted_clock = GalleryClock()  # at which every live template was seen to have its hunt
+        self.heartbeat = Heartbeat(settings)
+        self.pauses = Pauses()
         self._conn: Connection | None = None
-        self._claimed: tuple[WorkTable, Claim] | None = None
+        self._claimed: Claimed | None = None
+        self._paces: dict[WorkTable, Pace] = {}
 
     @property
     def conn(self) -> Connection:
@@ -39,18 +56,46 @@ class Context:
             self._conn = connect(self.settings, patience=PATIENCE_SECONDS)
         return self._conn
 
-    def claim(self, table: WorkTable, limit: int, **only: Any) -> Claim | None:
-        """Claim rows, and remember them in case the step fails before it can say anything of them."""
-        self._claimed = None
-        claim = claim_rows(self.conn, table, limit, **only)
-        self._claimed = (table, claim) if claim else None
+    def claim(self, table: WorkTable, most: int, **only: Any) -> Claim | None:
+        """Claim rows: at most `most`, and no more than take some seconds here as far as is known. Their lease is
+        renewed until the next claim, and they are remembered in case the step fails before it can say anything of
+        them."""
+        self.let_go()
+        pace = self._paces.setdefault(table, Pace())
+        claim = claim_rows(self.conn, table, pace.limit(most), fresh_first=not pace.may_retry(), **only)
+        if claim is not None:
+            self._claimed = Claimed(table=table, claim=claim, since=time.monotonic())
+            self.heartbeat.hold(table, claim.ids, claim.token)
         return claim
 
-    def give_back(self) -> None:
-        """The step failed: what it had claimed need not wait for its lease. Raises psycopg.Error, ServerError."""
+    def let_go(self) -> None:
+        """What was claimed is worked off."""
         if self._claimed is not None:
             claimed, self._claimed = self._claimed, None
-            give_back_rows(self.conn, *claimed)
+            self.heartbeat.release(claimed.claim.token)
+            self._paces[claimed.table].note(claimed.claim, time.monotonic() - claimed.since)
+
+    def give_back(self) -> None:
+        """The step failed at its rows: they are charged, but need not wait for their lease. Raises psycopg.Error,
+        ServerError."""
+        if self._claimed is not None:
+            claimed, self._claimed = self._claimed, None
+            self.heartbeat.release(claimed.claim.token)
+            give_back_rows(self.conn, claimed.table, claimed.claim)
+
+    def put_back(self, code: str, reason: str, wait: float) -> None:
+        """The step failed for a reason that says nothing of its rows: they are not charged, and wait so many seconds.
+        Raises psycopg.Error, ServerError."""
+        if self._claimed is not None:
+            claimed, self._claimed = self._claimed, None
+            self.heartbeat.release(claimed.claim.token)
+            put_back_rows(self.conn, claimed.table, claimed.claim.ids, claimed.claim.token, code, reason, wait=wait)
+
+    def check_connection(self) -> None:
+        """After an error: a connection that is in the middle of something is replaced. One that is sound is kept, for a
+        process without a descriptor left could open no other."""
+        if self._conn is not None and self._conn.info.transaction_status != TransactionStatus.IDLE:
+            self.drop_connection()
 
     def drop_connection(self) -> None:
         if self._conn is not None:
@@ -120,6 +165,7 @@ class Context:
         )
 
     def close(self) -> None:
+        self.heartbeat.close()
         self.drop_connection()
         if "decoder" in self.__dict__:
             self.decoder.stop()

@@ -16,7 +16,7 @@ from email.policy import SMTP
 from pathlib import Path
 from uuid import UUID
 
-from vault.errors import EnrolmentError, KeyFileError
+from vault.errors import EnrolmentError, KeyFileError, Unavailable
 from vault.files import sync_folder, write_whole
 from vault.ledger import Kind
 from vault.log import get_logger
@@ -109,8 +109,9 @@ def deliver(context: Context) -> int:
             fail_row(context.conn, DELIVERIES, delivery.delivery_id, delivery.token, exc.stable_code, exc.message,
                      final=True)  # fmt: skip
         except OSError as exc:
-            fail_row(context.conn, DELIVERIES, delivery.delivery_id, delivery.token, "mail_folder", str(exc),
-                     final=False)  # fmt: skip
+            raise Unavailable(
+                "mail_folder", f"messages cannot be written: {exc}", mend="see delivery.mail_folder, and the disk"
+            ) from exc
     context.asker.ask(Step.CHAIN_LEDGER)
     return len(claim.ids)
 

@@ -1,24 +1,50 @@
-"""Retention: templates of strangers whose days are over are dropped, and files whose key is erased are unlinked."""
+"""Retention: what is kept longer than its days is dropped, and files that no row names are unlinked."""
+
+import time
 
 from vault.log import get_logger
 from vault.store.access import drop_stale
-from vault.store.blobs import drop_files, list_litter, list_unneeded, release_blobs, thin_files
+from vault.store.blobs import (
+    copy_leftover,
+    drop_files,
+    list_leftovers,
+    list_litter,
+    list_unneeded,
+    release_blobs,
+    take_apart,
+)
 from vault.store.faces import drop_expired_templates
 from vault.store.judgements import drop_expired_negatives
+from vault.store.orphans import erase_orphan_keys
+from vault.store.pauses import drop_stale_pauses
 from workers.context import Context
+from workers.orphans import drop_orphan_files
+
+MINUTES_OF_KEYS = 60
 
 log = get_logger(__name__)
 
 
 def drop_expired(context: Context) -> int:
-    dropped = drop_expired_templates(context.conn)
-    with context.conn.transaction():
-        dropped += drop_expired_negatives(context.conn)
+    conn, folder = context.conn, context.blobs
+    dropped = drop_expired_templates(conn)
+    with conn.transaction():
+        dropped += drop_expired_negatives(conn)
     if dropped:
         log.info("retention dropped templates", count=dropped)
-    release_blobs(context.conn, list_unneeded(context.conn))
-    with context.conn.transaction():
-        thin_files(context.conn, context.blobs)
-    drop_files(context.conn, context.blobs, list_litter(context.conn))
-    drop_stale(context.conn)
+    unneeded = list_unneeded(conn)
+    with conn.transaction():
+        release_blobs(conn, unneeded)
+    for leftover in list_leftovers(conn):
+        if copy_leftover(folder, leftover):
+            with conn.transaction():
+                take_apart(conn, leftover)
+    drop_files(conn, folder, list_litter(conn))
+    drop_stale(conn)
+    drop_stale_pauses(conn)
+    minute = int(time.monotonic() // 60)
+    drop_orphan_files(conn, context.settings.home, minute)
+    if minute % MINUTES_OF_KEYS == 0:
+        with conn.transaction():
+            erase_orphan_keys(conn)
     return 0

@@ -24,14 +24,19 @@ from vault.store.blobs import drop_files, erase_blob, list_places, read_blob, re
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
 from vault.store.samples import find_place, finish_samples, list_samples, refuse_content
-from vault.store.work import IMAGES, Claim, extend_lease, fail_row
+from vault.store.work import IMAGES, Claim, fail_row, put_back_rows
 from workers.context import Context
 from workers.faces.align import Pixels, shrink
 from workers.faces.engine import FoundFace
 
 BATCH = 256  # pictures: the last call of the model is seldom full, and a batch costs some statements
-RENEW_SECONDS = 10.0
-TRANSIENT = {"decoder_died", "decoder_timeout", "decoder_memory"}  # worth another attempt; the rest is final
+BATCH_SECONDS = 8.0  # after which no further picture of a batch is opened
+TRANSIENT = {
+    "decoder_died",
+    "decoder_timeout",
+    "decoder_memory",
+    "blob_unreadable",
+}  # worth another attempt; the rest is final
 
 Refused = InputRefused | BlobError | KeyFileError
 
@@ -71,25 +76,28 @@ def embed_samples(context: Context) -> int:
     save_batch(context, claim, opened, propose(context, opened))
     if any(each.faces for each in opened):
         context.asker.ask(Step.MATCH_FACES)
-    if len(claim.ids) < BATCH:  # nothing is left: a listing whose pictures are all opened finds its dataset
+    if len(claim.ids) < claim.limit:  # nothing is left: a listing whose pictures are all opened finds its dataset
         context.asker.ask(Step.LINK_DATASETS)
-    return len(claim.ids)
+    return len(opened)
 
 
 def open_samples(context: Context, claim: Claim) -> list[Opened]:
-    """Decode and detect: while faces are looked for in one picture, the box is at the next. Renews the lease if hostile
-    ones take their time."""
+    """Decode and detect: while faces are looked for in one picture, the box is at the next. Those that are left when
+    the batch has taken long enough go back as they came, so that slow ones hold nobody up."""
     opened: list[Opened] = []
-    renewed = time.monotonic()
+    started = time.monotonic()
     samples = list_samples(context.conn, claim.ids)
     digests = [sample.sha256 for sample in samples]
-    contents = read_blobs(context.keys, context.blobs, digests, list_places(context.conn, digests))
+    places = list_places(context.conn, digests)
+    contents = read_blobs(context.conn, context.keys, context.blobs, digests, places)
     with closing(context.decoder.open_pictures(contents)) as found:
         for sample, picture in zip(samples, found, strict=True):
             opened.append(look_at(context, sample, picture))
-            if time.monotonic() - renewed > RENEW_SECONDS:
-                extend_lease(context.conn, IMAGES, claim.ids, claim.token)
-                renewed = time.monotonic()
+            if time.monotonic() - started > BATCH_SECONDS:
+                break
+    left = [sample.sample_id for sample in samples[len(opened) :]]
+    if left:
+        put_back_rows(context.conn, IMAGES, left, claim.token, None, None)
     return opened
 
 

@@ -43,7 +43,7 @@ from vault.store.hunts import (
 from vault.store.segments import READ_ROWS, KeptFace, list_fresh_faces, list_kept_faces
 from vault.store.subjects import list_live_templates, open_vector
 from vault.store.withdrawals import check_withdrawals
-from vault.store.work import HUNT_PARTS, HUNT_SEGMENT, Claim, extend_lease, fail_row, finish_rows
+from vault.store.work import HUNT_PARTS, HUNT_SEGMENT, Claim, fail_row, finish_rows
 from workers.build_segments import open_segment, read_faces
 from workers.context import Context
 from workers.look import read_kept
@@ -116,7 +116,7 @@ def hunt_parts(context: Context, claim: Claim) -> None:
     found = Found(faces=0, candidates={})
     if searched:
         probes = np.stack([np.frombuffer(open_vector(context.keys, each), "<f4") for each in templates])
-        found = search_part(context, claim, searched[0].segment_id, templates, probes.astype(np.float32), cut)
+        found = search_part(context, searched[0].segment_id, templates, probes.astype(np.float32), cut)
     with conn.transaction():
         alerted = save_matches(context, found, searched, cut)
         end_hunts(conn, sorted({part.hunt_id for part in left}))
@@ -128,15 +128,11 @@ def hunt_parts(context: Context, claim: Claim) -> None:
 
 
 def search_part(
-    context: Context, claim: Claim, segment_id: int | None, templates: list[LiveTemplate], probes: Vectors, cut: Cut
+    context: Context, segment_id: int | None, templates: list[LiveTemplate], probes: Vectors, cut: Cut
 ) -> Found:
     """(m, d) probes against a segment, or without one against the faces in none: every cosine that could reach the cut
     when it is weighed."""
     conn, lowest = context.conn, cut.score / FACTOR_RANGE[1]
-
-    def beat() -> None:
-        extend_lease(conn, HUNT_PARTS, claim.ids, claim.token)
-
     candidates: dict[int, list[Candidate]] = defaultdict(list)
 
     def take(face_ids: np.ndarray, hits: Hits) -> None:
@@ -148,7 +144,7 @@ def search_part(
             )  # fmt: skip
 
     if segment_id is not None:
-        segment = open_segment(context, segment_id, beat)
+        segment = open_segment(context, segment_id)
         if segment is None:  # it was replaced or dropped, and with it our parts: finishing them will say so
             return Found(faces=0, candidates={})
         for _, hits in search_segments([segment], probes, lowest):
@@ -158,7 +154,6 @@ def search_part(
     for start in range(0, len(fresh), READ_ROWS):
         ids, vectors, _ = read_faces(context, fresh[start : start + READ_ROWS])
         take(ids, search(encode(vectors), vectors, probes, lowest))
-        beat()
     return Found(faces=len(fresh), candidates=candidates)
 
 

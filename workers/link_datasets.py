@@ -6,16 +6,13 @@ committed before its turn was asked for. Nothing is decided on pictures that are
 claimed only when it has none, and is asked for again by each that comes.
 """
 
-import time
-
 from matcher.datasets import count_overlaps, decide
 from vault.log import get_logger
 from vault.steps import Step
 from vault.store.datasets import Link, get_dataset, give_way, join_datasets, lock_datasets
 from vault.store.hashes import Sighting, count_pictures, list_hashed_samples, list_sightings, renew_linking
-from vault.store.work import LINKING, Claim, extend_lease, finish_rows
+from vault.store.work import LINKING, Claim, finish_rows
 from workers.context import Context
-from workers.embed_samples import RENEW_SECONDS
 
 PORTION = 100  # samples a query
 
@@ -28,7 +25,7 @@ def link_datasets(context: Context) -> int:
     if claim is None:
         return 0
     (listing_id,) = claim.ids
-    links = [link for link in compare_listing(context, claim, listing_id) if decide(link)]
+    links = [link for link in compare_listing(context, listing_id) if decide(link)]
     joined = save_links(context, claim, listing_id, links)
     for link in joined:
         log.info("two datasets are one", listing_id=listing_id, other_id=link.other_id, shared=link.shared)
@@ -36,17 +33,13 @@ def link_datasets(context: Context) -> int:
     return 1
 
 
-def compare_listing(context: Context, claim: Claim, listing_id: int) -> list[Link]:
-    """What the listing shares with others. Raises LeaseLost."""
+def compare_listing(context: Context, listing_id: int) -> list[Link]:
+    """What the listing shares with others."""
     conn = context.conn
     sightings: list[Sighting] = []
     sample_ids = list_hashed_samples(conn, listing_id)
-    renewed = time.monotonic()
     for start in range(0, len(sample_ids), PORTION):
         sightings += list_sightings(conn, sample_ids[start : start + PORTION])
-        if time.monotonic() - renewed > RENEW_SECONDS:
-            extend_lease(conn, LINKING, claim.ids, claim.token)
-            renewed = time.monotonic()
     sizes = count_pictures(conn, {seen.listing_id for seen in sightings})
     return count_overlaps(listing_id, get_dataset(conn, listing_id), len(sample_ids), sightings, sizes)
 

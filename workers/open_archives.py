@@ -6,7 +6,6 @@ archive can be begun again at any time.
 """
 
 import hashlib
-import time
 from uuid import UUID
 
 from vault.blobs import FiledBlob, FileWriter, unlink_blob
@@ -17,13 +16,13 @@ from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import PageKind, Sample
 from vault.steps import Step
-from vault.store.blobs import drop_files, get_place, keep_filed, open_blob, release_blobs
+from vault.store.blobs import check_folder, drop_files, get_place, keep_filed, open_blob, release_blobs
 from vault.store.ledger import write_entries
 from vault.store.listings import list_passwords
 from vault.store.samples import NewSample, list_samples, save_samples
 from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
-from workers.embed_samples import RENEW_SECONDS, TRANSIENT
+from workers.embed_samples import TRANSIENT
 
 PORTION = 256  # members a transaction: the pictures of a portion share a file and its sync
 PORTION_BYTES = 32 << 20  # and no more content than this and one member, which may have as much
@@ -58,22 +57,12 @@ def open_archive(context: Context, archive: Sample) -> None:
     place = get_place(conn, archive.sha256)
     passwords = list_passwords(conn, archive.listing_id)  # the card's and those printed; nothing else is tried
     portion: list[Member] = []
-    renewed = time.monotonic()
-
-    def read_at(offset: int, length: int) -> bytes:
-        """Bytes of the archive; a long stretch without members renews the lease."""
-        nonlocal renewed
-        if time.monotonic() - renewed > RENEW_SECONDS:
-            extend_lease(conn, ARCHIVES, [archive.sample_id], archive.token)
-            renewed = time.monotonic()
-        return blob.read_at(offset, length)
-
     with (
-        open_blob(context.keys, context.blobs, place) as blob,
+        open_blob(conn, context.keys, context.blobs, place) as blob,
         context.box.batch(ARCHIVE_CPU_SECONDS) as child,
     ):
         try:
-            for member in child.open_archive(read_at, place.size, ArchiveLimits(), passwords):
+            for member in child.open_archive(blob.read_at, place.size, ArchiveLimits(), passwords):
                 portion.append(member)
                 if len(portion) == PORTION or sum(len(each.content) for each in portion) > PORTION_BYTES:
                     save_members(context, archive, portion)
@@ -98,6 +87,8 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
                 filed[member.number] = file.add(member.content)
         if filed:
             file.seal()
+    if filed:
+        check_folder(conn, context.blobs)  # not what lies under a mount point
     with conn.transaction():
         extend_lease(conn, ARCHIVES, [archive.sample_id], archive.token)
         if filed:

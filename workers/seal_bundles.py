@@ -61,8 +61,8 @@ def seal_bundles(context: Context) -> int:
     for bundle in list_bundles(context.conn, claim.ids):
         try:
             seal_alert(context, bundle)
-        except (EvidenceError, BlobError, KeyFileError, OSError) as exc:
-            code = "disk" if isinstance(exc, OSError) else exc.stable_code
+        except (EvidenceError, BlobError, KeyFileError) as exc:
+            code = exc.stable_code
             fail_row(context.conn, BUNDLES, bundle.bundle_id, bundle.token, code, str(exc), final=False)
             log.warning("a bundle could not be sealed", code=code)
     return len(claim.ids)

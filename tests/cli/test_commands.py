@@ -234,7 +234,8 @@ def alerts(conn: Connection, keys: Keys, settings: Settings) -> list[str]:
     """Three alerts of one person; two of their ids begin alike."""
     ids = ["3f0c0000-0000-4000-8000-000000000001", "3f0d0000-0000-4000-8000-000000000002",
            "a0000000-0000-4000-8000-000000000003"]  # fmt: skip
-    subject_id = save_subject(conn, keys, "a@b.example", "w", "test", b"photo", settings.faces.pack)
+    with conn.transaction():
+        subject_id = save_subject(conn, keys, "a@b.example", "w", "test", b"photo", settings.faces.pack)
     for number, alert_id in enumerate(ids):
         listing_id = make_listing(conn, f"source-{number}")
         conn.execute(

@@ -17,15 +17,18 @@ from vault.settings import Servers
 from vault.store import Connection, DatabaseError
 from vault.store.alerts import raise_alert, save_calibration, save_match
 from vault.store.blobs import (
+    copy_leftover,
     drop_files,
     get_place,
     keep_filed,
+    list_leftovers,
+    list_litter,
     list_places,
     list_unneeded,
     read_blob,
     read_blobs,
     release_blobs,
-    thin_files,
+    take_apart,
 )
 from vault.store.faces import count_kept_templates, drop_expired_templates
 from vault.store.keys import check_deployment
@@ -192,6 +195,11 @@ def test_an_address_enrols_once(context: Context) -> None:
     assert count(context.conn, "select count(*) from key where kind = 'subject'") == 1
 
 
+def release(conn: Connection, digests: list[str]) -> list[UUID]:
+    with conn.transaction():
+        return release_blobs(conn, digests)
+
+
 # -- blobs and retention -----------------------------------------------------------------------------------------------
 
 
@@ -201,12 +209,12 @@ def test_the_same_content_is_kept_once_and_dropped_when_nobody_needs_it(context:
     (digest,) = digests
     assert count(conn, "select count(*) from blob") == 1
     assert read_blob(conn, context.keys, context.blobs, digest) == b"the same bytes"
-    assert release_blobs(conn, [digest]) == []
+    assert release(conn, [digest]) == []
     assert list_unneeded(conn) == []
     conn.execute("update sample set state = 'done'")
     assert list_unneeded(conn) == [digest]
     key_id = get_place(conn, digest).key_id
-    drop_files(conn, context.blobs, release_blobs(conn, [digest]))
+    drop_files(conn, context.blobs, release(conn, [digest]))
     assert not blob_path(context.blobs, key_id).exists()
     with pytest.raises(BlobError):
         read_blob(conn, context.keys, context.blobs, digest)
@@ -238,18 +246,23 @@ def test_a_shared_file_goes_with_the_last_of_its_blobs_and_few_that_are_left_mov
     with FileWriter(folder) as file:
         filed = [file.add(content) for content in contents]
         file.seal()
-    assert len(keep_filed(conn, context.keys, filed)) == 8
+    with conn.transaction():
+        assert len(keep_filed(conn, context.keys, filed)) == 8
     digests = [each.sha256 for each in filed]
-    assert list(read_blobs(context.keys, folder, digests, list_places(conn, digests))) == contents
-    assert release_blobs(conn, digests[:5]) == [], "three are left in the file"
-    assert thin_files(conn, folder) == [], "and three of eight are worth it"
-    assert release_blobs(conn, digests[5:6]) == []
-    drop_files(conn, folder, thin_files(conn, folder))
+    assert list(read_blobs(conn, context.keys, folder, digests, list_places(conn, digests))) == contents
+    assert release(conn, digests[:5]) == [], "three are left in the file"
+    assert list_leftovers(conn) == [], "and three of eight are worth it"
+    assert release(conn, digests[5:6]) == []
+    (leftover,) = list_leftovers(conn)
+    assert copy_leftover(folder, leftover)
+    with conn.transaction():
+        assert take_apart(conn, leftover)
+    drop_files(conn, folder, list_litter(conn))
     assert not blob_path(folder, file.file_id).exists()
-    found = list(read_blobs(context.keys, folder, digests, list_places(conn, digests)))
+    found = list(read_blobs(conn, context.keys, folder, digests, list_places(conn, digests)))
     assert found[6:] == contents[6:], "each has a file of its own now"
     assert all(isinstance(each, BlobError) for each in found[:6])
-    drop_files(conn, folder, release_blobs(conn, digests[6:]))
+    drop_files(conn, folder, release(conn, digests[6:]))
     assert not [path for path in folder.rglob("*") if path.is_file()]
     assert count(conn, "select count(*) from blob_file") == 0
     assert count(conn, "select count(*) from blob_litter") == 0

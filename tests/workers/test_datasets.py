@@ -33,6 +33,7 @@ from workers.deliver import deliver
 from workers.embed_samples import embed_samples
 from workers.link_datasets import link_datasets
 from workers.match_faces import match_faces
+from workers.pauses import Pauses
 
 
 def offer(context: Context, name: str, pictures: Iterable[bytes]) -> int:
@@ -155,6 +156,7 @@ def test_a_step_that_dies_in_the_middle_of_a_merge_leaves_nothing_of_it(
     assert count(context.conn, "select count(*) from dataset_link") == 0
     monkeypatch.undo()
     context.conn.execute("update linking set not_before = null")
+    context.pauses = Pauses()
     assert take_turn(context, Step.LINK_DATASETS) == 2
     assert len(datasets(context.conn)) == 1
 

@@ -250,7 +250,7 @@ def test_100_flipped_bits_are_100_segments_built_anew(context: Context) -> None:
         data = bytearray(path.read_bytes())
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         path.write_bytes(data)
-        segment = open_segment(context, segment_id, lambda: None)
+        segment = open_segment(context, segment_id)
         assert segment is not None
         assert len(segment) == 60
         assert (folder / name_file(segment_id)).read_bytes() == wanted

@@ -46,6 +46,7 @@ from vault.store import Connection
 from vault.store.alerts import ask_link
 from vault.store.bundles import ask_bundle
 from vault.store.ledger import verify_ledger
+from vault.store.pauses import list_pauses
 from vault.store.subjects import confirm_consent
 from vault.store.withdrawals import withdraw_consent
 from vault.store.work import MOST_ATTEMPTS
@@ -57,6 +58,7 @@ from workers.erase_subjects import erase_subjects
 from workers.link_datasets import link_datasets
 from workers.match_faces import match_faces
 from workers.open_archives import open_archives
+from workers.pauses import Pauses
 from workers.seal_bundles import seal_bundles
 
 
@@ -91,7 +93,10 @@ def test_a_batch_of_good_and_hostile_samples_ends_each_in_its_own_way(context: C
         cut: "quarantined:image_truncated",
     }
     assert count(context.conn, "select count(*) from face where state = 'ready' and template is not null") == 6
-    assert count(context.conn, "select count(*) from blob") == 1, "what shows nobody is not kept"
+    assert count(context.conn, "select count(*) from blob where sha256 = %s", empty) == 0, (
+        "what shows nobody is not kept"
+    )
+    assert count(context.conn, "select count(*) from blob where sha256 = any(%s)", [html, cut]) == 2, "for some days"
 
 
 def test_a_decoder_that_dies_costs_one_attempt_and_the_batch_goes_on(
@@ -165,7 +170,9 @@ def test_a_database_that_goes_away_in_mid_batch_leaves_nothing_half_written(cont
     finally:
         context.engine.find_faces = original  # type: ignore[method-assign]
     assert count(context.conn, "select count(*) from face") == 0
+    assert context.conn.execute("select state, attempts from sample").fetchone() == ("ready", 0), "not its fault"
     context.conn.execute("update sample set not_before = null")
+    context.pauses = Pauses()
     assert take_turn(context, Step.EMBED_SAMPLES) == 1
     assert count(context.conn, "select count(*) from face") == 1
 
@@ -234,10 +241,15 @@ def test_an_archive_that_was_interrupted_is_begun_again_without_doubles(
 
 @pytest.mark.parametrize(("content", "code"), [(b"Rar!\x1a\x07\x01\x00", "archive_unsupported"),
                                                (pack({"a": b"a"})[:-8], "archive_corrupt")])  # fmt: skip
-def test_a_hostile_archive_ends_in_its_code_and_is_dropped(context: Context, content: bytes, code: str) -> None:
+def test_a_hostile_archive_ends_in_its_code_and_is_dropped_after_some_days(
+    context: Context, content: bytes, code: str
+) -> None:
     digest = add_sample(context, make_listing(context.conn), content, PageKind.ARCHIVE)
     open_archives(context)
     assert ends(context.conn) == {digest: f"quarantined:{code}"}
+    assert count(context.conn, "select count(*) from blob") == 1
+    context.conn.execute("update sample set not_before = now() - interval '8 days'")
+    take_turn(context, Step.DROP_EXPIRED)
     assert count(context.conn, "select count(*) from blob") == 0
 
 
@@ -456,9 +468,10 @@ def test_nothing_leaves_for_somebody_who_has_withdrawn(context: Context) -> None
 def test_a_mail_folder_that_cannot_be_written_is_tried_again(context: Context) -> None:
     enrol_person(context, "astronaut", confirmed=False)
     context.settings.mail_folder.write_text("a file where the folder should be")
-    deliver(context)
+    assert take_turn(context, Step.DELIVER) == 0
     row = context.conn.execute("select state, error_code, attempts from delivery").fetchone()
-    assert row == ("ready", "mail_folder", 1)
+    assert row == ("ready", "mail_folder", 0), "the folder's trouble is not charged to the message"
+    assert [each.code for each in list_pauses(context.conn)] == ["mail_folder"]
     context.settings.mail_folder.unlink()
     context.conn.execute("update delivery set not_before = null")
     deliver(context)
@@ -701,8 +714,9 @@ def test_a_bundle_that_cannot_be_written_is_tried_again_and_leaves_no_part(conte
     (alert_id,) = context.conn.execute("select alert_id from alert").fetchone() or (None,)
     ask_bundle(context.conn, alert_id, "test")
     (context.settings.home / "bundles").write_text("a file where the folder should be")
-    seal_bundles(context)
-    assert context.conn.execute("select state, error_code from bundle").fetchone() == ("ready", "disk")
+    assert take_turn(context, Step.SEAL_BUNDLES) == 0
+    row = context.conn.execute("select state, error_code, attempts from bundle").fetchone()
+    assert row == ("ready", "system", 0)
     (context.settings.home / "bundles").unlink()
     context.conn.execute("update bundle set not_before = null")
     seal_bundles(context)

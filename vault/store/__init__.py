@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
+from psycopg.pq import TransactionStatus as TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
 
@@ -45,6 +45,9 @@ UNANSWERED_MS = 10_000
 DatabaseGone = (psycopg.OperationalError, psycopg.InterfaceError)  # it restarts or is out of reach: try again
 # this row can never be kept; half of a surrogate pair does not even leave the house
 RowRefused = (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError)
+# two that wanted the same rows: whoever gave way tries again
+Conflict = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+TooLong = psycopg.errors.QueryCanceled  # a statement ran into its limit, which may be the row's doing
 DatabaseError = psycopg.Error  # any of them
 
 

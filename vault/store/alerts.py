@@ -9,7 +9,7 @@ import psycopg
 
 from vault.errors import ConsentMissing, JudgementGone
 from vault.records import Band, Delivery, Match
-from vault.store import CONSENT_MISSING, Connection
+from vault.store import CONSENT_MISSING, Connection, require_transaction
 from vault.store.rows import record_row
 
 LINK_MINUTES = 10  # one new link a person in this time, however often somebody asks
@@ -44,6 +44,7 @@ def forget_own_calibrations(conn: Connection, pack: str) -> int:
 def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band) -> UUID:
     """The one alert of a person and a dataset: a new one goes to the outbox, an old one only grows stronger. One that
     the person had judged is open again, and they are told anew: this is a face they have not judged."""
+    require_transaction(conn)
     row = conn.execute(
         """insert into alert (alert_id, subject_id, dataset_id, band)
            values (%(alert)s, %(subject)s, %(dataset)s, %(band)s)
@@ -68,6 +69,7 @@ def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band)
 
 def reopen_alert(conn: Connection, alert_id: UUID) -> None:
     """A message that was sent keeps its row, by which an erasure finds it, but makes room for another."""
+    require_transaction(conn)
     conn.execute("update alert set state = 'open' where alert_id = %(id)s", {"id": alert_id})
     conn.execute(
         """update delivery set alert_id = null
@@ -79,6 +81,7 @@ def reopen_alert(conn: Connection, alert_id: UUID) -> None:
 def save_match(conn: Connection, match: Match, alert_id: UUID | None) -> None:
     """Raises ConsentMissing when the database finds no live consent for it, JudgementGone when the negative that holds
     it was taken back (the caller rolls back and decides again)."""
+    require_transaction(conn)
     try:
         conn.execute(
             """insert into match (face_id, subject_id, template_id, consent_id, calibration_id, alert_id, pack, score,

@@ -8,16 +8,28 @@ that are left, and it goes with the last.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from vault.blobs import BlobReader, FiledBlob, FileReader, blob_path, sealed_size, sync_folders, unlink_blob
-from vault.errors import BlobError, KeyFileError
-from vault.files import sync_file
+from vault.blobs import (
+    MARKER,
+    BlobReader,
+    FiledBlob,
+    FileReader,
+    blob_path,
+    read_marker,
+    sealed_size,
+    sync_folders,
+    unlink_blob,
+    write_marker,
+)
+from vault.errors import BlobError, KeyFileError, Unavailable
+from vault.files import write_whole
 from vault.keys import Keys
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.keys import erase_keys, save_keys
 from vault.store.rows import record_row
 
+QUARANTINE_DAYS = 7  # for which what could not be opened is kept, so that it can be tried again
 FEW = 4  # a shared file of which less than a fourth is left is taken apart
 
 
@@ -60,6 +72,7 @@ def keep_filed(conn: Connection, keys: Keys, filed: Sequence[FiledBlob]) -> set[
 
 def _keep(conn: Connection, keys: Keys, blobs: Sequence[tuple[str, int, UUID, bytes, UUID | None, int]]) -> set[UUID]:
     """Rows are taken in the order of their digests, as everybody takes them, so that nobody deadlocks."""
+    require_transaction(conn)
     kept: set[UUID] = set()
     waiting = sorted(blobs, key=lambda blob: blob[0])
     while waiting:
@@ -118,9 +131,37 @@ def unwrap(keys: Keys, place: Place) -> bytes:
     return keys.unwrap_key(place.wrapped, str(place.key_id))
 
 
-def open_blob(keys: Keys, folder: Path, place: Place) -> BlobReader:
-    """Raises BlobError: blob_missing, blob_changed; KeyFileError: key_erased, key_wrong."""
-    return BlobReader(folder, place.file_id, unwrap(keys, place), place.size, place.start)
+def bind_folder(conn: Connection, folder: Path) -> None:
+    """On first use this becomes the folder of blobs of this database. Raises OSError, Unavailable."""
+    row = conn.execute("select blobs_id from deployment").fetchone()
+    if row == (None,):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        conn.execute(
+            "update deployment set blobs_id = %(id)s where blobs_id is null", {"id": write_marker(folder, uuid4())}
+        )
+
+
+def check_folder(conn: Connection, folder: Path) -> None:
+    """Is this the folder of blobs of this database? Asked when a file is missing, and before rows say that one is
+    there. Raises Unavailable: blobs_away."""
+    row = conn.execute("select blobs_id from deployment").fetchone()
+    if row is not None and row[0] is not None and read_marker(folder) != row[0]:
+        raise Unavailable(
+            "blobs_away",
+            f"{folder} is not the folder of blobs of this database",
+            mend=f"mount the right one; its file {MARKER} says {row[0]}",
+        )
+
+
+def open_blob(conn: Connection, keys: Keys, folder: Path, place: Place) -> BlobReader:
+    """Raises BlobError: blob_missing, blob_changed, blob_unreadable; KeyFileError: key_erased, key_wrong; Unavailable:
+    blobs_away."""
+    try:
+        return BlobReader(folder, place.file_id, unwrap(keys, place), place.size, place.start)
+    except BlobError as exc:
+        if exc.case == "blob_missing":
+            check_folder(conn, folder)
+        raise
 
 
 def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
@@ -130,6 +171,7 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
     The rows are locked first and judged in a second statement, so a sample that has just come in is seen. A row that
     somebody else holds is passed over, so nobody waits here; `list_unneeded` finds it again.
     """
+    require_transaction(conn)
     free = conn.execute(
         "select sha256 from blob where sha256 = any(%(digests)s::text[]) order by sha256 for update skip locked",
         {"digests": digests},
@@ -141,6 +183,7 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
 def erase_blob(conn: Connection, sha256: str) -> list[UUID]:
     """Erase a blob whoever needs it: what is in it may not be kept. Returns the keys whose files are to be unlinked
     after the commit."""
+    require_transaction(conn)
     return _erase(conn, [sha256])
 
 
@@ -185,47 +228,64 @@ def _note_litter(conn: Connection, file_ids: list[UUID]) -> None:
         )
 
 
-def thin_files(conn: Connection, folder: Path, most: int = 100) -> list[UUID]:
-    """Give the few blobs that are left of a shared file, none of them waited for, files of their own, so that the
-    rest's bytes do not stay for their sake. Returns the files to be unlinked after the commit; call in a
-    transaction."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leftover:
+    """What is left in a shared file: key, size and place of each blob."""
+
+    file_id: UUID
+    blobs: tuple[tuple[UUID, int, int], ...]
+
+
+def list_leftovers(conn: Connection, most: int = 100) -> list[Leftover]:
+    """Shared files in which few blobs are left, none of them waited for: the rest's bytes would stay for their sake."""
     files = conn.execute(
         """select file_id from blob_file
            where live * %(few)s <= count and not exists (
                select 1 from blob join sample using (sha256) left join face using (sample_id)
                where blob.file_id = blob_file.file_id
                  and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')))
-           order by file_id limit %(most)s for update skip locked""",
+           order by file_id limit %(most)s""",
         {"few": FEW, "most": most},
     ).fetchall()
-    thinned = []
-    for (file_id,) in files:
-        rows = conn.execute(
-            "select key_id, size, start from blob where file_id = %(file)s order by sha256 for update",
-            {"file": file_id},
-        ).fetchall()
-        try:
-            with blob_path(folder, file_id).open("rb") as shared:
-                for key_id, size, start in rows:
-                    shared.seek(start)
-                    path = blob_path(folder, key_id)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(shared.read(sealed_size(size)))
-                    sync_file(path)
-        except OSError:
-            continue  # whoever reads the blob is told what is wrong
-        sync_folders(folder, [key_id for key_id, *_ in rows])
-        conn.execute("update blob set file_id = null, start = 0 where file_id = %(file)s", {"file": file_id})
-        conn.execute("delete from blob_file where file_id = %(file)s", {"file": file_id})
-        thinned.append(file_id)
-    _note_litter(conn, thinned)
-    return thinned
+    return [Leftover(file_id=file_id, blobs=_list_filed(conn, file_id)) for (file_id,) in files]
+
+
+def _list_filed(conn: Connection, file_id: UUID, *, lock: bool = False) -> tuple[tuple[UUID, int, int], ...]:
+    query = "select key_id, size, start from blob where file_id = %(file)s order by sha256"
+    rows = conn.execute(query + " for update" if lock else query, {"file": file_id}).fetchall()
+    return tuple((key_id, size, start) for key_id, size, start in rows)
+
+
+def copy_leftover(folder: Path, leftover: Leftover) -> bool:
+    """Give each blob that is left a file of its own. False where the shared file cannot be read: whoever reads a blob
+    of it is told what is wrong."""
+    try:
+        with blob_path(folder, leftover.file_id).open("rb") as shared:
+            for key_id, size, start in leftover.blobs:
+                shared.seek(start)
+                write_whole(blob_path(folder, key_id), shared.read(sealed_size(size)))
+    except OSError:
+        return False
+    sync_folders(folder, [key_id for key_id, *_ in leftover.blobs])
+    return True
+
+
+def take_apart(conn: Connection, leftover: Leftover) -> bool:
+    """Its blobs lie in files of their own now, and the shared file is litter. False if it has changed meanwhile."""
+    require_transaction(conn)
+    if _list_filed(conn, leftover.file_id, lock=True) != leftover.blobs:
+        return False
+    conn.execute("update blob set file_id = null, start = 0 where file_id = %(file)s", {"file": leftover.file_id})
+    conn.execute("delete from blob_file where file_id = %(file)s", {"file": leftover.file_id})
+    _note_litter(conn, [leftover.file_id])
+    return True
 
 
 def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[str]:
     """Digests, of these or of all blobs, of those that nothing needs any more. A picture or an archive is needed until
-    every sample of that content is finished, longer where somebody was matched or held in it; a screenshot until its
-    day, longer as long as a picture of a listing that it shows is needed."""
+    every sample of that content is finished, QUARANTINE_DAYS longer where one could not be opened, and longer where
+    somebody was matched or held in it; a screenshot until its day, longer as long as a picture of a listing that it
+    shows is needed."""
     rows = conn.execute(
         """select sha256 from blob
            where (%(digests)s::text[] is null or sha256 = any(%(digests)s::text[]))
@@ -233,7 +293,9 @@ def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[st
                select 1 from sample left join face using (sample_id)
                where sample.sha256 = blob.sha256
                  and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-                      or face.outcome in ('matched', 'held')))
+                      or face.outcome in ('matched', 'held')
+                      or sample.state = 'quarantined' and sample.error_code is distinct from 'hash_listed'
+                         and sample.not_before > now() - make_interval(days => %(days)s)))
              and not exists (
                select 1 from blob_capture where blob_capture.sha256 = blob.sha256 and keep_until > now())
              and not exists (
@@ -243,25 +305,27 @@ def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[st
                  and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
                       or face.outcome in ('matched', 'held')))
            order by sha256 limit 10000""",
-        {"digests": digests},
+        {"digests": digests, "days": QUARANTINE_DAYS},
     ).fetchall()
     return [sha256 for (sha256,) in rows]
 
 
 def read_blob(conn: Connection, keys: Keys, folder: Path, sha256: str) -> bytes:
-    """The plain content of a kept blob. Raises BlobError: blob_missing, blob_changed; KeyFileError."""
-    (found,) = read_blobs(keys, folder, [sha256], list_places(conn, [sha256]))
+    """The plain content of a kept blob. Raises BlobError: blob_missing, blob_changed, blob_unreadable; KeyFileError;
+    Unavailable: blobs_away."""
+    (found,) = read_blobs(conn, keys, folder, [sha256], list_places(conn, [sha256]))
     if isinstance(found, BlobError) and found.case == "blob_missing":  # it may just have been moved
-        (found,) = read_blobs(keys, folder, [sha256], list_places(conn, [sha256]))
+        (found,) = read_blobs(conn, keys, folder, [sha256], list_places(conn, [sha256]))
     if isinstance(found, bytes):
         return found
     raise found
 
 
 def read_blobs(
-    keys: Keys, folder: Path, digests: Sequence[str], places: dict[str, Place]
+    conn: Connection, keys: Keys, folder: Path, digests: Sequence[str], places: dict[str, Place]
 ) -> Iterator[bytes | BlobError | KeyFileError]:
-    """The plain content of each blob, or why there is none, one after the other, so that few are in memory."""
+    """The plain content of each blob, or why there is none, one after the other, so that few are in memory. Raises
+    Unavailable: blobs_away."""
     with FileReader(folder) as reader:
         for sha256 in digests:
             place = places.get(sha256)
@@ -270,6 +334,8 @@ def read_blobs(
                     raise BlobError("blob_missing", f"no blob {sha256[:16]}…: it was dropped")
                 content = reader.read(place.file_id, unwrap(keys, place), place.size, place.start)
             except (BlobError, KeyFileError) as exc:
+                if exc.case == "blob_missing" and place is not None:
+                    check_folder(conn, folder)
                 yield exc
             else:
                 yield content

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
 
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.locks import Lock
 from vault.store.rows import record_row
 
@@ -67,6 +67,7 @@ class DatasetRow:
 
 def lock_datasets(conn: Connection, *, change: bool = False) -> None:
     """Until the transaction ends no listing comes to another dataset, but (`change`) by this transaction."""
+    require_transaction(conn)
     if change:
         conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": Lock.DATASETS})
     else:
@@ -76,6 +77,7 @@ def lock_datasets(conn: Connection, *, change: bool = False) -> None:
 def give_way(conn: Connection) -> None:
     """Of two transactions that wait for each other's rows this is the one that fails, and is tried again: it waits
     shorter than PostgreSQL does before it ends one of them (`deadlock_timeout`, 1 s)."""
+    require_transaction(conn)
     conn.execute("set local lock_timeout = '500ms'")
 
 
@@ -88,6 +90,7 @@ def get_dataset(conn: Connection, listing_id: int) -> int:
 def join_datasets(conn: Connection, link: Link) -> bool:
     """The datasets of the link's two listings become one, the older, with all that is known of the younger; the link
     says why. False if they are one already. The caller holds `lock_datasets(change=True)`."""
+    require_transaction(conn)
     own, other = get_dataset(conn, link.listing_id), get_dataset(conn, link.other_id)
     first, second = min(own, other), max(own, other)
     if first == second:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.rows import record_row
 from vault.store.segments import lock_segments
 from vault.store.work import HUNT_PARTS
@@ -102,6 +102,7 @@ def end_lapsed_claims(conn: Connection) -> int:
 def move_parts(conn: Connection, new_id: int | None, old_ids: list[int], *, fresh: bool) -> None:
     """The faces of old segments (and with `fresh` some that were in none) come to a new one: hunts that have not looked
     at all of them are to look at it. Hold `lock_segments`; drop the old ones afterwards."""
+    require_transaction(conn)
     if new_id is not None:
         conn.execute(
             """insert into hunt_part (hunt_id, segment_id)

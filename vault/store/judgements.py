@@ -30,6 +30,7 @@ def judge_alert(
 ) -> bool:
     """The person says that they are in none of the faces of this alert; `days`: for how long those are known again.
     False if they said so before. Raises JudgementError: alert_unknown."""
+    require_transaction(conn)
     lock_datasets(conn)
     if _lock_alert(conn, subject_id, alert_id) == "dismissed":
         return False
@@ -57,6 +58,7 @@ def take_back_judgement(
 ) -> bool:
     """The alert is open again, its faces are forgotten, and what they held back alerts the person now. False if nothing
     was said of it. Raises JudgementError: alert_unknown."""
+    require_transaction(conn)
     lock_datasets(conn, change=True)  # nobody writes a match meanwhile: later ones find the negative gone
     _lock_alert(conn, subject_id, alert_id)
     values = {"alert": alert_id}
@@ -165,6 +167,7 @@ def list_live_negatives(conn: Connection, pack: str, known: list[int]) -> tuple[
 def drop_expired_negatives(conn: Connection) -> int:
     """Enforce retention: negatives whose day has come, and the matches that they hold; returns how many negatives. The
     caller opens the transaction; pictures that nothing needs any more are released afterwards."""
+    require_transaction(conn)
     rows = conn.execute(
         "select negative_id from negative where expires_at < now() order by negative_id for update"
     ).fetchall()  # so that no match comes to be held by one between the next two statements

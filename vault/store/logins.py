@@ -4,7 +4,7 @@ import datetime as dt
 from uuid import uuid4
 
 from vault.keys import Keys, decrypt, encrypt, make_data_key
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.keys import erase_keys, get_data_key, save_key
 
 WALL_CODES = ("login_wall", "http_401", "http_403", "not_a_sample")  # what a page without its session ends in
@@ -14,6 +14,7 @@ def save_login(
     conn: Connection, keys: Keys, name: str, plain: bytes, *, count: int, by: str, expires: dt.datetime | None
 ) -> None:
     """Keep a session for the source of this name; the one before is erased."""
+    require_transaction(conn)
     forget_login(conn, name)
     key_id, data_key = uuid4(), make_data_key()
     save_key(conn, keys, key_id, "login", data_key)
@@ -49,6 +50,7 @@ def has_login(conn: Connection, name: str) -> bool:
 
 def forget_login(conn: Connection, name: str) -> int:
     """Erase the session and its key. Returns how many cookies it had."""
+    require_transaction(conn)
     row = conn.execute("delete from login where name = %(name)s returning key_id, cookies", {"name": name}).fetchone()
     if row is None:
         return 0

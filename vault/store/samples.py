@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vault.errors import LeaseLost
 from vault.records import PageKind, Sample
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.rows import record_row
 
 LOCKED = ("archive_encrypted", "archive_password")
@@ -146,6 +146,7 @@ def find_place(conn: Connection, sample_id: int) -> str:
 def refuse_content(conn: Connection, sha256: str, code: str) -> None:
     """No sample of this content is worked on any more, and the heads that came with it are forgotten. Those that
     somebody works on right now end in the same way by themselves."""
+    require_transaction(conn)
     conn.execute(
         """update sample set state = 'quarantined', error_code = %(code)s
            where sha256 = %(sha256)s and state in ('ready', 'done')""",

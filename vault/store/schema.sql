@@ -2,7 +2,8 @@
 -- Written for PostgreSQL 15. Times are timestamptz; ids that leave the house are uuids; digests are lower-case hex.
 
 -- Work as rows: `state` drives each step. A claim raises `attempts`, sets a lease and takes a fencing token; results and
--- the next state are written in one transaction that still holds the token. Five attempts, then quarantine.
+-- the next state are written in one transaction that still holds the token. Five attempts, then quarantine. `not_before`:
+-- of a ready row, from when on it may be tried; of a quarantined one, since when it is.
 create domain work_state as text check (value in ('ready', 'running', 'done', 'quarantined'));
 create sequence fencing_token;
 

@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.locks import Lock
 from vault.store.rows import record_row
 
@@ -42,6 +42,7 @@ class KeptFace:
 
 def lock_segments(conn: Connection) -> None:
     """Until the transaction ends no segment comes or goes and no hunt begins, but by this transaction."""
+    require_transaction(conn)
     conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": Lock.SEGMENTS})
 
 
@@ -105,6 +106,7 @@ def draw_segment_id(conn: Connection) -> int:
 
 def add_segment(conn: Connection, segment: SegmentRow, face_ids: bytes) -> None:
     """`face_ids`: int64, little-endian."""
+    require_transaction(conn)
     conn.execute(
         """insert into segment (segment_id, pack, matrix_id, faces, face_ids, first_expires, last_expires)
            overriding system value
@@ -123,6 +125,7 @@ def add_segment(conn: Connection, segment: SegmentRow, face_ids: bytes) -> None:
 
 def drop_segments(conn: Connection, segment_ids: list[int]) -> None:
     """With the parts of hunts that looked at them."""
+    require_transaction(conn)
     conn.execute("delete from segment where segment_id = any(%(ids)s)", {"ids": segment_ids})
 
 

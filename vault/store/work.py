@@ -75,15 +75,23 @@ ERASURES = WorkTable(name="erasure", key="subject_id")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What one claim took: the keys, and the token that proves they are still ours."""
+    """What one claim took: the keys, and the token that proves they are still ours. `limit`: how many were asked for;
+    `tried`: it is one row that was tried before."""
 
     ids: tuple[Any, ...]
     token: int
+    limit: int = 0
+    tried: bool = False
 
 
-def claim_rows(conn: Connection, table: WorkTable, limit: int, **only: Any) -> Claim | None:
+def claim_rows(
+    conn: Connection, table: WorkTable, limit: int, *, fresh_first: bool = False, **only: Any
+) -> Claim | None:
     """Take up to `limit` rows, or one row that has been tried before, alone: so a row that kills its worker is soon
-    by itself, and rows that happened to be beside it are not charged again. None when there is nothing to do."""
+    by itself, and rows that happened to be beside it are not charged again. What was tried comes first, but with
+    `fresh_first` last. None when there is nothing to do."""
+    if fresh_first:
+        return _claim(conn, table, FRESH, limit, only) or _claim(conn, table, TRIED, 1, only)
     return _claim(conn, table, TRIED, 1, only) or _claim(conn, table, FRESH, limit, only)
 
 
@@ -102,7 +110,7 @@ def _claim(conn: Connection, table: WorkTable, which: sql.SQL, limit: int, only:
     rows = conn.execute(query, values).fetchall()
     if not rows:
         return None
-    return Claim(ids=tuple(sorted(row[0] for row in rows)), token=rows[0][1])
+    return Claim(ids=tuple(sorted(row[0] for row in rows)), token=rows[0][1], limit=limit, tried=which is TRIED)
 
 
 def finish_rows(conn: Connection, table: WorkTable, ids: Sequence[Any], token: int) -> None:
@@ -146,7 +154,14 @@ def fail_row(
 
 
 def put_back_rows(
-    conn: Connection, table: WorkTable, ids: Sequence[Any], token: int, code: str, text: str, *, wait: float = 0.0
+    conn: Connection,
+    table: WorkTable,
+    ids: Sequence[Any],
+    token: int,
+    code: str | None,
+    text: str | None,
+    *,
+    wait: float = 0.0,
 ) -> int:
     """Keep the reason and let those of the rows that are still ours be tried again, in `wait` seconds, as if they had
     not been: the failure says nothing of them. Returns how many."""
@@ -186,7 +201,8 @@ def give_back_rows(conn: Connection, table: WorkTable, claim: Claim) -> None:
 def quarantine_exhausted(conn: Connection, table: WorkTable) -> int:
     """Quarantine rows whose fifth attempt never reported back. Returns how many."""
     query = sql.SQL("""
-        update {table} set state = 'quarantined', lease_until = null, error_code = 'attempts_exhausted',
+        update {table} set state = 'quarantined', lease_until = null, not_before = clock_timestamp(),
+               error_code = 'attempts_exhausted',
                error_text = 'the last attempt never reported back'
         where attempts > 0 and state in ('ready', 'running')  -- as the index says: all others are finished
           and attempts >= %(most)s and (state = 'ready' or lease_until < clock_timestamp())
