@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
             engine = load_engine(settings)  # chooses the runtime before the clock starts
             report.settings(engine.describe()).hold_settings()
             del engine
-            start_parts(supervisor, ("worker",))
+            start_parts(supervisor, ("worker", "people"))
             with connect(settings) as conn:
                 conn.autocommit = True
                 enrol_people(conn, keys, settings, args.folder, people)

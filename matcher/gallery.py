@@ -32,8 +32,9 @@ from vault.log import get_logger
 from vault.store import Connection
 from vault.store.clock import GalleryClock, read_gallery_clock
 from vault.store.judgements import list_live_negatives, open_negative
-from vault.store.locks import Lock
+from vault.store.lease import Heartbeat
 from vault.store.subjects import list_live_ids, list_live_templates, open_vector
+from vault.store.writers import GALLERY, WRITERS, check_writer, release_writer, take_writer
 
 DELTA_SHARE = 0.01  # of the generation; a larger delta is worth a new generation
 DELTA_LEAST = 64
@@ -138,10 +139,13 @@ class Gallery:
         fresh = len(self._live.keys() - self._indexed)
         return stale > 0 or fresh > max(DELTA_LEAST, DELTA_SHARE * len(self._indexed))
 
-    def build(self, conn: Connection) -> Generation | None:
-        """Write the next generation from rows alone. None when another process is building."""
-        if conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": Lock.GALLERY}).fetchone() != (True,):
+    def build(self, conn: Connection, heartbeat: Heartbeat) -> Generation | None:
+        """Write the next generation from rows alone. None when another process is building. Raises LeaseLost when one
+        began that took us for gone."""
+        writer = take_writer(conn, GALLERY)
+        if writer is None:
             return None
+        heartbeat.hold(WRITERS, [GALLERY], writer)
         try:
             self._clock.forget()
             self.refresh(conn)
@@ -154,11 +158,15 @@ class Gallery:
                 matrix_id=self._matrix_id,
                 dimension=self._dimension,
                 clock=self._clock.value,
+                writer=writer,
+                last_look=lambda: check_writer(conn, GALLERY, writer),
             )
             log.info("gallery generation built", number=generation.number, templates=generation.count)
             return generation
         finally:
-            conn.execute("select pg_advisory_unlock(%(lock)s)", {"lock": Lock.GALLERY})
+            heartbeat.release(writer)
+            if not conn.broken:
+                release_writer(conn, GALLERY, writer)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

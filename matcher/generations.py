@@ -7,6 +7,7 @@ its manifest is refused by name; the caller rebuilds it from rows, which are the
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,25 @@ def make_index(dimension: int, ids: Ids, vectors: Vectors) -> Index:
 
 
 def save_generation(
-    folder: Path, *, ids: Ids, vectors: Vectors, pack: str, matrix_id: str, dimension: int, clock: int
+    folder: Path,
+    *,
+    ids: Ids,
+    vectors: Vectors,
+    pack: str,
+    matrix_id: str,
+    dimension: int,
+    clock: int,
+    writer: int = 0,
+    last_look: Callable[[], None] = lambda: None,
 ) -> Generation:
     """Write (n,) int64 ids and (n, d) f32 unit vectors as the next generation and make it the current one; older files
-    are removed. Raises VectorError for vectors that may not be indexed."""
+    are removed. Two that write at once have names of their own by their `writer` number; `last_look` is called before
+    the new one becomes current, and nothing is left if it raises. Raises VectorError for vectors that may not be
+    indexed."""
     folder.mkdir(parents=True, exist_ok=True)
     number = _highest_number(folder) + 1
     index = make_index(dimension, ids, vectors)
-    name = f"gallery-{number:08d}.faiss"
+    name = f"gallery-{number:08d}-{writer}.faiss"
     data = faiss.serialize_index(index).tobytes()
     write_whole(folder / name, data)
     generation = Generation(
@@ -74,7 +86,11 @@ def save_generation(
         last_id=int(ids.max()) if len(ids) else 0,
         clock=clock,
     )
-    write_whole(folder / MANIFEST, seal_table(asdict(generation)))
+    try:
+        write_whole(folder / MANIFEST, seal_table(asdict(generation)), last_look=last_look)
+    except BaseException:
+        (folder / name).unlink(missing_ok=True)
+        raise
     drop_other_files(folder, generation)
     return generation
 
@@ -139,7 +155,7 @@ def drop_other_files(folder: Path, generation: Generation) -> None:
 
 
 def _highest_number(folder: Path) -> int:
-    numbers = (path.stem.removeprefix("gallery-") for path in folder.glob("gallery-*.faiss"))
+    numbers = (path.stem.split("-")[1] for path in folder.glob("gallery-*.faiss"))
     return max((int(number) for number in numbers if number.isdigit()), default=0)
 
 

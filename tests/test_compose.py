@@ -128,7 +128,7 @@ def test_the_reader_knows_comments_anchors_and_merges() -> None:
 
 
 def test_everything_that_runs_has_its_service() -> None:
-    assert set(SERVICES) == {*SERVERS, ONE_SHOT, "clock", "worker", "gpu", "crawler", "web"}
+    assert set(SERVICES) == {*SERVERS, ONE_SHOT, "clock", "worker", "people", "gpu", "crawler", "web"}
 
 
 @each_service
@@ -184,7 +184,7 @@ def test_only_the_crawler_and_the_web_server_are_on_a_network_with_a_way_out() -
 
 def test_the_key_lies_apart_and_only_the_one_shot_may_make_it() -> None:
     places = {name: mounts["/key"] for name in SERVICES if "/key" in (mounts := list_mounts(name))}
-    assert set(places) == {ONE_SHOT, "worker", "gpu", "crawler", "web"}  # not the clock, not the servers
+    assert set(places) == {ONE_SHOT, "worker", "people", "gpu", "crawler", "web"}  # not the clock, not the servers
     assert {name for name, (_, writable) in places.items() if writable} == {ONE_SHOT}
     assert all(source.startswith("${KEY_FOLDER:?") for source, _ in places.values())
     assert "FACEWARDEN_KEY_FILE=/key/" in DOCKERFILE

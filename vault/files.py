@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -39,11 +40,19 @@ def write_parts(
 
 
 @contextlib.contextmanager
-def hold_file(path: Path) -> Iterator[None]:
-    """Be the one process of this machine that holds this file, for as long as the block lasts. Raises OSError."""
+def hold_file(path: Path, patience: float = 30.0) -> Iterator[None]:
+    """Be the one process of this machine that holds this file, for as long as the block lasts; a holder that is stopped
+    is waited for so many seconds and then passed over, so the block must bear not to be alone. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    deadline = time.monotonic() + patience
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
         yield
 
 

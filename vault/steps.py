@@ -17,6 +17,7 @@ from vault.log import get_logger
 from vault.settings import Settings
 
 QUEUE = "facewarden"
+PEOPLE_QUEUE = "people"  # of steps that people wait for: a process of its own, which no backlog of pictures delays
 HINT_SECONDS = 30  # an older hint says nothing that the sweeper has not said since
 SOCKET_SECONDS = 2.0
 PAUSE_SECONDS = 3.0  # after a failed hint, how long no other is tried
@@ -45,15 +46,22 @@ class Step(StrEnum):
     DROP_EXPIRED = "drop_expired"
 
 
+PEOPLE_STEPS = frozenset((Step.DELIVER, Step.ERASE_SUBJECTS))
+
+
+def name_queue(step: Step) -> str:
+    return PEOPLE_QUEUE if step in PEOPLE_STEPS else QUEUE
+
+
 def make_celery(settings: Settings) -> Celery:
-    """The Celery application of this process: JSON only, no results, hints that expire, one direct queue that needs no
-    binding in Redis (so FLUSHALL cannot lose it)."""
+    """The Celery application of this process: JSON only, no results, hints that expire, direct queues that need no
+    binding in Redis (so FLUSHALL cannot lose them)."""
     app = Celery("facewarden", broker=settings.servers.redis_url, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
-        task_queues=[Queue(QUEUE, exchange=Exchange(""), routing_key=QUEUE)],
+        task_queues=[Queue(name, exchange=Exchange(""), routing_key=name) for name in (QUEUE, PEOPLE_QUEUE)],
         task_default_queue=QUEUE,
         task_default_exchange="",
         task_default_routing_key=QUEUE,
@@ -88,7 +96,7 @@ class Asker:
             return False
         try:
             for _ in range(times):
-                self._app.send_task(step.value, queue=QUEUE, expires=HINT_SECONDS, retry=False)
+                self._app.send_task(step.value, queue=name_queue(step), expires=HINT_SECONDS, retry=False)
         except (OperationalError, redis.RedisError, OSError) as exc:
             self._quiet_until = time.monotonic() + PAUSE_SECONDS
             self.failed += 1
@@ -129,6 +137,7 @@ def check_broker(settings: Settings, patience: float = 0.0) -> None:
         )
 
 
-def count_hints(settings: Settings) -> int:
-    """How many hints wait in the queue. Raises redis.RedisError."""
-    return int(connect_redis(settings).llen(QUEUE))
+def count_hints(settings: Settings) -> dict[str, int]:
+    """How many hints wait in each queue. Raises redis.RedisError."""
+    client = connect_redis(settings)
+    return {name: int(client.llen(name)) for name in (QUEUE, PEOPLE_QUEUE)}

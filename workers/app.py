@@ -15,8 +15,9 @@ from celery import Celery
 from vault.errors import FacewardenError, LeaseLost, ServerError, Unavailable
 from vault.log import get_logger
 from vault.settings import Settings
-from vault.steps import Step, make_celery
+from vault.steps import QUEUE, Step, make_celery, name_queue
 from vault.store import Conflict, DatabaseError, DatabaseGone, TooLong
+from vault.store.keys import check_deployment
 from vault.store.pauses import clear_pause, save_pause
 from workers.build_gallery import build_gallery
 from workers.build_segments import build_segments
@@ -134,16 +135,20 @@ def name_trouble(exc: Exception) -> str:
     return "database_gone"
 
 
-def make_worker(settings: Settings) -> Celery:
-    """The Celery application with every step as a task. Loads the models first, so that a wrong digest or a refused
-    licence stops the worker at start. Raises ModelError, KeyFileError, CalibrationError."""
+def make_worker(settings: Settings, queue: str = QUEUE) -> Celery:
+    """The Celery application with every step of a queue as a task. Loads what they need first, so that a wrong digest,
+    a refused licence or another deployment's key file stops the worker at start: the models, but for the steps that
+    people wait for. Raises ModelError, KeyFileError, CalibrationError, ServerError."""
     app = make_celery(settings)
     context = Context(settings)
-    _ = (context.engine, context.keys, context.gate)
+    check_deployment(context.conn, context.keys)
+    if queue == QUEUE:
+        _ = (context.engine, context.gate)
     gc.collect()
     gc.freeze()  # what was loaded so far stays: the collector need not go through it again and again
     for step in Step:
-        app.task(name=step.value, bind=False)(_make_task(context, step))
+        if name_queue(step) == queue:
+            app.task(name=step.value, bind=False)(_make_task(context, step))
     return app
 
 
@@ -154,11 +159,11 @@ def _make_task(context: Context, step: Step) -> Callable[[], None]:
     return run
 
 
-def run_worker(settings: Settings, name: str) -> None:
-    """Serve until SIGTERM; the running turn is finished first."""
-    app = make_worker(settings)
+def run_worker(settings: Settings, name: str, queue: str = QUEUE) -> None:
+    """Serve one queue until SIGTERM; the running turn is finished first."""
+    app = make_worker(settings, queue)
     logging.getLogger("workers").setLevel(logging.INFO)  # Celery's own --loglevel is for everybody else
     app.worker_main(
         ["worker", "--pool=solo", "--concurrency=1", "--loglevel=WARNING", f"--hostname={name}@facewarden",
-         "--without-gossip", "--without-mingle", "--without-heartbeat"]
+         f"--queues={queue}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     )  # fmt: skip

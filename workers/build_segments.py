@@ -40,9 +40,8 @@ from vault.store.segments import (
     list_segment_ids,
     list_segments,
     lock_segments,
-    release_build_lock,
-    try_build_lock,
 )
+from vault.store.writers import SEGMENTS, WRITERS, check_writer, release_writer, take_writer
 from workers.context import Context
 
 FRESH_FACES = 20_000  # as many faces in no segment are worth one; a search of them reads rows
@@ -54,19 +53,24 @@ log = get_logger(__name__)
 
 
 def build_segments(context: Context) -> int:
-    """Drop what has expired, then write one segment if one is due; returns how many were written."""
+    """Drop what has expired, then write one segment if one is due; returns how many were written. Raises LeaseLost when
+    another process began that took us for gone."""
     conn = context.conn
-    if not try_build_lock(conn):
+    writer = take_writer(conn, SEGMENTS)
+    if writer is None:
         return 0
+    context.heartbeat.hold(WRITERS, [SEGMENTS], writer)
     try:
         drop_expired_segments(context)
-        built = build_one(context)
+        built = build_one(context, writer)
         kept = list_segment_ids(conn)
+        check_writer(conn, SEGMENTS, writer)
         drop_other_segments(context.segments.folder, kept)
         context.segments.forget_others(kept)
     finally:
+        context.heartbeat.release(writer)
         if not conn.broken:
-            release_build_lock(conn)
+            release_writer(conn, SEGMENTS, writer)
     return built
 
 
@@ -87,7 +91,7 @@ def drop_expired_segments(context: Context) -> None:
         log.info("retention dropped segments", count=len(expired))
 
 
-def build_one(context: Context) -> int:
+def build_one(context: Context, writer: int) -> int:
     """New faces of the day that expires first, with that day's small segments; or a segment without its dead."""
     conn, (pack, matrix_id, _) = context.conn, context.segments.kind
     segments = list_segments(conn, pack, matrix_id)
@@ -96,12 +100,12 @@ def build_one(context: Context) -> int:
         fresh = list_fresh_faces(conn)
         day = fresh[0][1].astimezone(dt.UTC).date()
         face_ids = [face_id for face_id, expires in fresh if expires.astimezone(dt.UTC).date() == day][:MOST_FACES]
-        write_segment(context, choose_joined(segments, day, len(face_ids)), face_ids)
+        write_segment(context, choose_joined(segments, day, len(face_ids)), face_ids, writer=writer)
         return 1
     aged = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=DEAD_SECONDS)
     for segment in segments:
         if segment.first_expires <= aged:
-            write_segment(context, [segment], [])
+            write_segment(context, [segment], [], writer=writer)
             return 1
     return 0
 
@@ -119,8 +123,11 @@ def choose_joined(segments: Sequence[SegmentRow], day: dt.date, fresh: int) -> l
     return joined
 
 
-def write_segment(context: Context, old: list[SegmentRow], fresh: list[int]) -> int | None:
-    """One segment of what is still kept of `old` and `fresh`, in their place; its id, None if nothing is kept.
+def write_segment(
+    context: Context, old: list[SegmentRow], fresh: list[int], *, writer: int | None = None
+) -> int | None:
+    """One segment of what is still kept of `old` and `fresh`, in their place; its id, None if nothing is kept. Raises
+    LeaseLost if `writer` is not the writer any more.
 
     The file is written first; then rows, parts of hunts and the end of the old ones come in one transaction. After a
     kill in between, a file without a row is left, which the next build removes.
@@ -146,6 +153,8 @@ def write_segment(context: Context, old: list[SegmentRow], fresh: list[int]) -> 
             move_parts(conn, row.segment_id, [each.segment_id for each in old], fresh=bool(fresh))
         drop_fresh_faces(conn, fresh)
         drop_segments(conn, [each.segment_id for each in old])
+        if writer is not None:
+            check_writer(conn, SEGMENTS, writer)
     log.info("a segment was built", segment_id=row and row.segment_id, faces=len(ids), instead_of=len(old))
     if row is not None:
         context.asker.ask(Step.HUNT_FACES)

@@ -11,10 +11,12 @@ from matcher.generations import read_manifest
 from vault.errors import IndexFileError, ServerError
 from vault.log import get_logger
 from vault.settings import Settings
-from vault.steps import BrokerGone, Step, count_hints
+from vault.steps import PEOPLE_QUEUE, QUEUE, BrokerGone, Step, count_hints, name_queue
 from vault.store import Connection, DatabaseError, DatabaseGone
 from vault.store.clock import read_gallery_clock
 from vault.store.ledger import count_unplaced
+from vault.store.sessions import end_stuck_sessions
+from vault.store.withdrawals import has_new_withdrawals
 from vault.store.work import (
     ARCHIVES,
     BUNDLES,
@@ -62,15 +64,16 @@ def sweep(context: Context, tick: int) -> dict[Step, int]:
     sent: dict[Step, int] = {}
     for table in (PAGES, *WORK.values()):
         quarantine_exhausted(conn, table)
-    try:
-        if count_hints(context.settings) > MOST_WAITING:
-            return sent
-    except BrokerGone:
-        pass  # asking says it again, and better
+    end_stuck_sessions(conn)
+    full = find_full_queues(context.settings)
     for step, table in WORK.items():
-        waiting = count_claimable(conn, table, HINTS_A_STEP)
+        waiting = 0 if name_queue(step) in full else count_claimable(conn, table, HINTS_A_STEP)
         if waiting and context.asker.ask(step, min(waiting, HINTS_A_STEP)):
             sent[step] = waiting
+    if PEOPLE_QUEUE not in full and has_new_withdrawals(conn) and context.asker.ask(Step.ERASE_SUBJECTS):
+        sent[Step.ERASE_SUBJECTS] = 1
+    if QUEUE in full:
+        return sent
     if count_unplaced(conn) and context.asker.ask(Step.CHAIN_LEDGER):
         sent[Step.CHAIN_LEDGER] = 1
     if hunts_are_due(context) and context.asker.ask(Step.HUNT_FACES):
@@ -82,6 +85,15 @@ def sweep(context: Context, tick: int) -> dict[Step, int]:
     if tick % SLOW_TICKS == 0 and context.asker.ask(Step.DROP_EXPIRED):
         sent[Step.DROP_EXPIRED] = 1
     return sent
+
+
+def find_full_queues(settings: Settings) -> set[str]:
+    """Queues in which so many hints wait that more would say nothing new. None if Redis does not answer: asking says
+    it again, and better."""
+    try:
+        return {name for name, hints in count_hints(settings).items() if hints > MOST_WAITING}
+    except BrokerGone:
+        return set()
 
 
 def gallery_is_behind(context: Context, conn: Connection) -> bool:

@@ -85,7 +85,7 @@ def erase_person(context: Context, subject_id: UUID, token: int) -> None:
     drop_files(conn, context.blobs, litter)
     context.gallery.refresh(conn)
     if context.gallery.needs_build():
-        context.gallery.build(conn)
+        context.gallery.build(conn, context.heartbeat)
     finish_erasure(context, subject_id, token, sums)
     context.asker.ask(Step.DELIVER)
 

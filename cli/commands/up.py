@@ -23,7 +23,7 @@ from vault.settings import Settings
 from vault.store.access import make_link
 from workers.faces.packs import describe_pack
 
-PARTS = ("web", "worker", "crawler")
+PARTS = ("web", "worker", "people", "crawler")
 LOGIN_LASTS = dt.timedelta(hours=1)
 
 log = get_logger(__name__)
@@ -104,6 +104,8 @@ def start_parts(supervisor: Supervisor, parts: tuple[str, ...]) -> None:
         for number in range(1, settings.worker_count + 1):
             name = f"worker-{number}"
             supervisor.start_command(name, "worker", ["worker", "--name", name])
+    if "people" in parts:
+        supervisor.start_command("people", "people", ["worker", "--people", "--name", "people"])
     if "crawler" in parts:
         supervisor.start_command("crawler", "crawler", ["crawler"])
 

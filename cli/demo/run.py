@@ -29,7 +29,7 @@ from rich.live import Live
 from rich.table import Table
 
 from cli.commands.enrol import enrol
-from cli.commands.up import Stop, listen_for_stop, make_operator_link, start_base
+from cli.commands.up import Stop, listen_for_stop, make_operator_link, start_base, start_parts
 from cli.demo.outcome import Outcome, find_people, is_settled, list_results, read_outcome
 from cli.demo.people import ADDRESS
 from cli.demo.plant import FORUM, MARKETS, SHOP, SPA, Plan, write_markets
@@ -130,10 +130,7 @@ def set_up(demo: Demo, supervisor: Supervisor, folder: Path) -> tuple[Connection
             check_port("127.0.0.1", demo.ports[market], "--port")
         check_port(demo.settings.web.host, demo.settings.web.port, "--port")
         demo.settings = start_base(supervisor, demo.console)
-        supervisor.start_command("web", "web", ["web"])
-        supervisor.start_command("clock", "clock", ["clock"])
-        for number in range(1, demo.settings.worker_count + 1):
-            supervisor.start_command(f"worker-{number}", "worker", ["worker", "--name", f"worker-{number}"])
+        start_parts(supervisor, ("web", "worker", "people"))
         write_markets(demo.plan, folder)
         for market in demo.markets:
             start_market(supervisor, market, folder / market, demo.ports[market])

@@ -415,7 +415,9 @@ def test_up_brings_everything_up_and_stops_on_a_signal(tmp_path: Path) -> None:
         for line in process.stderr:
             if "Ctrl-C stops" in line:
                 break
-        assert all(list_pids(home, role) for role in ("postgres", "redis", "web", "worker", "clock", "crawler"))
+        assert all(
+            list_pids(home, role) for role in ("postgres", "redis", "web", "worker", "people", "clock", "crawler")
+        )
     finally:
         process.terminate()
         process.communicate(timeout=60)

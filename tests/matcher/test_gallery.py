@@ -51,7 +51,7 @@ def test_a_generation_is_read_back_exactly(tmp_path: Path) -> None:
 def test_an_older_generation_is_removed_when_the_next_is_there(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         save(tmp_path, 10, seed)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery-00000003.faiss", MANIFEST]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery-00000003-0.faiss", MANIFEST]
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "zero", "long"])
@@ -159,7 +159,7 @@ def test_an_enrolled_person_is_found_from_rows_then_from_a_generation(context: C
     confirm_consent(context.conn, subject_id)
     assert found(context, gallery, "astronaut") == [str(subject_id)]
     assert gallery.needs_build()
-    assert gallery.build(context.conn) is not None
+    assert gallery.build(context.conn, context.heartbeat) is not None
     assert found(context, gallery, "astronaut") == [str(subject_id)]
     assert not gallery.needs_build()
     second = enrol_person(context, "t1-1")
@@ -170,14 +170,14 @@ def test_an_enrolled_person_is_found_from_rows_then_from_a_generation(context: C
 def test_a_withdrawn_person_is_silent_at_once_and_gone_from_the_next_file(context: Context) -> None:
     gallery = make_gallery(context)
     subject_id = enrol_person(context, "astronaut")
-    gallery.build(context.conn)
+    gallery.build(context.conn, context.heartbeat)
     folder = context.settings.home / "index"
     template = keyed_template(context, context.keys)
-    assert template in (folder / "gallery-00000001.faiss").read_bytes()
+    assert template in next(folder.glob("gallery-00000001-*.faiss")).read_bytes()
     withdraw_consent(context.conn, subject_id)
     assert found(context, gallery, "astronaut") == []
     assert gallery.needs_build()
-    gallery.build(context.conn)
+    gallery.build(context.conn, context.heartbeat)
     assert all(template not in path.read_bytes() for path in folder.iterdir())
 
 
@@ -190,16 +190,16 @@ def keyed_template(context: Context, keys: Keys) -> bytes:
 
 def test_a_broken_generation_is_refused_and_rows_are_searched_instead(context: Context) -> None:
     subject_id = enrol_person(context, "astronaut")
-    make_gallery(context).build(context.conn)
-    path = context.settings.home / "index/gallery-00000001.faiss"
+    make_gallery(context).build(context.conn, context.heartbeat)
+    (path,) = (context.settings.home / "index").glob("gallery-00000001-*.faiss")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
     gallery = make_gallery(context)
     assert found(context, gallery, "astronaut") == [str(subject_id)]
-    assert "gallery-00000001.faiss" in str(gallery.broken)
+    assert "gallery-00000001-" in str(gallery.broken)
     assert gallery.needs_build()
-    gallery.build(context.conn)
+    gallery.build(context.conn, context.heartbeat)
     assert found(context, gallery, "astronaut") == [str(subject_id)]
     assert gallery.broken is None
 
@@ -216,7 +216,7 @@ def test_an_index_of_another_pack_or_key_is_refused(context: Context) -> None:
 def test_a_gallery_whose_folder_is_deleted_goes_on(context: Context) -> None:
     subject_id = enrol_person(context, "astronaut")
     gallery = make_gallery(context)
-    gallery.build(context.conn)
+    gallery.build(context.conn, context.heartbeat)
     for path in (context.settings.home / "index").iterdir():
         path.unlink()
     assert found(context, gallery, "astronaut") == [str(subject_id)]
@@ -236,7 +236,7 @@ def test_a_probe_that_may_not_be_searched_is_refused(context: Context, kind: str
 
 def test_the_manifest_names_what_it_describes(context: Context) -> None:
     enrol_person(context, "astronaut")
-    make_gallery(context).build(context.conn)
+    make_gallery(context).build(context.conn, context.heartbeat)
     table = json.loads((context.settings.home / "index" / MANIFEST).read_text())
     assert table["pack"] == "opencv-zoo"
     assert table["matrix_id"] == context.keys.matrix_id(D)

@@ -25,7 +25,7 @@ from vault.settings import (
     load_settings,
     write_environment,
 )
-from vault.steps import Asker, Step, check_broker, connect_redis, count_hints
+from vault.steps import PEOPLE_QUEUE, QUEUE, Asker, Step, check_broker, connect_redis, count_hints
 from vault.store import connect
 
 
@@ -177,7 +177,7 @@ def test_servers_start_in_a_folder_of_any_name(tmp_path: Path, name: str) -> Non
         with connect(started) as conn:
             assert conn.execute("show data_directory").fetchone() == (str(tmp_path / name / name / "postgres"),)
         assert Asker(started).ask(Step.DELIVER)
-        assert count_hints(started) == 1
+        assert count_hints(started)[PEOPLE_QUEUE] == 1
         assert load_settings(environ=write_environment(started)) == started, "a child reaches the same servers"
     shutil.rmtree(socket_folder(settings.home))
 
@@ -304,9 +304,9 @@ def test_hints_survive_a_flush_and_a_broker_that_is_gone_never_stops_the_asker(t
         asker = Asker(settings)
         assert asker.ask(Step.DELIVER)
         connect_redis(settings).flushall()
-        assert count_hints(settings) == 0
+        assert count_hints(settings) == {QUEUE: 0, PEOPLE_QUEUE: 0}
         assert asker.ask(Step.DELIVER)
-        assert count_hints(settings) == 1
+        assert count_hints(settings) == {QUEUE: 0, PEOPLE_QUEUE: 1}
         child = supervisor.children["redis"]
         assert child.process is not None
         os.kill(child.process.pid, signal.SIGSTOP)

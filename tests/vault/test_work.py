@@ -6,6 +6,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from psycopg import sql
 
 from tests.samples import count, make_listing
 from vault.errors import LeaseLost
@@ -14,8 +15,10 @@ from vault.settings import Settings
 from vault.store import Connection, connect
 from vault.store.samples import NewSample, save_samples
 from vault.store.work import (
+    FRESH,
     IMAGES,
     MOST_ATTEMPTS,
+    TRIED,
     Claim,
     claim_rows,
     count_claimable,
@@ -23,6 +26,8 @@ from vault.store.work import (
     fail_row,
     finish_rows,
     give_back_rows,
+    make_claim,
+    put_back_rows,
     quarantine_exhausted,
 )
 
@@ -138,22 +143,11 @@ def test_a_claim_looks_only_at_rows_that_are_left(conn: Connection) -> None:
     """Both ways to claim have an index, so that a long queue does not make each claim slower."""
     add_images(conn, 50)
     conn.execute("set enable_seqscan = off")
-    plan = "\n".join(
-        row[0]
-        for row in conn.execute(
-            "explain select sample_id from sample where kind = 'image' and attempts > 0 and attempts < 5 "
-            "and state in ('ready', 'running') order by sample_id limit 1"
-        ).fetchall()
-    )
-    assert "sample_tried" in plan
-    plan = "\n".join(
-        row[0]
-        for row in conn.execute(
-            "explain select sample_id from sample where kind = 'image' and state = 'ready' and attempts = 0 "
-            "order by sample_id limit 16"
-        ).fetchall()
-    )
-    assert "sample_fresh" in plan
+    values = {"limit": 16, "most": MOST_ATTEMPTS, "lease": 30.0}
+    for which, index in ((TRIED, "sample_tried"), (FRESH, "sample_fresh")):
+        plan = "\n".join(row[0] for row in conn.execute(sql.SQL("explain ") + make_claim(IMAGES, which), values))
+        assert index in plan
+        assert "sample_pkey" in plan, "and the rows that were picked are found by their key"
 
 
 def test_no_history_of_claims_loses_or_doubles_a_row(conn: Connection) -> None:
@@ -231,3 +225,58 @@ def test_no_history_of_claims_loses_or_doubles_a_row(conn: Connection) -> None:
             max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_each_source_has_its_share_of_a_claim(conn: Connection) -> None:
+    """A backlog of one source holds nobody up who comes later."""
+    add_images(conn, 500)
+    other = make_listing(conn, "other")
+    (page_id,) = conn.execute("select page_id from listing where listing_id = %s", [other]).fetchone() or (0,)
+    few = [NewSample(kind=PageKind.IMAGE, sha256=f"{index:064x}", size=1) for index in range(1000, 1010)]
+    save_samples(conn, other, page_id, few)
+    claim = claim_rows(conn, IMAGES, 32)
+    assert claim is not None
+    rows = conn.execute(
+        "select count(*) from sample where sample_id = any(%s) group by share_id order by 1", [list(claim.ids)]
+    ).fetchall()
+    assert rows == [(10,), (16,)], "all of the few, and of the many no more than their share"
+    claim = claim_rows(conn, IMAGES, 32)
+    assert claim is not None
+    assert len(claim.ids) == 32, "who is alone takes it all"
+
+
+def test_a_claim_of_one_row_is_drawn_among_sources(conn: Connection) -> None:
+    add_images(conn, 50)
+    other = make_listing(conn, "other")
+    (page_id,) = conn.execute("select page_id from listing where listing_id = %s", [other]).fetchone() or (0,)
+    few = [NewSample(kind=PageKind.IMAGE, sha256=f"{index:064x}", size=1) for index in range(1000, 1010)]
+    save_samples(conn, other, page_id, few)
+    for _ in range(20):
+        assert claim_rows(conn, IMAGES, 1)
+    rows = conn.execute("select count(*) from sample where state = 'running' group by share_id").fetchall()
+    assert len(rows) == 2
+
+
+def test_a_row_that_was_put_back_waits_and_is_not_charged(conn: Connection) -> None:
+    add_images(conn, 2)
+    claim = claim_rows(conn, IMAGES, 2)
+    assert claim is not None
+    assert put_back_rows(conn, IMAGES, claim.ids, claim.token, "blobs_away", "", wait=60) == 2
+    assert conn.execute("select state, attempts, error_code from sample").fetchone() == ("ready", 0, "blobs_away")
+    assert claim_rows(conn, IMAGES, 2) is None
+    conn.execute("update sample set not_before = now()")
+    assert claim_rows(conn, IMAGES, 2) is not None
+
+
+def test_fresh_rows_can_go_before_those_that_were_tried(conn: Connection) -> None:
+    add_images(conn, 3)
+    first = claim_rows(conn, IMAGES, 1)
+    assert first is not None
+    fail_row(conn, IMAGES, first.ids[0], first.token, "decoder_died", "", final=False)
+    conn.execute("update sample set not_before = null")
+    fresh = claim_rows(conn, IMAGES, 1, fresh_first=True)
+    assert fresh is not None
+    assert (fresh.ids != first.ids, fresh.tried) == (True, False)
+    tried = claim_rows(conn, IMAGES, 5)
+    assert tried is not None
+    assert (tried.ids, tried.tried) == (first.ids, True)

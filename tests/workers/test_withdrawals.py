@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
 import psycopg
 import pytest
 
+from matcher.generations import save_generation
 from tests.samples import (
     add_sample,
     capture_listing,
@@ -19,6 +21,7 @@ from tests.samples import (
     raise_alert,
     run_steps,
 )
+from vault.errors import LeaseLost
 from vault.files import write_whole
 from vault.settings import Settings
 from vault.steps import Step
@@ -27,9 +30,10 @@ from vault.store.alerts import save_match
 from vault.store.bundles import ask_bundle
 from vault.store.clock import GalleryClock, read_gallery_clock, tick_gallery
 from vault.store.hunts import begin_hunts, end_lapsed_claims
-from vault.store.subjects import confirm_consent
+from vault.store.subjects import confirm_consent, list_live_templates, open_vector
 from vault.store.withdrawals import check_withdrawals, has_new_withdrawals, withdraw_consent
 from vault.store.work import FACES, claim_rows
+from vault.store.writers import GALLERY, check_writer, take_writer
 from workers.app import take_turn
 from workers.context import Context
 from workers.deliver import deliver
@@ -335,3 +339,44 @@ def test_what_is_not_where_it_was_written_is_in_the_receipt_and_not_called_erase
     words = " ".join(mail.read_text().replace("=\n", "").split())
     assert "2 of the earlier messages" in words
     assert "1 files of sealed evidence" in words
+
+
+# -- index files ------------------------------------------------------------------------------------------------------
+
+
+def test_a_writer_of_the_index_that_was_taken_for_gone_makes_nothing_current(context: Context) -> None:
+    """It read the rows, was stopped, and the person withdrew and was erased meanwhile."""
+    conn = context.conn
+    enrol_person(context, "t1-1")
+    leaves = enrol_person(context, "astronaut")
+    late = take_writer(conn, GALLERY)
+    assert late is not None
+    context.gallery.refresh(conn)
+    assert context.gallery.build(conn, context.heartbeat) is None, "one at a time"
+    conn.execute("update writer set lease_until = now() - interval '1 second'")
+    withdraw_consent(conn, leaves)
+    assert erase_subjects(context) == 1
+    folder = context.settings.home / "index"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(LeaseLost):
+        save_generation(
+            folder, ids=np.array([1]), vectors=np.eye(128, dtype=np.float32)[:1], pack="opencv-zoo", matrix_id="m",
+            dimension=128, clock=99, writer=late, last_look=lambda: check_writer(conn, GALLERY, late),
+        )  # fmt: skip
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_erasure_leaves_no_index_file_that_holds_the_vector(context: Context) -> None:
+    conn = context.conn
+    stays, leaves = enrol_person(context, "t1-1"), enrol_person(context, "astronaut")
+    context.gallery.refresh(conn)
+    context.gallery.build(conn, context.heartbeat)
+    (row,) = [each for each in list_live_templates(conn, "opencv-zoo", [1, 2, 3]) if each.subject_id == leaves]
+    vector = open_vector(context.keys, row)
+    folder = context.settings.home / "index"
+    assert any(vector in path.read_bytes() for path in folder.iterdir())
+    withdraw_consent(conn, leaves)
+    assert erase_subjects(context) == 1
+    assert not any(vector in path.read_bytes() for path in folder.iterdir()), "before the receipt is written"
+    assert context.gallery.template_count == 1
+    assert stays in {subject for subject, _ in context.gallery._live.values()}

@@ -8,7 +8,5 @@ class Lock(IntEnum):
 
     MIGRATE = 0x46570001  # one process changes the schema
     LEDGER = 0x46570002  # one sequencer places entries
-    GALLERY = 0x46570003  # one writer of a generation
     DATASETS = 0x46570004  # whoever merges two, alone; whoever writes an alert, shared
     SEGMENTS = 0x46570009  # no segment comes or goes
-    SEGMENT_BUILD = 0x4657000A  # one writer of segments

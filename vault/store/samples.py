@@ -29,9 +29,10 @@ def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[
     """Add samples of one listing; one that the listing has already is left as it is. Returns how many were new."""
     return conn.execute(
         """insert into sample (listing_id, page_id, archive_id, member, kind, sha256, size, notice, state,
-                               error_code, error_text)
+                               error_code, error_text, share_id)
            select %(listing)s, %(page)s, archive_id, member, kind, sha256, size, notice,
-                  case when refused is null then 'ready' else 'quarantined' end, refused, error_text
+                  case when refused is null then 'ready' else 'quarantined' end, refused, error_text,
+                  (select source_id from listing where listing_id = %(listing)s)
            from unnest(%(archives)s::bigint[], %(members)s::integer[], %(kinds)s::text[], %(sha256)s::text[],
                        %(sizes)s::bigint[], %(notices)s::text[], %(refused)s::text[], %(texts)s::text[])
                 with ordinality as new (archive_id, member, kind, sha256, size, notice, refused, error_text, place)
@@ -84,11 +85,11 @@ def save_page_samples(conn: Connection, samples: Sequence[tuple[int, PageKind, s
     """What was found at many pages, (page_id, kind, sha256, size) each, becomes a sample of every listing that shows
     the page; one that a listing has already is left as it is."""
     conn.execute(
-        """insert into sample (listing_id, page_id, kind, sha256, size, state)
-           select listing_id, page_id, kind, sha256, size, 'ready'
+        """insert into sample (listing_id, page_id, kind, sha256, size, state, share_id)
+           select listing_id, new.page_id, kind, sha256, size, 'ready', source_id
            from unnest(%(pages)s::bigint[], %(kinds)s::text[], %(sha256)s::text[], %(sizes)s::bigint[])
                 with ordinality as new (page_id, kind, sha256, size, place)
-                join listing_page using (page_id)
+                join listing_page on listing_page.page_id = new.page_id join listing using (listing_id)
            order by place, listing_id
            on conflict do nothing""",
         {
@@ -104,9 +105,9 @@ def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
     """The claimed samples, with the policy of their source."""
     with conn.cursor(row_factory=record_row(Sample)) as cursor:
         return cursor.execute(
-            """select sample_id, listing_id, sample.page_id, archive_id, kind, sha256, size, policy, retention_days,
+            """select sample_id, listing_id, page_id, archive_id, kind, sha256, size, policy, retention_days,
                       source_id, attempts, token
-               from sample join listing using (listing_id) join source using (source_id)
+               from sample join source on source_id = share_id
                where sample_id = any(%(ids)s) order by sample_id""",
             {"ids": list(sample_ids)},
         ).fetchall()

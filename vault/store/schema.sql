@@ -246,11 +246,21 @@ create table sample (
     not_before  timestamptz,
     error_code  text,
     error_text  text,
+    share_id    bigint not null references source,
     unique (listing_id, sha256),
     unique (archive_id, member)
 );
 create index sample_sha256 on sample (sha256);
 create index sample_pending on sample (listing_id) where state in ('ready', 'running');
+
+-- Each source (share_id) has its share of the work on samples, so that none is held up by another's backlog.
+create function fill_source_of_sample() returns trigger language plpgsql as $$
+begin
+    select listing.source_id into new.share_id from listing where listing.listing_id = new.listing_id;
+    return new;
+end $$;
+create trigger sample_has_source before insert on sample
+    for each row when (new.share_id is null) execute function fill_source_of_sample();
 
 -- The perceptual hash of a picture (vault/phash.py), and its parts by which near ones are found. Pictures that are too
 -- small or too flat have none and count for nothing when listings are compared.
@@ -404,6 +414,14 @@ create table segment (
     built_at    timestamptz not null default now()
 );
 create index segment_expiry on segment (first_expires);
+
+-- Who may write a file that one process at a time writes: a lease, so that one that is stopped delays nobody for long.
+create table writer (
+    name        text primary key,
+    state       work_state not null,
+    token       bigint not null,
+    lease_until timestamptz not null
+);
 
 -- Matched faces whose template is kept and that are in no segment yet.
 create table fresh_face (
@@ -598,7 +616,7 @@ create table receipt (
 -- The two ways a row is claimed (see store/work.py): never tried, or tried before.
 create index page_fresh on page (source_id, page_id) where state = 'ready' and attempts = 0;
 create index page_tried on page (source_id, page_id) where attempts > 0 and state in ('ready', 'running');
-create index sample_fresh on sample (kind, sample_id) where state = 'ready' and attempts = 0;
+create index sample_fresh on sample (kind, share_id, sample_id) where state = 'ready' and attempts = 0;
 create index sample_tried on sample (kind, sample_id) where attempts > 0 and state in ('ready', 'running');
 create index linking_fresh on linking (listing_id) where state = 'ready' and attempts = 0;
 create index linking_tried on linking (listing_id) where attempts > 0 and state in ('ready', 'running');

@@ -46,15 +46,6 @@ def lock_segments(conn: Connection) -> None:
     conn.execute("select pg_advisory_xact_lock(%(lock)s)", {"lock": Lock.SEGMENTS})
 
 
-def try_build_lock(conn: Connection) -> bool:
-    """Be the one writer, until `release_build_lock` or the end of the connection."""
-    return conn.execute("select pg_try_advisory_lock(%(lock)s)", {"lock": Lock.SEGMENT_BUILD}).fetchone() == (True,)
-
-
-def release_build_lock(conn: Connection) -> None:
-    conn.execute("select pg_advisory_unlock(%(lock)s)", {"lock": Lock.SEGMENT_BUILD})
-
-
 def keep_fresh_faces(conn: Connection, face_ids: list[int]) -> None:
     """Note those of the faces whose template is kept, for the next segment."""
     conn.execute(

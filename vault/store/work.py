@@ -19,14 +19,21 @@ MOST_ATTEMPTS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkTable:
-    """A table whose rows are worked on: its name, its key column, and a fixed condition that narrows it to one step."""
+    """A table whose rows are worked on: its name, its key column, and a fixed condition that narrows it to one step.
+    `share`: a column by whose values fresh rows are claimed in equal shares."""
 
     name: LiteralString
     key: LiteralString
     only: LiteralString = "true"
+    share: LiteralString = ""
 
     def parts(self) -> dict[str, sql.Composable]:
-        return {"table": sql.Identifier(self.name), "key": sql.Identifier(self.key), "only": sql.SQL(self.only)}
+        return {
+            "table": sql.Identifier(self.name),
+            "key": sql.Identifier(self.key),
+            "only": sql.SQL(self.only),
+            "share": sql.Identifier(self.share or self.key),
+        }
 
 
 # The two ways a row can be claimed; each has a partial index on every work table, so neither looks at finished rows.
@@ -36,11 +43,29 @@ TRIED = sql.SQL("""attempts > 0 and attempts < %(most)s and state in ('ready', '
               and coalesce(case state when 'ready' then not_before else lease_until end, '-infinity')
                   <= clock_timestamp()""")
 
+PICK = sql.SQL("""picked as materialized (
+            select {key} as row_key from {table} where {only} and {which}
+            order by {key} limit %(limit)s for update skip locked)""")
+# The values of the share column that have rows, one probe of the index each (a loose index scan); then as many rows
+# of each as its share is, of as many of them as there is room for, drawn anew each time.
+PICK_SHARES = sql.SQL("""shares (share) as (
+            (select {share} from {table} where {only} and {which} order by {share} limit 1)
+            union all
+            select (select {share} from {table} where {only} and {which} and {share} > shares.share
+                    order by {share} limit 1) from shares where shares.share is not null),
+        drawn as materialized (
+            select share, ceil(%(limit)s::float / count(*) over ())::int as most
+            from (select share from shares where share is not null order by random() limit %(limit)s) as wanted),
+        picked as materialized (
+            select row_key from drawn cross join lateral (
+                select {key} as row_key from {table} where {share} = drawn.share and {only} and {which}
+                order by {key} limit drawn.most for update skip locked) as part limit %(limit)s)""")
+
 PAGES = WorkTable(name="page", key="page_id", only="source_id = %(source_id)s")
 DOCUMENTS = WorkTable(name="page", key="page_id", only="page_id = any(%(page_ids)s)")
 FILES = WorkTable(name="page", key="page_id", only="source_id = %(source_id)s and kind <> 'page'")
-ARCHIVES = WorkTable(name="sample", key="sample_id", only="kind = 'archive'")
-IMAGES = WorkTable(name="sample", key="sample_id", only="kind = 'image'")
+ARCHIVES = WorkTable(name="sample", key="sample_id", only="kind = 'archive'", share="share_id")
+IMAGES = WorkTable(name="sample", key="sample_id", only="kind = 'image'", share="share_id")
 # a listing finds its dataset when all its samples were opened
 LINKING = WorkTable(
     name="linking",
@@ -96,21 +121,24 @@ def claim_rows(
 
 
 def _claim(conn: Connection, table: WorkTable, which: sql.SQL, limit: int, only: dict[str, Any]) -> Claim | None:
-    # materialized: the planner must neither take the rows twice nor draw a token for each of them
-    query = sql.SQL("""
-        with picked as materialized (
-            select {key} as row_key from {table} where {only} and {which}
-            order by {key} limit %(limit)s for update skip locked),
+    values = {"lease": LEASE_SECONDS, "most": MOST_ATTEMPTS, "limit": limit, **only}
+    rows = conn.execute(make_claim(table, which), values).fetchall()
+    if not rows:
+        return None
+    return Claim(ids=tuple(sorted(row[0] for row in rows)), token=rows[0][1], limit=limit, tried=which is TRIED)
+
+
+def make_claim(table: WorkTable, which: sql.SQL) -> sql.Composed:
+    """The statement of one of the two ways. What is picked is materialized: the planner must neither take the rows
+    twice nor draw a token for each of them."""
+    pick = PICK_SHARES if table.share and which is FRESH else PICK
+    return sql.SQL("""
+        with recursive {pick},
         fence as materialized (select nextval('fencing_token') as token)
         update {table} set state = 'running', attempts = attempts + 1, token = fence.token, error_code = null,
                error_text = null, lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
         from picked, fence where {key} = picked.row_key
-        returning {key}, fence.token""").format(which=which, **table.parts())
-    values = {"lease": LEASE_SECONDS, "most": MOST_ATTEMPTS, "limit": limit, **only}
-    rows = conn.execute(query, values).fetchall()
-    if not rows:
-        return None
-    return Claim(ids=tuple(sorted(row[0] for row in rows)), token=rows[0][1], limit=limit, tried=which is TRIED)
+        returning {key}, fence.token""").format(pick=pick.format(which=which, **table.parts()), **table.parts())
 
 
 def finish_rows(conn: Connection, table: WorkTable, ids: Sequence[Any], token: int) -> None:
