@@ -122,17 +122,19 @@ def put_back(context: Context, code: str, reason: str, wait: float) -> bool:
 
 def pause(context: Context, step: Step, exc: Exception) -> None:
     """What the step needs is away: its rows go back uncharged, and it pauses, with the reason for `status`."""
-    code = exc.stable_code if isinstance(exc, FacewardenError) else name_trouble(exc)
+    code, reason = name_trouble(exc)
     wait = context.pauses.pause(step)
-    if put_back(context, code, str(exc), wait):
-        save_pause(context.conn, step.value, context.pauses.host, code, str(exc), wait)
+    if put_back(context, code, reason, wait):
+        save_pause(context.conn, step.value, context.pauses.host, code, reason, wait)
 
 
-def name_trouble(exc: Exception) -> str:
-    """The stable code of what is away."""
+def name_trouble(exc: Exception) -> tuple[str, str]:
+    """The stable code of what is away, and what was said."""
+    if isinstance(exc, FacewardenError):
+        return exc.stable_code, exc.message
     if isinstance(exc, OSError):
-        return "disk_full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "system"
-    return "database_gone"
+        return ("disk_full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "system"), str(exc)
+    return "database_gone", str(exc)
 
 
 def make_worker(settings: Settings, queue: str = QUEUE) -> Celery:

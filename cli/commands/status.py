@@ -8,6 +8,7 @@ example:
 import argparse
 import datetime as dt
 import json
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -18,11 +19,13 @@ from cli.servers import find_running
 from cli.supervisor import read_state
 from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
 from vault.errors import FacewardenError
+from vault.log import clean_text
 from vault.settings import Settings, mask_passwords
 from vault.store import DatabaseError, connect
 from vault.store.alerts import get_own_calibration
 from vault.store.faces import count_kept_templates
 from vault.store.hunts import count_hunts
+from vault.store.pauses import list_pauses
 from vault.store.samples import count_refusals
 from vault.store.segments import count_segments
 from vault.store.status import count_live_templates, count_states, list_sources
@@ -113,6 +116,7 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
             templates=templates,
         )
         return {
+            "pauses": [asdict(each) for each in list_pauses(conn)],
             "rows": count_states(conn),
             "refused": count_refusals(conn),
             "sources": list_sources(conn),
@@ -177,6 +181,9 @@ def show(table: dict[str, Any]) -> None:
         console.print(grid, soft_wrap=False)
     if "rows" not in table:
         return
+    for pause in table["pauses"]:
+        where = f"{pause['step']} on {pause['host']} since {show_value(pause['since'])}"
+        console.print(f"paused: {where}: {pause['code']}: {clean_text(pause['reason'], 200)}")
     grid = Table("rows", "ready", "running", "done", "quarantined")
     for name, states in table["rows"].items():
         grid.add_row(name, *(str(states.get(key, 0)) for key in ("ready", "running", "done", "quarantined")))

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from cli.commands.status import describe_rows, show
 from tests.samples import add_sample, count, enrol_person, make_listing, portrait
 from tests.workers.test_steps import ends, pack
 from vault.blobs import MARKER, blob_path
@@ -182,6 +183,19 @@ def test_a_folder_is_bound_once_and_known_again(context: Context, tmp_path: Path
     check_folder(conn, context.blobs)
     with pytest.raises(Unavailable, match="cannot be read"):
         check_folder(conn, tmp_path / "other")
+
+
+def test_status_says_what_pauses_and_why(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    bind_folder(context.conn, context.blobs)
+    add_sample(context, make_listing(context.conn), portrait("astronaut"))
+    with moved_away(context.blobs):
+        assert take_turn(context, Step.EMBED_SAMPLES) == 0
+        table = {"home": "x", "running": True, "processes": [], **describe_rows(context.settings)}
+        show(table)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "paused: embed_samples on" in told
+    assert "blobs_away: blobs_away:" not in told
+    assert "which-blobs cannot be read" in told
 
 
 def test_whose_second_look_is_away_is_not_decided_by_the_first(context: Context) -> None:
