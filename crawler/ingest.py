@@ -31,12 +31,13 @@ from crawler.run import (
 )
 from crawler.spider import PAGE_BYTES
 from vault.blobs import BlobWriter
-from vault.errors import CardError
+from vault.errors import CardError, Unavailable
 from vault.keys import load_keys
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
 from vault.settings import Settings
 from vault.store import Connection, DatabaseGone, connect
+from vault.store.lease import Heartbeat
 from vault.store.pages import (
     begin_cycle,
     count_open,
@@ -100,9 +101,11 @@ def run_ingest(settings: Settings, path: Path, card_path: Path, show: Callable[[
         with Handed(path, card) as handed, WarcFile(settings.home / "warc", card.name) as warc:
             keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
             try:
-                Taking(conn, card, source, keeper, handed, Progress(card, keeper, handed, show)).run()
-            except DatabaseGone as exc:
-                log.warning("the database went away; the next run goes on where this was", error=type(exc).__name__)
+                with Heartbeat(settings) as heartbeat:
+                    progress = Progress(card, keeper, handed, show)
+                    Taking(conn, card, source, keeper, handed, progress, heartbeat).run()
+            except (*DatabaseGone, Unavailable) as exc:
+                log.warning("what is needed to keep it is away; the next run goes on where this was", why=str(exc))
                 return LOST_DATABASE
             if keeper.stopped:
                 show(f"stopped: {keeper.stopped}")
@@ -120,9 +123,11 @@ class Taking:
         keeper: Keeper,
         handed: Handed,
         progress: Progress,
+        heartbeat: Heartbeat,
     ) -> None:
         self._conn, self._card, self._source = conn, card, source
         self._keeper, self._handed, self._progress = keeper, handed, progress
+        self._heartbeat = heartbeat
 
     def run(self) -> None:
         """Raises DatabaseGone."""
@@ -157,6 +162,7 @@ class Taking:
         reopen_changed(self._conn, self._source.source_id, files)
         ids = {page_id: by_key[key] for key, page_id in open_ids.items()}
         while claim := claim_rows(self._conn, DOCUMENTS, len(ids), page_ids=list(ids)):
+            self._heartbeat.hold(DOCUMENTS, claim.ids, claim.token)
             for page in list_claimed_pages(self._conn, claim.ids):
                 document = ids[page.page_id]
                 headers = (("content-type", document.media_type), ("etag", page.etag or ""))
@@ -164,6 +170,7 @@ class Taking:
                     Fetched(page=page, status=200, headers=headers, body=document.body, failure=document.failure)
                 )
             self._keeper.flush()
+            self._heartbeat.release(claim.token)
             self._progress.tell()
 
     def _take_files(self) -> None:
@@ -172,6 +179,7 @@ class Taking:
             claim = claim_rows(self._conn, FILES, BATCH, source_id=self._source.source_id)
             if claim is None:
                 return
+            self._heartbeat.hold(FILES, claim.ids, claim.token)
             held = 0
             for page in list_claimed_pages(self._conn, claim.ids):
                 fetched = self._take_file(page)
@@ -181,6 +189,7 @@ class Taking:
                     self._keeper.flush()
                     held = 0
             self._keeper.flush()
+            self._heartbeat.release(claim.token)
             self._progress.tell()
 
     def _take_file(self, page: Page) -> Fetched:
