@@ -104,19 +104,20 @@ def claim_parts(context: Context) -> Claim | None:
 
 def hunt_parts(context: Context, claim: Claim) -> None:
     """Search, decide, write. Raises ConsentMissing, JudgementGone, LeaseLost: then nothing is written."""
-    conn, (pack, matrix_id, _) = context.conn, context.segments.kind
+    conn, pack = context.conn, context.segments.kind[0]
     parts = list_parts(conn, claim.ids)
     context.gallery.refresh(conn)
     cut = context.cut()
     live = {each.template_id: each for each in list_live_templates(conn, pack, [part.template_id for part in parts])}
-    searched = [part for part in parts if part.template_id in live and live[part.template_id].matrix_id == matrix_id]
-    foreign = [part for part in parts if part.template_id in live and part not in searched]
+    vectors = {template_id: renew_vector(context, template) for template_id, template in live.items()}
     left = [part for part in parts if part.template_id not in live]
+    foreign = [part for part in parts if part.template_id in live and vectors[part.template_id] is None]
+    searched = [part for part in parts if part not in left and part not in foreign]
     templates = [live[part.template_id] for part in searched]
     found = Found(faces=0, candidates={})
-    if searched:
-        probes = np.stack([np.frombuffer(open_vector(context.keys, each), "<f4") for each in templates])
-        found = search_part(context, searched[0].segment_id, templates, probes.astype(np.float32), cut)
+    probes = [vector for part in searched if (vector := vectors[part.template_id]) is not None]
+    if probes:
+        found = search_part(context, searched[0].segment_id, templates, np.stack(probes), cut)
     with conn.transaction():
         alerted = save_matches(context, found, searched, cut)
         end_hunts(conn, sorted({part.hunt_id for part in left}))
@@ -125,6 +126,15 @@ def hunt_parts(context: Context, claim: Claim) -> None:
             fail_row(conn, HUNT_PARTS, part.part_id, claim.token, "index_other_pack", pack, final=True)
     if alerted:
         context.asker.ask(Step.DELIVER)
+
+
+def renew_vector(context: Context, template: LiveTemplate) -> Vectors | None:
+    """(d,) f32, the template's vector as it would be kept today; None for one of another key."""
+    vector = np.frombuffer(open_vector(context.keys, template), "<f4").astype(np.float32)
+    if len(vector) != context.segments.kind[2]:
+        return None
+    renewed = context.keys.renew_templates(vector[None], template.matrix_id)
+    return None if renewed is None else renewed[0]
 
 
 def search_part(

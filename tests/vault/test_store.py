@@ -99,6 +99,15 @@ def test_a_migration_that_has_run_may_not_change(empty_database: Connection, tmp
         migrate(empty_database, tmp_path)
 
 
+def test_older_code_does_not_start_on_a_newer_schema(empty_database: Connection, tmp_path: Path) -> None:
+    (tmp_path / "0001_a.sql").write_text("create table a (x int);")
+    (tmp_path / "0002_b.sql").write_text("create table b (x int);")
+    migrate(empty_database, tmp_path)
+    (tmp_path / "0002_b.sql").unlink()
+    with pytest.raises(StoreError, match=r"newer version .*0002_b\.sql"):
+        migrate(empty_database, tmp_path)
+
+
 def test_two_processes_migrate_one_after_the_other(empty_database: Connection) -> None:
     url = f"host={empty_database.info.host} user={empty_database.info.user} dbname={empty_database.info.dbname}"
     ran: list[list[str]] = []

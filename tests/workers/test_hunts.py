@@ -17,11 +17,12 @@ from cli.supervisor import ROOT
 from matcher.generations import Ids
 from matcher.segments import name_file, name_manifest
 from tests.samples import add_sample, count, enrol_person, make_listing, portrait, run_steps
-from vault.keys import Vectors
+from vault.keys import Vectors, encrypt, load_keys
 from vault.records import Policy
 from vault.settings import Settings
 from vault.steps import Step
 from vault.store import Connection
+from vault.store.clock import tick_gallery
 from vault.store.hunts import begin_hunts, list_hunts, pause_hunt, resume_hunt
 from vault.store.segments import SegmentRow, keep_fresh_faces, list_segments
 from vault.store.subjects import confirm_consent, list_live_templates, open_vector
@@ -183,6 +184,40 @@ def test_a_withdrawn_person_is_not_hunted_and_their_hunt_ends(context: Context) 
     assert row.state == "ended"
     take_turn(context, Step.ERASE_SUBJECTS)
     assert list_hunts(conn, 10, open_only=False) == [], "the erasure takes the hunt with the template"
+
+
+def test_a_template_kept_before_there_was_a_space_is_hunted_as_it_would_be_kept_today(context: Context) -> None:
+    """As after an upgrade."""
+    conn = context.conn
+    subject_id = enrol_person(context, "astronaut")
+    planted = plant(context, subject_id, [0.9])
+    withdraw_hunts(conn)
+    (row,) = [each for each in list_live_templates(conn, "opencv-zoo", [1, 2]) if each.subject_id == subject_id]
+    plain = load_keys(context.settings.key_file)
+    vector = unit_rows(1, 5)
+    keyed = plain.protect_templates(vector)
+    now = context.keys.protect_templates(vector)[0]
+    sealed = encrypt(plain.unwrap_key(row.wrapped, str(row.key_id)), keyed.astype("<f4").tobytes(),
+                     b"template:%d" % row.template_id)  # fmt: skip
+    conn.execute("update template set sealed = %s, matrix_id = %s", [sealed, plain.matrix_id(D)])
+    tick_gallery(conn)
+    found, _ = add_faces(context, np.stack([near(now, 0.9, 3), planted[0]])).tolist()
+    hunt(context)
+    assert matched(conn, subject_id) == [found]
+    (hunted,) = list_hunts(conn, 10, open_only=False)
+    assert hunted.state == "done"
+
+
+def test_a_hunt_whose_template_is_of_another_key_ends(context: Context) -> None:
+    conn = context.conn
+    enrol_person(context, "astronaut")
+    withdraw_hunts(conn)
+    conn.execute("update template set matrix_id = 'another'")
+    add_faces(context, unit_rows(3))
+    hunt(context)
+    (hunted,) = list_hunts(conn, 10, open_only=False)
+    assert (hunted.state, hunted.quarantined) == ("ended", 1)
+    assert list_hunts(conn, 10, open_only=True) == []
 
 
 def test_a_paused_hunt_waits_and_goes_on(context: Context) -> None:

@@ -167,11 +167,15 @@ def add_progress(conn: Connection, hunt_ids: list[int], faces: list[int], matche
 
 
 def close_hunts(conn: Connection) -> int:
-    """Close running hunts that have nothing left to do; how many."""
+    """Close running hunts that have nothing left to do; how many. One whose template cannot be compared with what is
+    kept (it is of another key) has ended; parts that failed for another reason wait for a person."""
     return conn.execute(
-        """update hunt set state = 'done', finished_at = now()
+        """update hunt set finished_at = now(), state = case when exists (
+                   select 1 from hunt_part where hunt_part.hunt_id = hunt.hunt_id and hunt_part.state = 'quarantined')
+               then 'ended' else 'done' end
            where state = 'running' and not exists (
-               select 1 from hunt_part where hunt_part.hunt_id = hunt.hunt_id and hunt_part.state <> 'done')"""
+               select 1 from hunt_part where hunt_part.hunt_id = hunt.hunt_id and hunt_part.state <> 'done'
+                 and not (hunt_part.state = 'quarantined' and error_code is not distinct from 'index_other_pack'))"""
     ).rowcount
 
 

@@ -27,7 +27,8 @@ def list_migrations(folder: Path = FOLDER) -> list[Path]:
 
 
 def migrate(conn: Connection, folder: Path = FOLDER) -> list[str]:
-    """Bring the database to the newest schema; returns the names of the files that ran. Raises StoreError."""
+    """Bring the database to the newest schema; returns the names of the files that ran. Raises StoreError, also for a
+    database that a newer version of this program has changed."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while conn.execute("select pg_try_advisory_lock(%s)", [Lock.MIGRATE]).fetchone() != (True,):
         if time.monotonic() > deadline:
@@ -48,6 +49,12 @@ def _run_missing(conn: Connection, folder: Path) -> list[str]:
                name text primary key, sha256 text not null, ran_at timestamptz not null default now())"""
     )
     known: dict[str, str] = dict(conn.execute("select name, sha256 from migration").fetchall())
+    newer = sorted(known.keys() - {path.name for path in list_migrations(folder)})
+    if newer:
+        raise StoreError(
+            f"this database was changed by a newer version of Facewarden ({newer[-1]})",
+            mend="start that version, or restore the backup that was made before it",
+        )
     ran = []
     for path in list_migrations(folder):
         text = path.read_text(encoding="utf-8")
