@@ -8,13 +8,16 @@ others. Compared as in use: a probe is the second look at a face, a template the
 picture), the score the one that decides. The space is trained on all of these people; for the calibration each half of
 them is scored in a space trained on the other half, so that no pair is scored in a space that knows its probe. The
 highest scores of strangers are listed (who, who, score), not kept: one person under two names looks like an impostor.
-Somebody looks at them, and names those pairs with --leave-out "A,B": they count neither as mates nor as strangers.
+Somebody looks at both pictures, and says what they saw: --same "A,B" for one person under two names, --drop A for a
+folder that shows somebody else, --leave-out "A,B" for a pair that cannot be told; such a pair counts neither as mates
+nor as strangers. The record says how many of each there were, and names nobody.
 """
 
 import argparse
 import datetime as dt
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +101,10 @@ def tally_scores(probes: Embedded, templates: Embedded, left_out: list[list[str]
     return tally
 
 
-def make_record(tally: Tally, probes: Embedded, space: Space, name: str) -> dict[str, Any]:
+def make_record(
+    tally: Tally, probes: Embedded, space: Space, name: str, seen: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """`seen`: what somebody saw who looked at the pictures behind the highest scores, with the reason."""
     pack = open_engine().pack
     impostor = sum(tally.impostor.values(), np.zeros(BINS, np.int64))
     rates = list_rates(tally.list_tops(), FEWEST_ERRORS)
@@ -111,7 +117,7 @@ def make_record(tally: Tally, probes: Embedded, space: Space, name: str) -> dict
         "method": "second look (two scales, mirrored) times its factor against a template of variants, in the space; "
         "each half of the people in a space of the other half; f32",
         "measured": dt.datetime.now(dt.UTC).date().isoformat(),
-        "data": describe_data(probes, name) | {"pairs_of_people_left_out": len(tally.left_out) // 2},
+        "data": describe_data(probes, name) | seen | {"pairs_of_people_left_out": len(tally.left_out) // 2},
         "impostor": describe_counts(impostor),
         "genuine": {"pairs": int(tally.genuine.sum()), "counts": list_counts(tally.genuine)},
         "qualities": {name: {"pairs": int(counts.sum()), "counts": list_counts(thin_counts(counts))}
@@ -136,6 +142,22 @@ def describe_data(probes: Embedded, name: str) -> dict[str, Any]:
     }
 
 
+def join_people(embedded: Embedded, same: list[list[str]]) -> Embedded:
+    """The second name of each pair is the first's."""
+    names = {other: one for one, other in same}
+    return replace(embedded, people=tuple(names.get(person, person) for person in embedded.people))
+
+
+def describe_seen(same: list[list[str]], drop: list[str]) -> dict[str, dict[str, Any]]:
+    return {
+        "people_dropped": {
+            "count": len(drop),
+            "reason": "looked at: the only picture shows another person",
+        },
+        "people_joined": {"count": len(same), "reason": "looked at: one person under two names"},
+    }
+
+
 def split_pair(text: str) -> list[str]:
     one, other = text.split(",")
     return [one, other]
@@ -150,12 +172,18 @@ def main() -> None:
     parser.add_argument("--leave-out", action="append", default=[], metavar="A,B", type=split_pair,
                         help="two folders that show one person, as somebody saw who looked at them")  # fmt: skip
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--same", action="append", default=[], metavar="A,B", type=split_pair,
+                        help="one person under two names, as somebody saw who looked at both")  # fmt: skip
+    parser.add_argument("--drop", action="append", default=[], metavar="NAME",
+                        help="a folder whose picture shows somebody else, as somebody saw")  # fmt: skip
     args = parser.parse_args()
     started = time.monotonic()
     images = [image for image in list_images(args.folder) if is_calibration_name(image.split("/")[0])]
+    images = [image for image in images if image.split("/")[0] not in args.drop]
     first = {image.split("/")[0]: image for image in reversed(images)}
-    probes = embed_images(args.folder, images, "probe", processes=args.processes)
+    probes = join_people(embed_images(args.folder, images, "probe", processes=args.processes), args.same)
     templates = embed_images(args.folder, sorted(first.values()), "enrolled", processes=args.processes)
+    templates = join_people(templates, args.same)
     pack = open_engine().pack
     trained = train_on(probes, probes.found)
     assert trained.mean is not None
@@ -163,7 +191,7 @@ def main() -> None:
     space = make_space(trained.mean, trained.matrix, trained.usual_length, pack=pack.name,
                        recogniser_sha256=pack.recogniser.sha256, data=describe_data(probes, args.name))  # fmt: skip
     tally = tally_scores(probes, templates, args.leave_out)
-    record = make_record(tally, probes, space, args.name)
+    record = make_record(tally, probes, space, args.name, describe_seen(args.same, args.drop))
     file = f"{pack.name.replace(':', '_')}.json"
     for folder, table in (("spaces", space.record), ("calibrations", record)):
         path = args.out / folder / file

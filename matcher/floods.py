@@ -25,16 +25,18 @@ DATASET_FLOOD = "dataset_flood"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recent:
     """What was matched in the last HOURS: the datasets in which each person was matched weakly, the people of each
-    dataset; and how many are enrolled."""
+    dataset; how many are enrolled; and of whom it is known already, whenever it was found, that they are in a dataset
+    (person, dataset)."""
 
     datasets: dict[UUID, set[int]] = field(default_factory=dict)
     people: dict[int, set[UUID]] = field(default_factory=dict)
     enrolled: int = 0
+    known: frozenset[tuple[UUID, int]] = frozenset()
 
 
 def hold_floods(matches: Iterable[tuple[int, Match]], recent: Recent) -> list[Match]:
     """(dataset_id, match) pairs to matches in the same order. A match that is held already stays as it is, but counts
-    neither for nor against others."""
+    neither for nor against others. One that repeats what its person knows is no flood: nobody is told anything new."""
     rows = list(matches)
     datasets: dict[UUID, set[int]] = defaultdict(set, {who: set(them) for who, them in recent.datasets.items()})
     people: dict[int, set[UUID]] = defaultdict(set, {which: set(them) for which, them in recent.people.items()})
@@ -46,7 +48,7 @@ def hold_floods(matches: Iterable[tuple[int, Match]], recent: Recent) -> list[Ma
     most = max(FLOOD_PEOPLE, FLOOD_SHARE * recent.enrolled)
 
     def judge(dataset_id: int, match: Match) -> Match:
-        if match.held is not None:
+        if match.held is not None or (match.subject_id, dataset_id) in recent.known:
             return match
         if len(people[dataset_id]) > most:
             return replace(match, held=DATASET_FLOOD)

@@ -131,6 +131,22 @@ class Gallery:
                 nearest.append(Negative(negative_id=ids[best], subject_id=person, score=float(scores[best])))
         return nearest
 
+    def compare_templates(self, one: int, other: int) -> float:
+        """The cosine similarity of two live templates by their ids; -1 where one of them is not here."""
+        vectors = [self._find_vector(template_id) for template_id in (one, other)]
+        if vectors[0] is None or vectors[1] is None:
+            return -1.0
+        return float(vectors[0] @ vectors[1])
+
+    def _find_vector(self, template_id: int) -> Vectors | None:
+        for part in (self._delta, self._generation_part):
+            if part is not None and len(part.ids):
+                at = np.flatnonzero(part.ids == template_id)
+                if len(at):
+                    found: Vectors = part.vectors[at[0]]
+                    return found
+        return None
+
     def needs_build(self) -> bool:
         """Is a new generation due: none yet, broken, holding a withdrawn template, or too many templates beside it?"""
         if self.broken or self._generation is None:

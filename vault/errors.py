@@ -165,7 +165,7 @@ class EvidenceError(FacewardenError):
 
 
 class JudgementError(_CodedError):
-    """`alert_unknown`, `face_gone`."""
+    """`alert_unknown`, `hold_unknown`, `face_gone`."""
 
 
 class EnrolmentError(_CodedError):

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from matcher.calibration import Calibration, Cut, derive_cut, load_calibration, prefer_own
+from matcher.calibration import Calibration, Cut, derive_cut, find_cut, load_calibration, prefer_own
+from matcher.clusters import SAME_PERSON_RATE
 from matcher.gallery import Gallery
 from matcher.segments import Segments
 from matcher.space import Space, load_space
@@ -163,6 +164,10 @@ class Context:
             faces=matching.faces_per_day,
             templates=self.gallery.template_count,
         )
+
+    def look_alike(self, one: int, other: int) -> bool:
+        """Do two templates of enrolled people look like one person, as two faces of a dataset would?"""
+        return self.gallery.compare_templates(one, other) >= find_cut(self.calibration, SAME_PERSON_RATE)[0]
 
     def close(self) -> None:
         self.heartbeat.close()

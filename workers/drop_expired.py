@@ -14,6 +14,7 @@ from vault.store.blobs import (
     take_apart,
 )
 from vault.store.faces import drop_expired_templates
+from vault.store.holds import end_holds
 from vault.store.judgements import drop_expired_negatives
 from vault.store.orphans import erase_orphan_keys
 from vault.store.pauses import drop_stale_pauses
@@ -30,8 +31,11 @@ def drop_expired(context: Context) -> int:
     dropped = drop_expired_templates(conn)
     with conn.transaction():
         dropped += drop_expired_negatives(conn)
+        ended = end_holds(conn)
     if dropped:
         log.info("retention dropped templates", count=dropped)
+    if ended:
+        log.warning("matches that were held ended undecided", **ended)
     unneeded = list_unneeded(conn)
     with conn.transaction():
         release_blobs(conn, unneeded)

@@ -194,7 +194,7 @@ def save_matches(context: Context, found: Found, parts: list[HuntPart], cut: Cut
     hunted = {part.template_id: part.hunt_id for part in parts}
     proposed, known_too = list[Match](), set[int]()
     for face_id in kept:
-        decisions = decide_probe(weighed[face_id].candidates, cut, weighed[face_id].negatives)
+        decisions = decide_probe(weighed[face_id].candidates, cut, weighed[face_id].negatives, context.look_alike)
         proposed += [
             Match(face_id=face_id, subject_id=each.candidate.subject_id, template_id=each.candidate.template_id,
                   consent_id=each.candidate.consent_id, calibration_id=cut.calibration_id, pack=pack,

@@ -22,7 +22,7 @@ from vault.keys import Vectors
 from vault.log import get_logger
 from vault.records import Match, Probe
 from vault.steps import Step
-from vault.store.alerts import list_recent, raise_alert, save_match
+from vault.store.alerts import list_known_alerts, list_recent, raise_alert, save_match
 from vault.store.blobs import drop_files, release_blobs
 from vault.store.datasets import lock_datasets
 from vault.store.faces import close_faces, find_datasets, list_probes, save_looks
@@ -63,7 +63,9 @@ def match_batch(context: Context, claim: Claim) -> None:
     proposed = [
         make_match(probe, decision, cut.score, cut.calibration_id)
         for probe in probes
-        for decision in decide_probe(found[probe.face_id].candidates, cut, found[probe.face_id].negatives)
+        for decision in decide_probe(
+            found[probe.face_id].candidates, cut, found[probe.face_id].negatives, context.look_alike
+        )
     ]
     with conn.transaction():
         lock_datasets(conn)
@@ -101,8 +103,10 @@ def renew_probe(context: Context, probe: Probe) -> Probe | None:
 
 def read_recent(context: Context, matches: list[Match], datasets: dict[int, int]) -> Recent:
     """What floods are judged by."""
-    found, people = list_recent(context.conn, [match.subject_id for match in matches], list(datasets.values()), HOURS)
-    return Recent(datasets=found, people=people, enrolled=context.gallery.template_count)
+    who, which = [match.subject_id for match in matches], list(datasets.values())
+    found, people = list_recent(context.conn, who, which, HOURS)
+    known = list_known_alerts(context.conn, who, which)
+    return Recent(datasets=found, people=people, enrolled=context.gallery.template_count, known=known)
 
 
 class Found(NamedTuple):

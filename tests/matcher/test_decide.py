@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from matcher.alerts import group_matches
 from matcher.calibration import Cut
-from matcher.decide import HUB_PEOPLE, Candidate, Negative, decide_probe, name_outcome
+from matcher.decide import HUB_PEOPLE, Alike, Candidate, Negative, decide_probe, name_outcome
 from vault.records import Band, Match, Outcome
 
 CUT = Cut(score=0.5, strong_score=0.7, rate=1e-5, wanted_rate=1e-5, calibration_id="c")
@@ -34,12 +34,46 @@ def test_of_several_templates_of_a_person_the_best_counts() -> None:
     assert (decision.candidate.template_id, decision.band) == (2, Band.STRONG)
 
 
-def test_two_people_may_share_a_probe_and_three_are_held() -> None:
+def test_two_people_may_share_a_probe_and_three_who_are_unlike_are_held() -> None:
     two = decide_probe([candidate(0, 0.6), candidate(1, 0.55)], CUT)
     assert [decision.held for decision in two] == [None, None]
-    three = decide_probe([candidate(0, 0.9), candidate(1, 0.55), candidate(2, 0.5)], CUT)
+    three = decide_probe([candidate(0, 0.65), candidate(1, 0.55), candidate(2, 0.5)], CUT)
     assert {decision.held for decision in three} == {"hub_suspect"}
     assert name_outcome(three) is Outcome.HELD
+
+
+def same_face(*people: int) -> Alike:
+    """These people's templates (numbered as the people) look like one person's."""
+    return lambda one, other: one in people and other in people
+
+
+@pytest.mark.parametrize(
+    ("scores", "alike", "held"),
+    [
+        # one face that is enrolled three times
+        ([0.66, 0.66, 0.66], (0, 1, 2), [False, False, False]),
+        # their own photo beside two look-alikes: it is theirs, and nobody else is told
+        ([1.01, 0.50, 0.50], (), [False, True, True]),
+        ([0.80, 0.65, 0.55, 0.52], (), [False, True, True, True]),
+        # enrolled twice, beside two look-alikes
+        ([1.01, 1.00, 0.50, 0.50], (0, 1), [False, False, True, True]),
+        # nobody is clearly the nearest
+        ([0.80, 0.75, 0.55], (), [True, True, True]),
+        # the nearest is not near enough to be told from the others
+        ([0.69, 0.55, 0.55], (), [True, True, True]),
+        # twins and a third person: two who are unlike are no hub
+        ([0.80, 0.78, 0.55], (0, 1), [False, False, False]),
+        # five look like one person, two more do not
+        ([0.60, 0.60, 0.60, 0.55, 0.52], (0, 1, 2), [True] * 5),
+    ],
+)
+def test_a_hub_is_shared_by_people_who_do_not_look_alike_and_has_no_clear_best(
+    scores: list[float], alike: tuple[int, ...], held: list[bool]
+) -> None:
+    found = [candidate(person, score, template=person) for person, score in enumerate(scores)]
+    decisions = decide_probe(found, CUT, (), same_face(*alike))
+    by_person = {decision.candidate.template_id: decision.held == "hub_suspect" for decision in decisions}
+    assert [by_person[person] for person in range(len(scores))] == held
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1), st.integers(0, 3)), max_size=20), st.randoms())
@@ -52,7 +86,7 @@ def test_the_order_of_candidates_does_not_matter(rows: list[tuple[int, float, in
     }
     people = {c.subject_id for c in candidates if c.score >= CUT.score}
     assert len(first) == len(people)
-    assert all((d.held is not None) == (len(people) >= HUB_PEOPLE) for d in first)
+    assert len(people) >= HUB_PEOPLE or not any(d.held for d in first)
 
 
 def match(person: int, band: Band, held: str | None = None) -> Match:

@@ -40,6 +40,17 @@ def test_a_dataset_in_which_a_large_part_of_all_people_are_found_is_held() -> No
     assert {each.held for each in hold_floods(rows[1:], Recent(enrolled=30))} == {None}
 
 
+def test_what_repeats_a_dataset_that_its_person_knows_is_no_flood() -> None:
+    rows = [(dataset, match(1)) for dataset in range(FLOOD_DATASETS)]
+    known = frozenset({(UUID(int=1), 0), (UUID(int=1), 3)})
+    held = [each.held for each in hold_floods(rows, Recent(known=known))]
+    assert held == [None, TEMPLATE_FLOOD, TEMPLATE_FLOOD, None, TEMPLATE_FLOOD]
+    crowd = [(1, match(person)) for person in range(FLOOD_PEOPLE + 1)]
+    known = frozenset({(UUID(int=4), 1)})
+    held = [each.held for each in hold_floods(crowd, Recent(enrolled=30, known=known))]
+    assert held.count(None) == 1
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40), st.booleans()), max_size=80))
 def test_nothing_is_lost_and_what_was_held_stays_as_it_is(rows: list[tuple[int, int, bool]]) -> None:
     matches = [(dataset, match(person, "hub_suspect" if held else None)) for dataset, person, held in rows]

@@ -132,6 +132,16 @@ def list_recent(
     return datasets, people
 
 
+def list_known_alerts(conn: Connection, subject_ids: list[UUID], dataset_ids: list[int]) -> frozenset[tuple[UUID, int]]:
+    """Of which of these datasets which of these people know: (person, dataset)."""
+    rows = conn.execute(
+        """select subject_id, dataset_id from alert
+           where subject_id = any(%(subjects)s) and dataset_id = any(%(datasets)s)""",
+        {"subjects": subject_ids, "datasets": dataset_ids},
+    ).fetchall()
+    return frozenset((subject_id, dataset_id) for subject_id, dataset_id in rows)
+
+
 # -- the outbox -------------------------------------------------------------------------------------------------------
 
 
