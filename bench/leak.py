@@ -31,6 +31,7 @@ from PIL import Image
 from rich.console import Console
 
 from bench.report import ROOT, Report, add_folder, add_options, find_folder
+from cli.commands.demo import ORGANISATION
 from cli.commands.enrol import enrol
 from cli.commands.up import start_base, start_parts
 from cli.demo.outcome import is_settled
@@ -259,6 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="facewarden-leak-") as temporary:
         home = (args.keep or Path(temporary)) / "home"
         settings = Settings(home=home, key_file=home.with_name("home.key")).replace("faces", runtime=args.runtime)
+        settings = settings.replace("organisation", **ORGANISATION)
         supervisor = Supervisor(settings=settings)
         with supervisor.running():
             settings = start_base(supervisor, console)

@@ -31,6 +31,7 @@ from typing import Any
 from warcio.archiveiterator import ArchiveIterator
 
 from bench.programs import clean_environment, find_port, make_venv, sign, wait_for
+from cli.commands.demo import ORGANISATION
 from cli.commands.enrol import enrol
 from cli.demo.people import list_people, save_jpeg
 from cli.supervisor import ROOT, Supervisor
@@ -104,7 +105,9 @@ def make_bundle(folder: Path, rendering: str) -> tuple[bytes, bytes]:
     card = folder / "card.toml"
     with serve(picture) as port:
         card.write_text(sign(CARD.format(port=port, rendering=rendering), home), encoding="utf-8")
-        supervisor = Supervisor(settings=Settings(home=home, key_file=folder / "home.key"))
+        supervisor = Supervisor(
+            settings=Settings(home=home, key_file=folder / "home.key").replace("organisation", **ORGANISATION)
+        )
         with supervisor.running():
             settings = supervisor.start_servers()
             make_key_file(settings.key_file)

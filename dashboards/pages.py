@@ -31,6 +31,7 @@ class Pages:
         self._templates = Environment(
             loader=FileSystemLoader(FOLDERS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
+        self._templates.globals["organisation"] = settings.organisation
         self._templates.filters |= {"time": show_time, "day": show_day, "amount": show_amount}
 
     def show(self, request: Request, name: str, *, status: int = 200, **values: Any) -> HTMLResponse:

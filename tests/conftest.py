@@ -10,7 +10,7 @@ import pytest
 from cli.supervisor import Supervisor
 from tests.fakes import Answer, Site
 from vault.keys import Keys, load_keys, make_key_file
-from vault.settings import Servers, Settings
+from vault.settings import Delivery, Organisation, Servers, Settings
 from vault.steps import connect_redis
 from vault.store import Connection, connect
 from vault.store.keys import check_deployment
@@ -45,6 +45,10 @@ def settings(servers: Servers, tmp_path: Path) -> Iterator[Settings]:
         made = Settings(
             home=home,
             key_file=tmp_path / "home.key",
+            organisation=Organisation(
+                name="Test Bank", contact="privacy@bank.example", privacy_url="https://bank.example/privacy"
+            ),
+            delivery=Delivery(alert_minutes=0),
             servers=Servers(
                 database_url=servers.database_url.replace("/facewarden?", f"/{name}?"), redis_url=servers.redis_url
             ),

@@ -82,9 +82,35 @@ class Web:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Organisation:
+    """Who runs this deployment: stands in every message and on every page on which somebody consents."""
+
+    name: str = ""
+    contact: str = ""  # how people reach a human: a mail address, a telephone number
+    privacy_url: str = ""  # where it says what is done with people's data
+
+    def __post_init__(self) -> None:
+        for name in ("name", "contact", "privacy_url"):
+            value = getattr(self, name)
+            if len(value) > 200 or not value.isprintable():
+                raise ValueError(f"{name}: at most 200 letters in one line")
+        if self.privacy_url and urlsplit(self.privacy_url).scheme not in ("http", "https"):
+            raise ValueError("privacy_url: a web address, such as https://example.org/privacy")
+
+    @property
+    def is_named(self) -> bool:
+        return bool(self.name and self.contact and self.privacy_url)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     mail_folder: Path | None = None  # default <home>/mail; one .eml a message
     sender: str = "facewarden@localhost"
+    alert_minutes: int = 60  # a person gets at most one message about finds in this time
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alert_minutes <= 7 * 24 * 60:
+            raise ValueError("alert_minutes: must be between 0 and 10080, a week")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +160,7 @@ class Settings:
     faces: Faces = field(default_factory=Faces)
     matching: Matching = field(default_factory=Matching)
     web: Web = field(default_factory=Web)
+    organisation: Organisation = field(default_factory=Organisation)
     delivery: Delivery = field(default_factory=Delivery)
     crawl: Crawl = field(default_factory=Crawl)
     money: Money = field(default_factory=Money)

@@ -21,14 +21,21 @@ from vault.files import sync_folder, write_whole
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import Delivery
-from vault.settings import Settings
+from vault.settings import Organisation, Settings
 from vault.steps import Step
 from vault.store.access import make_link
-from vault.store.alerts import WrittenMessage, list_deliveries, mark_sent, note_folder
+from vault.store.alerts import (
+    WrittenMessage,
+    cover_messages,
+    find_message_wait,
+    list_deliveries,
+    mark_sent,
+    note_folder,
+)
 from vault.store.ledger import write_entry
 from vault.store.receipts import close_subject, get_receipt
 from vault.store.subjects import UNCONFIRMED_DAYS, has_consent, open_address
-from vault.store.work import DELIVERIES, check_rows, fail_row, finish_rows
+from vault.store.work import DELIVERIES, check_rows, fail_row, finish_rows, put_back_row
 from workers.context import Context
 
 BATCH = 50
@@ -102,9 +109,11 @@ def deliver(context: Context) -> int:
     claim = context.claim(DELIVERIES, BATCH)
     if claim is None:
         return 0
+    covered: set[UUID] = set()
     for delivery in list_deliveries(context.conn, claim.ids):
         try:
-            send_delivery(context, delivery)
+            if delivery.delivery_id not in covered and not wait_for_turn(context, delivery):
+                covered |= send_delivery(context, delivery)
         except (EnrolmentError, KeyFileError) as exc:  # nobody to tell any more
             fail_row(context.conn, DELIVERIES, delivery.delivery_id, delivery.token, exc.stable_code, exc.message,
                      final=True)  # fmt: skip
@@ -116,9 +125,21 @@ def deliver(context: Context) -> int:
     return len(claim.ids)
 
 
-def send_delivery(context: Context, delivery: Delivery) -> None:
-    """Raises EnrolmentError, KeyFileError when there is nobody to tell, OSError when the folder cannot be written,
-    LeaseLost."""
+def wait_for_turn(context: Context, delivery: Delivery) -> bool:
+    """A person gets at most one message about finds an hour: another waits, uncharged, and tells of all that came
+    meanwhile."""
+    if delivery.kind != "alert":
+        return False
+    conn = context.conn
+    wait = find_message_wait(conn, delivery.subject_id, context.settings.delivery.alert_minutes)
+    if wait:
+        put_back_row(conn, DELIVERIES, delivery.delivery_id, delivery.token, None, None, wait=wait)
+    return wait > 0
+
+
+def send_delivery(context: Context, delivery: Delivery) -> set[UUID]:
+    """Returns the deliveries that it told of, too. Raises EnrolmentError, KeyFileError when there is nobody to tell,
+    OSError when the folder cannot be written, LeaseLost."""
     conn, folder = context.conn, context.settings.mail_folder
     path = name_mail(folder, delivery.delivery_id)
     with conn.transaction():
@@ -127,10 +148,13 @@ def send_delivery(context: Context, delivery: Delivery) -> None:
         message = write_message(context, delivery, open_address(conn, context.keys, delivery.subject_id))
         note_folder(conn, delivery.delivery_id, name_folder(context.settings, folder))
     write_whole(path, message.as_bytes(), last_look=lambda: look_last(context, delivery))
+    covered: set[UUID] = set()
     try:
         with conn.transaction():
             finish_rows(conn, DELIVERIES, [delivery.delivery_id], delivery.token)
             mark_sent(conn, delivery.delivery_id)
+            if delivery.kind == "alert":
+                covered = cover_messages(conn, delivery.delivery_id, delivery.token)
             person = context.keys.digest_text(f"subject:{delivery.subject_id}")
             write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)
             if delivery.kind == "receipt":
@@ -140,7 +164,8 @@ def send_delivery(context: Context, delivery: Delivery) -> None:
         path.unlink(missing_ok=True)
         sync_folder(folder)
         raise
-    log.info("delivered", delivery_id=str(delivery.delivery_id), kind=delivery.kind)
+    log.info("delivered", delivery_id=str(delivery.delivery_id), kind=delivery.kind, covers=len(covered))
+    return covered
 
 
 def check_consent(context: Context, delivery: Delivery) -> None:
@@ -218,10 +243,22 @@ def write_message(context: Context, delivery: Delivery, address: str) -> EmailMe
     message["From"] = context.settings.delivery.sender
     message["To"] = address
     message["Subject"] = SUBJECTS[delivery.kind]
+    message["Date"] = dt.datetime.now(dt.UTC)
     message["Message-ID"] = f"<{delivery.delivery_id}@facewarden>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(TEXTS[delivery.kind].format(**values))
+    message.set_content(TEXTS[delivery.kind].format(**values) + name_organisation(context.settings.organisation))
     return message
+
+
+def name_organisation(organisation: Organisation) -> str:
+    """Who writes, how to reach a human, and where it says what is done with people's data."""
+    if not organisation.is_named:
+        return ""
+    return f"""
+--
+{organisation.name} runs this Facewarden. Questions: {organisation.contact}
+What is done with your data: {organisation.privacy_url}
+"""
 
 
 def tell_not_found(receipt: str) -> str:

@@ -20,6 +20,11 @@ from pathlib import Path
 from vault.errors import SettingError
 from vault.settings import Settings, data_folder, find_home, is_port
 
+ORGANISATION = {
+    "name": "The Facewarden demo on this machine",
+    "contact": "whoever started it",
+    "privacy_url": "https://example.org/nothing-leaves-this-machine",
+}
 FACES_AN_IMAGE = 1.25  # what the budget of a run on real faces is spread over
 
 
@@ -79,6 +84,7 @@ def choose_settings(args: argparse.Namespace, settings: Settings) -> Settings:
         home = find_home(data_folder() / "facewarden-demo", {})
         settings = settings.replace("", home=home, key_file=home.with_name(home.name + ".key"))
     settings = settings.replace("web", port=args.port, public_url="")
+    settings = settings.replace("organisation", **ORGANISATION).replace("delivery", alert_minutes=0)
     last = max(MARKET_PORTS.values())
     if not is_port(str(args.port + last)):
         raise SettingError(

@@ -26,6 +26,11 @@ from vault.store.subjects import drop_enrolment, find_subject, save_subject
 
 WORDING = "enrolment-1: compare my face with faces in leaked datasets and tell me; I can withdraw at any time"
 MOST_PHOTO = 20 << 20
+ORGANISATION_LINES = """\
+      [organisation]
+      name = "who runs this"
+      contact = "how people reach a human"
+      privacy_url = "https://where it says what is done with their data\""""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +56,7 @@ def enrol(conn: Connection, keys: Keys, settings: Settings, address: str, photo:
     Takes the place of an enrolment that leads to nothing (see `drop_enrolment`), never of one that is searched.
     """
     check_address(address)
+    check_organisation(settings)
     if not 0 < len(photo) <= MOST_PHOTO:
         raise EnrolmentError("photo_unreadable", "the photo is empty or larger than 20 MB")
     with conn.transaction():
@@ -63,6 +69,16 @@ def enrol(conn: Connection, keys: Keys, settings: Settings, address: str, photo:
         person = keys.digest_text(f"subject:{subject_id}")
         write_entry(conn, Kind.CONSENT, about=person, what="recorded", wording=WORDING.split(":")[0], by=recorded_by)
         ask_delivery(conn, subject_id, "confirmation")
+
+
+def check_organisation(settings: Settings) -> None:
+    """Whoever consents must be told to whom. Raises EnrolmentError: organisation_unnamed."""
+    if not settings.organisation.is_named:
+        raise EnrolmentError(
+            "organisation_unnamed",
+            "nobody can consent without being told who asks",
+            mend=f"add to {settings.home / 'facewarden.toml'}:\n{ORGANISATION_LINES}",
+        )
 
 
 def check_address(address: str) -> None:

@@ -15,6 +15,7 @@ import time
 
 from rich.console import Console
 
+from cli.commands.enrol import ORGANISATION_LINES
 from cli.setup import check_port, name_user, prepare_database, prepare_keys, prepare_pack
 from cli.supervisor import Supervisor
 from vault.gate import load_gate
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             if "web" in parts:
                 link = make_operator_link(settings)
                 console.print(f"dashboard: {link}   (works once, for an hour)", soft_wrap=True)
+            if not settings.organisation.is_named:
+                console.print(f"nobody can enrol yet: add to {settings.home / 'facewarden.toml'}\n{ORGANISATION_LINES}")
             console.print("running; Ctrl-C stops")
             while True:
                 supervisor.poll()

@@ -187,7 +187,7 @@ def list_deliveries(conn: Connection, delivery_ids: tuple[UUID, ...]) -> list[De
     with conn.cursor(row_factory=record_row(Delivery)) as cursor:
         return cursor.execute(
             """select delivery_id, subject_id, alert_id, kind, attempts, token from delivery
-               where delivery_id = any(%(ids)s)""",
+               where delivery_id = any(%(ids)s) order by created_at, delivery_id""",
             {"ids": list(delivery_ids)},
         ).fetchall()
 
@@ -197,6 +197,38 @@ def note_folder(conn: Connection, delivery_id: UUID, folder: str) -> None:
     conn.execute(
         "update delivery set folder = %(folder)s where delivery_id = %(id)s", {"id": delivery_id, "folder": folder}
     )
+
+
+def find_message_wait(conn: Connection, subject_id: UUID, minutes: int) -> float:
+    """Seconds until the person may get another message about finds: at most one in so many minutes."""
+    row = conn.execute(
+        """select extract(epoch from max(sent_at) + make_interval(mins => %(minutes)s) - clock_timestamp())
+           from delivery where subject_id = %(id)s and kind = 'alert' and covered_by is null""",
+        {"id": subject_id, "minutes": minutes},
+    ).fetchone()
+    return max(0.0, float(row[0])) if row and row[0] is not None else 0.0
+
+
+def cover_messages(conn: Connection, delivery_id: UUID, token: int) -> set[UUID]:
+    """A message about finds leads to the page on which all of them are: those that wait for the same person, or were
+    claimed with it, are told with it. Returns which; rows that others work on are left alone."""
+    require_transaction(conn)
+    rows = conn.execute(
+        """with sent as (select subject_id from delivery where delivery_id = %(id)s),
+                waiting as materialized (
+                    select delivery_id from delivery join sent using (subject_id)
+                    where kind = 'alert' and delivery_id <> %(id)s
+                      and (state = 'ready' or state = 'running' and token = %(token)s)
+                      and not exists (  -- a listing that is still to find its dataset: see DELIVERIES
+                          select 1 from alert join listing using (dataset_id) join linking using (listing_id)
+                          where alert.alert_id = delivery.alert_id and linking.state in ('ready', 'running'))
+                    order by delivery_id for update of delivery skip locked)
+           update delivery set state = 'done', sent_at = now(), covered_by = %(id)s, lease_until = null,
+                  error_code = null, error_text = null
+           from waiting where delivery.delivery_id = waiting.delivery_id returning delivery.delivery_id""",
+        {"id": delivery_id, "token": token},
+    ).fetchall()
+    return {covered for (covered,) in rows}
 
 
 def mark_sent(conn: Connection, delivery_id: UUID) -> None:

@@ -45,8 +45,8 @@ def list_holds(conn: Connection, most: int) -> list[Hold]:
     """What waits for a person to look at it, those that end first before others."""
     with conn.cursor(row_factory=record_row(Hold)) as cursor:
         return cursor.execute(
-            """select hold_id, subject_id, item.dataset_id, item.reason, faces::int as faces, title, name as source, since,
-                      since + make_interval(days => %(days)s) as ends_at
+            """select hold_id, subject_id, item.dataset_id, item.reason, faces::int as faces, title, name as source,
+                      since, since + make_interval(days => %(days)s) as ends_at
                from (select min(match_id) as hold_id, subject_id, dataset_id, held as reason, count(*) as faces,
                             min(matched_at) as since, min(listing_id) as listing_id
                      from match join face using (face_id) join sample using (sample_id) join listing using (listing_id)

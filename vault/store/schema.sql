@@ -545,7 +545,7 @@ create trigger match_needs_consent
     for each row execute function refuse_match_without_consent();
 
 -- The outbox. What it says is made when it is sent, from the rows it points to. `folder`: where it was written, relative
--- to the state folder if it lies there.
+-- to the state folder if it lies there. `covered_by`: the message in which the person was told of this too.
 create table delivery (
     delivery_id uuid primary key,
     subject_id  uuid not null references subject,
@@ -560,7 +560,8 @@ create table delivery (
     not_before  timestamptz,
     error_code  text,
     error_text  text,
-    folder      text
+    folder      text,
+    covered_by  uuid references delivery
 );
 create unique index delivery_alert on delivery (alert_id) where kind = 'alert';
 create index delivery_subject on delivery (subject_id);

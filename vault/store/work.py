@@ -203,7 +203,14 @@ def put_back_rows(
 
 
 def put_back_row(
-    conn: Connection, table: WorkTable, row_id: Any, token: int, code: str, text: str, *, wait: float = 0.0
+    conn: Connection,
+    table: WorkTable,
+    row_id: Any,
+    token: int,
+    code: str | None,
+    text: str | None,
+    *,
+    wait: float = 0.0,
 ) -> None:
     """The same for one row. Raises LeaseLost."""
     _expect(put_back_rows(conn, table, [row_id], token, code, text, wait=wait), 1, table)
