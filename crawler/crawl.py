@@ -71,7 +71,7 @@ class Crawl:
                     return None
                 self._claimed = list_claimed_pages(self._conn, claim.ids)
                 self._in_flight.update({page.page_id: page.token for page in self._claimed})
-        except DatabaseGone as exc:
+        except (*DatabaseGone, Unavailable) as exc:
             self.lost = exc
             return None
         return self._claimed.pop(0)

@@ -126,7 +126,7 @@ class BlobError(_CodedError):
 
 class Unavailable(_CodedError):
     """What every row of a step needs is away, so that step pauses and no row is charged: `blobs_away` (the folder of
-    blobs cannot be read, or is another one), `mail_folder` (it cannot be written)."""
+    blobs cannot be read, or is another one), `mail_folder` (it cannot be written), `clock_differs`, `clock_jumped`."""
 
 
 class ModelError(_CodedError):

@@ -19,6 +19,7 @@ from vault.steps import QUEUE, Step, make_celery, name_queue
 from vault.store import Conflict, DatabaseError, DatabaseGone, TooLong
 from vault.store.keys import check_deployment
 from vault.store.pauses import clear_pause, save_pause
+from vault.store.times import accept_clocks, check_clocks
 from workers.build_gallery import build_gallery
 from workers.build_segments import build_segments
 from workers.chain_ledger import chain_ledger
@@ -65,6 +66,7 @@ def take_turn(context: Context, step: Step) -> int:
         return 0
     total, started = 0, time.monotonic()
     try:
+        check_clocks(context.conn)
         while count := STEPS[step](context):
             total += count
             if time.monotonic() - started > TURN_SECONDS:
@@ -144,6 +146,7 @@ def make_worker(settings: Settings, queue: str = QUEUE) -> Celery:
     app = make_celery(settings)
     context = Context(settings)
     check_deployment(context.conn, context.keys)
+    accept_clocks(context.conn)
     if queue == QUEUE:
         _ = (context.engine, context.gate)
     gc.collect()

@@ -6,6 +6,7 @@ missing or damaged, or that this machine never had, is written again from rows (
 """
 
 import datetime as dt
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ from vault.keys import UNIT_TOLERANCE, Vectors
 from vault.log import get_logger
 from vault.steps import Step
 from vault.store import Connection
-from vault.store.hunts import move_parts
+from vault.store.hunts import move_parts, search_fresh_again
 from vault.store.segments import (
     READ_ROWS,
     SegmentRow,
@@ -32,11 +33,16 @@ from vault.store.segments import (
     count_fresh_faces,
     draw_segment_id,
     drop_fresh_faces,
+    drop_gone_segments,
     drop_segments,
+    find_dead_segment,
     get_segment_faces,
     has_dead_segments,
+    keep_fresh_faces,
     list_fresh_faces,
     list_kept_faces,
+    list_kept_ids,
+    list_placed_faces,
     list_segment_ids,
     list_segments,
     lock_segments,
@@ -47,6 +53,8 @@ from workers.context import Context
 FRESH_FACES = 20_000  # as many faces in no segment are worth one; a search of them reads rows
 FRESH_SECONDS = 600.0  # or the oldest of them has waited so long
 DEAD_SECONDS = 3600.0  # how long an expired face may lie in a file beside others that have not expired
+COUNT_SECONDS = 600.0  # how often kept faces are held against those in segments
+COUNTED_ROWS = 200_000
 GROWTH = 4  # small segments of a day are joined with new faces, up to so many times their number
 
 log = get_logger(__name__)
@@ -62,6 +70,9 @@ def build_segments(context: Context) -> int:
     context.heartbeat.hold(WRITERS, [SEGMENTS], writer)
     try:
         drop_expired_segments(context)
+        if time.monotonic() - context.faces_counted > COUNT_SECONDS:
+            find_lost_faces(context)
+            context.faces_counted = time.monotonic()
         built = build_one(context, writer)
         kept = list_segment_ids(conn)
         check_writer(conn, SEGMENTS, writer)
@@ -82,32 +93,50 @@ def segments_are_due(conn: Connection) -> bool:
 def drop_expired_segments(context: Context) -> None:
     """Those whose last face has expired."""
     conn, (pack, matrix_id, _) = context.conn, context.segments.kind
-    now = dt.datetime.now(dt.UTC)
-    expired = [each.segment_id for each in list_segments(conn, pack, matrix_id) if each.last_expires <= now]
-    if expired:
+    with conn.transaction():
+        lock_segments(conn)
+        dropped = drop_gone_segments(conn, pack, matrix_id)
+    if dropped:
+        log.info("retention dropped segments", count=dropped)
+
+
+def find_lost_faces(context: Context) -> int:
+    """Faces whose template is kept, but which are in no segment and wait for none (its row was lost, or dropped by a
+    wrong clock), wait for one again, and hunts look at them; how many. Only the writer may look: nobody else moves
+    faces meanwhile."""
+    conn, (pack, matrix_id, _) = context.conn, context.segments.kind
+    blocks = [np.empty(0, np.int64)]
+    while block := list_kept_ids(conn, pack, int(blocks[-1][-1]) if len(blocks) > 1 else 0, COUNTED_ROWS):
+        blocks.append(np.array(block, np.int64))
+    # read last: a face comes to one of the two when it is kept, and goes from one to the other
+    placed = np.frombuffer(b"".join(list_placed_faces(conn, pack, matrix_id)), "<i8")
+    lost = np.setdiff1d(np.concatenate(blocks), placed).tolist()
+    if lost:
         with conn.transaction():
             lock_segments(conn)
-            drop_segments(conn, expired)
-        log.info("retention dropped segments", count=len(expired))
+            keep_fresh_faces(conn, lost)
+            hunts = search_fresh_again(conn, pack)
+        log.warning("kept faces were in no segment; they come to one again", count=len(lost), hunts=hunts)
+    return len(lost)
 
 
 def build_one(context: Context, writer: int) -> int:
     """New faces of the day that expires first, with that day's small segments; or a segment without its dead."""
     conn, (pack, matrix_id, _) = context.conn, context.segments.kind
-    segments = list_segments(conn, pack, matrix_id)
     faces, seconds = count_fresh_faces(conn)
     if faces >= FRESH_FACES or (faces and seconds >= FRESH_SECONDS):
         fresh = list_fresh_faces(conn)
         day = fresh[0][1].astimezone(dt.UTC).date()
         face_ids = [face_id for face_id, expires in fresh if expires.astimezone(dt.UTC).date() == day][:MOST_FACES]
-        write_segment(context, choose_joined(segments, day, len(face_ids)), face_ids, writer=writer)
+        write_segment(
+            context, choose_joined(list_segments(conn, pack, matrix_id), day, len(face_ids)), face_ids, writer=writer
+        )
         return 1
-    aged = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=DEAD_SECONDS)
-    for segment in segments:
-        if segment.first_expires <= aged:
-            write_segment(context, [segment], [], writer=writer)
-            return 1
-    return 0
+    dead = find_dead_segment(conn, pack, matrix_id, DEAD_SECONDS)
+    if dead is None:
+        return 0
+    write_segment(context, [dead], [], writer=writer)
+    return 1
 
 
 def choose_joined(segments: Sequence[SegmentRow], day: dt.date, fresh: int) -> list[SegmentRow]:
@@ -141,7 +170,7 @@ def write_segment(
     if len(ids):
         row = SegmentRow(
             segment_id=draw_segment_id(conn), pack=pack, matrix_id=matrix_id, faces=len(ids),
-            first_expires=min(expires), last_expires=max(expires), dead=False,
+            first_expires=min(expires), last_expires=max(expires),
         )  # fmt: skip
         with writing(segments.folder):
             save_segment(segments.folder, segment_id=row.segment_id, ids=ids, vectors=vectors, pack=pack,

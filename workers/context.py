@@ -1,6 +1,7 @@
 """What a worker process holds: settings, keys, one connection, the box, models, gallery; each made on first use."""
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,7 @@ class Context:
         self.settings = settings
         self.asker = Asker(settings)
         self.hunted_clock = GalleryClock()  # at which every live template was seen to have its hunt
+        self.faces_counted = -math.inf  # when kept faces were held against segments, in time.monotonic()
         self.heartbeat = Heartbeat(settings)
         self.pauses = Pauses()
         self._conn: Connection | None = None

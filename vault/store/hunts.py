@@ -90,7 +90,8 @@ def end_lapsed_claims(conn: Connection) -> int:
     return conn.execute(
         """with held as materialized (  -- always in the same order
                select face_id from face
-               where attempts > 0 and state = 'running' and lease_until < clock_timestamp()
+               where attempts > 0 and state = 'running'
+                 and (lease_until < clock_timestamp() or lease_until > clock_timestamp() + interval '2 minutes')
                  and token < (select max(fence) from hunt_part join hunt using (hunt_id)
                               where segment_id is null and hunt_part.state <> 'done' and hunt.state = 'running')
                order by face_id for update skip locked)
@@ -111,6 +112,23 @@ def move_parts(conn: Connection, new_id: int | None, old_ids: list[int], *, fres
                order by 1 on conflict do nothing""",
             {"new": new_id, "old": old_ids, "fresh": fresh},
         )
+
+
+def search_fresh_again(conn: Connection, pack: str) -> int:
+    """Hunts for live templates look once more at the faces in no segment, for some that should have been in one were in
+    none. Hold `lock_segments`. Returns how many hunts."""
+    require_transaction(conn)
+    return conn.execute(
+        """with again as (
+               update hunt_part set state = 'ready', attempts = 0, token = null, lease_until = null, not_before = null
+               from hunt join template using (template_id) join live_consent using (subject_id)
+               where hunt_part.hunt_id = hunt.hunt_id and hunt.state <> 'ended' and template.pack = %(pack)s
+                 and segment_id is null and hunt_part.state in ('done', 'running')
+               returning hunt.hunt_id)
+           update hunt set state = case state when 'done' then 'running' else state end, finished_at = null
+           from again where hunt.hunt_id = again.hunt_id""",
+        {"pack": pack},
+    ).rowcount
 
 
 def find_hunted_segment(conn: Connection) -> tuple[int | None] | None:

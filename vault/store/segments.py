@@ -5,7 +5,8 @@ that a hunt that begins at that moment sees either the old or the new ones, with
 """
 
 import datetime as dt
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vault.store import Connection, require_transaction
@@ -17,15 +18,12 @@ READ_ROWS = 5000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentRow:
-    """`dead`: some of its faces have expired."""
-
     segment_id: int
     pack: str
     matrix_id: str
     faces: int
     first_expires: dt.datetime
     last_expires: dt.datetime
-    dead: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +112,15 @@ def add_segment(conn: Connection, segment: SegmentRow, face_ids: bytes) -> None:
     )
 
 
+def drop_gone_segments(conn: Connection, pack: str, matrix_id: str) -> int:
+    """Those whose last face has expired; how many. Hold `lock_segments`."""
+    require_transaction(conn)
+    return conn.execute(
+        "delete from segment where pack = %(pack)s and matrix_id = %(matrix)s and last_expires <= now()",
+        {"pack": pack, "matrix": matrix_id},
+    ).rowcount
+
+
 def drop_segments(conn: Connection, segment_ids: list[int]) -> None:
     """With the parts of hunts that looked at them."""
     require_transaction(conn)
@@ -128,10 +135,22 @@ def list_segment_ids(conn: Connection) -> set[int]:
 def list_segments(conn: Connection, pack: str, matrix_id: str) -> list[SegmentRow]:
     with conn.cursor(row_factory=record_row(SegmentRow)) as cursor:
         return cursor.execute(
-            """select segment_id, pack, matrix_id, faces, first_expires, last_expires, first_expires <= now() as dead
+            """select segment_id, pack, matrix_id, faces, first_expires, last_expires
                from segment where pack = %(pack)s and matrix_id = %(matrix)s order by last_expires, segment_id""",
             {"pack": pack, "matrix": matrix_id},
         ).fetchall()
+
+
+def find_dead_segment(conn: Connection, pack: str, matrix_id: str, seconds: float) -> SegmentRow | None:
+    """The one that has held an expired face for longest, if for so long."""
+    with conn.cursor(row_factory=record_row(SegmentRow)) as cursor:
+        return cursor.execute(
+            """select segment_id, pack, matrix_id, faces, first_expires, last_expires from segment
+               where pack = %(pack)s and matrix_id = %(matrix)s
+                 and first_expires <= now() - make_interval(secs => %(seconds)s)
+               order by first_expires, segment_id limit 1""",
+            {"pack": pack, "matrix": matrix_id, "seconds": seconds},
+        ).fetchone()
 
 
 def has_dead_segments(conn: Connection, seconds: float) -> bool:
@@ -152,6 +171,28 @@ def get_segment_faces(conn: Connection, segment_id: int) -> bytes | None:
         .fetchone()
     )
     return bytes(row[0]) if row else None
+
+
+def list_kept_ids(conn: Connection, pack: str, above: int, most: int) -> list[int]:
+    """The next faces, by id, whose template is kept."""
+    rows = conn.cursor(binary=True).execute(
+        """select face_id from face where face_id > %(above)s and template is not null and expires_at > now()
+             and pack = %(pack)s order by face_id limit %(most)s""",
+        {"pack": pack, "above": above, "most": most},
+    )
+    return [face_id for (face_id,) in rows]
+
+
+def list_placed_faces(conn: Connection, pack: str, matrix_id: str) -> Iterator[bytes]:
+    """The ids (int64, little-endian) of all faces that are in a segment or wait for one, in parts."""
+    with conn.cursor(binary=True) as cursor:
+        for (ids,) in cursor.stream(
+            "select face_ids from segment where pack = %(pack)s and matrix_id = %(matrix)s",
+            {"pack": pack, "matrix": matrix_id},
+        ):
+            yield bytes(ids)
+        fresh = [face_id for (face_id,) in cursor.execute("select face_id from fresh_face")]
+        yield struct.pack(f"<{len(fresh)}q", *fresh)
 
 
 def count_segments(conn: Connection) -> dict[str, int]:

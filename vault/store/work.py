@@ -12,6 +12,7 @@ from psycopg import sql
 
 from vault.errors import LeaseLost
 from vault.store import Connection
+from vault.store.times import check_clocks
 
 LEASE_SECONDS = 30.0
 MOST_ATTEMPTS = 5
@@ -36,12 +37,16 @@ class WorkTable:
         }
 
 
+# A lease is over, also where it ends later than any lease could: the clock that gave it was ahead and is set back.
+LAPSED = sql.SQL("""(coalesce(lease_until, '-infinity') <= clock_timestamp()
+                   or lease_until > clock_timestamp() + interval '2 minutes')""")
+
 # The two ways a row can be claimed; each has a partial index on every work table, so neither looks at finished rows.
 FRESH = sql.SQL("""state = 'ready' and attempts = 0
               and coalesce(not_before, '-infinity') <= clock_timestamp()""")
 TRIED = sql.SQL("""attempts > 0 and attempts < %(most)s and state in ('ready', 'running')
-              and coalesce(case state when 'ready' then not_before else lease_until end, '-infinity')
-                  <= clock_timestamp()""")
+              and case state when 'ready' then coalesce(not_before, '-infinity') <= clock_timestamp()
+                  else {lapsed} end""").format(lapsed=LAPSED)
 
 PICK = sql.SQL("""picked as materialized (
             select {key} as row_key from {table} where {only} and {which}
@@ -114,13 +119,14 @@ def claim_rows(
 ) -> Claim | None:
     """Take up to `limit` rows, or one row that has been tried before, alone: so a row that kills its worker is soon
     by itself, and rows that happened to be beside it are not charged again. What was tried comes first, but with
-    `fresh_first` last. None when there is nothing to do."""
+    `fresh_first` last. None when there is nothing to do. Raises Unavailable where the clocks differ."""
+    check_clocks(conn)
     if fresh_first:
         return _claim(conn, table, FRESH, limit, only) or _claim(conn, table, TRIED, 1, only)
     return _claim(conn, table, TRIED, 1, only) or _claim(conn, table, FRESH, limit, only)
 
 
-def _claim(conn: Connection, table: WorkTable, which: sql.SQL, limit: int, only: dict[str, Any]) -> Claim | None:
+def _claim(conn: Connection, table: WorkTable, which: sql.Composable, limit: int, only: dict[str, Any]) -> Claim | None:
     values = {"lease": LEASE_SECONDS, "most": MOST_ATTEMPTS, "limit": limit, **only}
     rows = conn.execute(make_claim(table, which), values).fetchall()
     if not rows:
@@ -128,7 +134,7 @@ def _claim(conn: Connection, table: WorkTable, which: sql.SQL, limit: int, only:
     return Claim(ids=tuple(sorted(row[0] for row in rows)), token=rows[0][1], limit=limit, tried=which is TRIED)
 
 
-def make_claim(table: WorkTable, which: sql.SQL) -> sql.Composed:
+def make_claim(table: WorkTable, which: sql.Composable) -> sql.Composed:
     """The statement of one of the two ways. What is picked is materialized: the planner must neither take the rows
     twice nor draw a token for each of them."""
     pick = PICK_SHARES if table.share and which is FRESH else PICK
@@ -240,8 +246,8 @@ def quarantine_exhausted(conn: Connection, table: WorkTable) -> int:
                error_code = 'attempts_exhausted',
                error_text = 'the last attempt never reported back'
         where attempts > 0 and state in ('ready', 'running')  -- as the index says: all others are finished
-          and attempts >= %(most)s and (state = 'ready' or lease_until < clock_timestamp())
-        """).format(**table.parts())
+          and attempts >= %(most)s and (state = 'ready' or {lapsed})
+        """).format(lapsed=LAPSED, **table.parts())
     return conn.execute(query, {"most": MOST_ATTEMPTS}).rowcount
 
 

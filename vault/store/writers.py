@@ -20,6 +20,7 @@ def take_writer(conn: Connection, name: str) -> int | None:
            on conflict (name) do update
                set state = 'running', token = excluded.token, lease_until = excluded.lease_until
                where writer.state <> 'running' or writer.lease_until < clock_timestamp()
+                  or writer.lease_until > clock_timestamp() + interval '2 minutes'  -- the clock was set back
            returning token""",
         {"name": name, "lease": LEASE_SECONDS},
     ).fetchone()
