@@ -18,6 +18,7 @@ from vault.egress import Policy
 from vault.errors import ServerError
 from vault.guard import USER
 from vault.log import get_logger
+from vault.quiet import QUIET
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,7 +38,12 @@ class GuardProcess:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is for us: what is in flight is let through before we end the guard
-            env={"PYTHONPATH": str(ROOT), "PATH": os.defpath, "LANG": "C.UTF-8"},  # no address or secret of ours
+            env={
+                **QUIET,
+                "PYTHONPATH": str(ROOT),
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+            },  # no address, no secret of ours
         )
         assert self._process.stdin and self._process.stdout
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from cli.supervisor import Supervisor
 from tests.fakes import Answer, Site
@@ -20,6 +21,12 @@ from workers.faces.engine import Engine
 from workers.faces.packs import opencv_zoo
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis keeps its examples where pytest keeps its own, which `./facewarden test` moves out of the checkout."""
+    if config.cache is not None:
+        set_hypothesis_home_dir(config.cache.mkdir("hypothesis"))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ HOMES = {
     "h11": ("vault/guard.py",),
     "structlog": ("vault/log.py",),
 }  # fmt: skip
-READS_ENVIRONMENT = {"vault/settings.py", "vault/boxed.py"}  # the second only clears it
+READS_ENVIRONMENT = {"vault/settings.py", "vault/quiet.py", "vault/boxed.py"}  # the last only clears it
 CONNECTS = {"vault/store/__init__.py", "vault/store/pool.py", "vault/embedded.py"}
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from vault.errors import SettingError
 from vault.money import CURRENCY, Rate, parse_rate
+from vault.quiet import QUIET
 from vault.toml import Misfit, build_record, misfit_type, parse_toml
 
 PREFIX = "FACEWARDEN_"
@@ -367,12 +368,13 @@ def write_environment(settings: Settings) -> dict[str, str]:
     return env
 
 
-PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
+PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """What a process of ours finds in its environment: our settings, and of our own environment only what it needs."""
-    return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **write_environment(settings)}
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {**passed_on, **QUIET, **write_environment(settings)}
 
 
 def put_value(table: dict[str, Any], path: tuple[str, ...], value: Any, text: str = "") -> None:

@@ -41,6 +41,7 @@ from evidence.verify import check_bundle
 from matcher.calibration import derive_cut, load_calibration
 from vault.errors import EnrolmentError, FacewardenError, ServerError
 from vault.keys import Keys, load_keys
+from vault.quiet import QUIET
 from vault.settings import Settings
 from vault.store import Connection, DatabaseError, connect
 from vault.store.bundles import ask_bundle, get_bundle_file
@@ -142,7 +143,9 @@ def start_market(supervisor: Supervisor, market: str, folder: Path, port: int) -
     """A program of its own that knows nothing of us."""
     script = ROOT / "cli/demo/markets" / f"{market}.py"
     argv = [sys.executable, str(script), "--folder", str(folder), "--port", str(port)]
-    supervisor.start(Child(name=f"market-{market}", role="market", argv=argv, environ={"PATH": "/usr/bin:/bin"}))
+    supervisor.start(
+        Child(name=f"market-{market}", role="market", argv=argv, environ={**QUIET, "PATH": "/usr/bin:/bin"})
+    )
     wait_for_port(port)
 
 

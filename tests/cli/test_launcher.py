@@ -116,6 +116,28 @@ def test_an_environment_of_another_lock_is_brought_up_to_date_and_no_size_is_mad
     assert second.stderr == ""
 
 
+def test_packages_that_left_the_lock_leave_an_older_environment(tmp_path: Path) -> None:
+    """An installer only adds; a library that calls home would stay."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "facewarden.lock.sha256").write_text("another lock")
+    shim(venv / "bin/python", f'#!/bin/sh\n[ "$2" = -c ] && echo 3.12.1 && exit\necho "$*" >> {tmp_path}/calls\n')
+    assert start(tmp_path, "status", FACEWARDEN_VENV=str(venv)).returncode == 0
+    assert "-I -m pip uninstall --yes --quiet openvino-telemetry" in (tmp_path / "calls").read_text().splitlines()
+
+
+def test_the_program_is_compiled_when_it_is_set_up_and_not_again(tmp_path: Path) -> None:
+    launcher = load()
+    (tmp_path / "bin").mkdir()
+    python = shim(tmp_path / "bin/python", f'#!/bin/sh\necho "$3" >> {tmp_path}/calls\n')
+    for _ in range(2):
+        launcher["compile_rooms"](str(python))
+    assert (tmp_path / "calls").read_text() == "compileall\n"
+    os.utime(tmp_path / "facewarden.compiled", (0, 0))  # as after a change of a source
+    launcher["compile_rooms"](str(python))
+    assert (tmp_path / "calls").read_text() == "compileall\ncompileall\n"
+
+
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
