@@ -7,11 +7,13 @@ import importlib
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from vault.errors import FacewardenError
+from vault.letters import show_text
 from vault.log import clean_text, get_logger, set_up_logging
 from vault.settings import load_settings
+from vault.terminal import say, set_up_streams
 
 COMMANDS = ("demo", "up", "status", "doctor", "source", "crawl", "ingest", "enrol", "withdraw", "alerts", "calibrate",
             "datasets", "hunts", "login", "ledger", "models", "verify", "test")  # fmt: skip
@@ -28,6 +30,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
         for name, text in COMMON.items():
             self.add_argument(name, default=argparse.SUPPRESS, help=text)
+
+    def error(self, message: str) -> NoReturn:
+        super().error(show_text(message))
 
 
 def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.ArgumentParser:
@@ -51,6 +56,7 @@ def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.Ar
 
 
 def main(arguments: list[str] | None = None) -> int:
+    set_up_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     named = find_command(arguments)
     if named and named not in (*COMMANDS, *PROCESSES):
@@ -106,9 +112,9 @@ def is_database_error(exc: Exception) -> bool:
 
 
 def say_error(code: str, message: str, mend: str) -> None:
-    print(f"facewarden: {code}: {clean_text(message, 400)}", file=sys.stderr)  # noqa: T201
+    say(f"facewarden: {code}: {clean_text(message, 400)}", to=sys.stderr)
     if mend:
-        print(f"  mend: {mend}", file=sys.stderr)  # noqa: T201
+        say(f"  fix: {clean_text(mend, 1000)}", to=sys.stderr)
 
 
 def mend_for(exc: OSError) -> str:

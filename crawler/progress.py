@@ -9,10 +9,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console
 from rich.live import Live
 
 from crawler.pipeline import Counts
+from vault.terminal import Screen
 
 TERMINAL_SECONDS, PLAIN_SECONDS = 1.0, 10.0
 QUEUE_SECONDS = 5.0  # between counts of the queue, which takes a while when it is long
@@ -22,7 +22,7 @@ RATE_SECONDS = 10.0  # that the rate is an average of
 class Progress:
     """Use as a context manager; `tick` as often as you like."""
 
-    def __init__(self, console: Console, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Screen, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._quiet, self._clock = console, quiet, clock
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._every = TERMINAL_SECONDS if self._live else PLAIN_SECONDS
@@ -59,7 +59,7 @@ class Progress:
         if self._live:
             self._live.update(line, refresh=True)
         else:
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line)
 
 
 def write_line(counts: Counts, queue: int, rate: float) -> str:

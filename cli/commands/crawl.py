@@ -13,6 +13,7 @@ from cli.servers import find_running
 from cli.supervisor import is_running
 from vault.errors import ServerError, SettingError
 from vault.settings import Settings, is_port
+from vault.terminal import say
 
 LOOPBACK_V4, LOOPBACK_V6 = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
 
@@ -61,6 +62,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if not (settings.servers.database_url or is_running(settings.home)):
         raise ServerError(f"nothing runs on {settings.home}", mend="./facewarden up, in another terminal; then again")
     return run_crawl(
-        find_running(settings), args.card, lab, lambda line: print(line, flush=True),  # noqa: T201
+        find_running(settings), args.card, lab, say,
         due_only=args.due, quiet=args.quiet,
     )  # fmt: skip

@@ -9,9 +9,6 @@ import os
 import platform
 import shutil
 
-from rich.console import Console
-from rich.table import Table
-
 from crawler.browser import INSTALL, find_chromium
 from vault.box import Box
 from vault.embedded import postgres_binaries, valkey_service
@@ -19,6 +16,7 @@ from vault.errors import FacewardenError
 from vault.keys import load_keys
 from vault.lockdown import landlock_version
 from vault.settings import Settings
+from vault.terminal import Grid, Screen
 from workers.faces.packs import get_pack, read_model
 
 PROBES = (("open", "/etc/passwd"), ("create", "/tmp/facewarden-probe"), ("socket", ""), ("unix", ""), ("fork", ""),  # noqa: S108
@@ -31,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    table = Table("what", "state", "detail")
+    table = Grid("what", "state", "detail")
     bad = 0
     for what, good, detail in check_all(settings):
         bad += good is False
         table.add_row(what, {True: "ok", False: "FAILED", None: "absent"}[good], detail)
-    Console(highlight=False).print(table)
+    Screen().print(table)
     return 1 if bad else 0
 
 

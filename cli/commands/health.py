@@ -11,6 +11,7 @@ import json
 
 from vault.errors import ServerError
 from vault.settings import Settings
+from vault.terminal import say
 
 WEB_SECONDS = 10.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an address to listen on, and one to ask
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     healthy, told = ask_web(settings) if args.web else ask_servers(settings)
-    print(told)  # noqa: T201
+    say(told)
     return 0 if healthy else 1
 
 

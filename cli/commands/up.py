@@ -13,8 +13,6 @@ import datetime as dt
 import signal
 import time
 
-from rich.console import Console
-
 from cli.commands.enrol import ORGANISATION_LINES
 from cli.setup import check_port, name_user, prepare_database, prepare_keys, prepare_pack
 from cli.supervisor import Supervisor
@@ -22,6 +20,7 @@ from vault.gate import load_gate
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.store.access import make_link
+from vault.terminal import Screen
 from workers.faces.packs import describe_pack
 
 PARTS = ("web", "worker", "people", "crawler")
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.port is not None:
         settings = settings.replace("web", port=args.port)
     parts = (args.only,) if args.only else PARTS
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = Screen(stderr=True)
     listen_for_stop()
     try:
         with Supervisor(settings=settings).running() as supervisor:
@@ -58,9 +57,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             start_parts(supervisor, parts)
             if "web" in parts:
                 link = make_operator_link(settings)
-                console.print(f"dashboard: {link}   (works once, for an hour)", soft_wrap=True)
+                console.print(f"dashboard: {link}   (works once, for an hour)")
             if not settings.organisation.is_named:
-                console.print(f"nobody can enrol yet: add to {settings.home / 'facewarden.toml'}\n{ORGANISATION_LINES}")
+                console.print(f"nobody can enrol yet: add to {settings.home / 'facewarden.toml'}")
+                console.print(*ORGANISATION_LINES.splitlines(), sep="\n")
             console.print("running; Ctrl-C stops")
             while True:
                 supervisor.poll()
@@ -82,15 +82,15 @@ def listen_for_stop() -> None:
         signal.signal(number, stop)
 
 
-def start_base(supervisor: Supervisor, console: Console) -> Settings:
+def start_base(supervisor: Supervisor, console: Screen) -> Settings:
     """Hash lists, models, keys, servers, schema: what every part needs. Says which models run under which licence.
     Raises SettingError, ModelError, CalibrationError, KeyFileError, ServerError, StoreError."""
     load_gate(supervisor.settings)
     pack = prepare_pack(supervisor.settings)
     told = describe_pack(pack)
-    console.print(f"pack {told['pack']}: {told['licence']}", soft_wrap=True)
+    console.print(f"pack {told['pack']}: {told['licence']}")
     for name in ("detector", "recogniser"):
-        console.print(f"  {name:10} sha256 {told[f'{name}_sha256']}", soft_wrap=True)
+        console.print(f"  {name:10} sha256 {told[f'{name}_sha256']}")
     keys = prepare_keys(supervisor.settings)
     settings = supervisor.start_servers()
     prepare_database(settings, keys).close()

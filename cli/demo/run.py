@@ -24,9 +24,7 @@ from uuid import UUID
 
 import httpx2
 import psutil
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from cli.commands.enrol import enrol
 from cli.commands.up import Stop, listen_for_stop, make_operator_link, start_base, start_parts
@@ -41,11 +39,13 @@ from evidence.verify import check_bundle
 from matcher.calibration import derive_cut, load_calibration
 from vault.errors import EnrolmentError, FacewardenError, ServerError
 from vault.keys import Keys, load_keys
+from vault.letters import count_of
 from vault.quiet import QUIET
 from vault.settings import Settings
 from vault.store import Connection, DatabaseError, connect
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.status import count_live_templates, count_states
+from vault.terminal import Grid, Screen
 
 MARKET_PORTS = {SHOP: 1, FORUM: 2, SPA: 3}  # added to the dashboard's port
 CARDS = {SHOP: "demo_shop", FORUM: "demo_forum", SPA: "demo_spa"}
@@ -69,7 +69,7 @@ class Demo:
     settings: Settings
     plan: Plan
     options: Options
-    console: Console
+    console: Screen
     markets: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
@@ -191,7 +191,7 @@ def enrol_people(demo: Demo, supervisor: Supervisor, conn: Connection, keys: Key
         time.sleep(0.1)
     people = find_people(conn, keys, addresses)
     refused = count_states(conn).get("template", {}).get("quarantined", 0)
-    demo.console.print(f"  {len(people)} people, {refused} photos refused")
+    demo.console.print(f"  {count_of(len(people), 'person', 'people')}, {count_of(refused, 'photo')} refused")
     return people
 
 
@@ -241,7 +241,7 @@ def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
     key_file = folder / "approver.pem"
     trust_approver(demo.settings, "demo", make_approver_key(key_file, ""))
     key = load_approver_key(key_file, "")
-    demo.console.print(f"  lab: loopback open for {', '.join(list_lab(demo, demo.markets))}", soft_wrap=True)
+    demo.console.print(f"  lab: loopback open for {', '.join(list_lab(demo, demo.markets))}")
     for market in demo.markets:
         card = (ROOT / "crawler/sources" / CARDS[market] / "card.toml").read_text(encoding="utf-8")
         path = folder / f"{market}.toml"
@@ -296,8 +296,8 @@ def wait_until_settled(demo: Demo, supervisor: Supervisor) -> Connection:
             time.sleep(0.2)
 
 
-def show_progress(states: dict[str, dict[str, int]]) -> Table:
-    grid = Table("", "waiting", "at work", "done", "refused", box=None)
+def show_progress(states: dict[str, dict[str, int]]) -> Grid:
+    grid = Grid("", "waiting", "at work", "done", "refused", box=None)
     for name in ("page", "sample", "face", "delivery"):
         counts = states.get(name, {})
         grid.add_row(name + "s", *(str(counts.get(key, 0)) for key in ("ready", "running", "done", "quarantined")))
@@ -393,7 +393,7 @@ def make_figures(
 
 def report(demo: Demo, figures: dict[str, Any]) -> int:
     """The table, the JSON file, and the exit code."""
-    table = Table("", "", title="what came of it", show_header=False)
+    table = Grid("", "", title="what came of it", show_header=False)
     for name in ("pages", "listings", "samples", "faces", "matches", "held"):
         table.add_row(name, str(figures[name]))
     for code, count in figures["refused"].items():
@@ -414,12 +414,12 @@ def report(demo: Demo, figures: dict[str, Any]) -> int:
     table.add_row("evidence bundle", "verified" if figures["bundle_verified"] else "NOT VERIFIED")
     demo.console.print(table)
     if figures["bundle"]:
-        demo.console.print(f"evidence bundle: {figures['bundle']}", soft_wrap=True)
+        demo.console.print(f"evidence bundle: {figures['bundle']}")
     for market, state in figures["markets"].items():
         if state == "skipped":
             demo.console.print(f"market {market} was skipped: no Chromium here; install it with: {INSTALL}")
     for missed in figures["missed"][:20]:
-        demo.console.print(f"missed: {missed}", soft_wrap=True)
+        demo.console.print(f"missed: {missed}")
     if figures["missed"] and demo.withdrawn_before:
         demo.console.print(
             "somebody withdrew here before this run: who enrols again is not searched in what was crawled before, so "
@@ -447,10 +447,11 @@ def stay(demo: Demo, supervisor: Supervisor) -> None:
     """Until Ctrl-C."""
     for name in [name for name, child in supervisor.children.items() if child.role == "market"]:
         supervisor.children[name].keep = True
-    demo.console.print(f"\ndashboard: {make_operator_link(demo.settings)}", soft_wrap=True)
+    demo.console.print("")
+    demo.console.print(f"dashboard: {make_operator_link(demo.settings)}")
     demo.console.print("  (works once, for an hour)")
     more = shlex.join(["./facewarden", "status", "--home", str(demo.settings.home)])
-    demo.console.print(f"  more: {more}", soft_wrap=True)
+    demo.console.print(f"  more: {more}")
     demo.console.print("Ctrl-C stops everything; the data stay for the next run")
     while True:
         supervisor.poll()
