@@ -1,13 +1,11 @@
 """What a crawl has done so far, for whoever watches: one line that is renewed on a terminal, a plain line now and then
 elsewhere, nothing for `--quiet`."""
 
-import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from rich.live import Live
 
@@ -32,16 +30,12 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._live and not self._quiet:
-            before = sys.stderr
             self._live.start()
-            move_log(before, sys.stderr)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if self._live and not self._quiet:
-            before = sys.stderr
             self._live.stop()
-            move_log(before, sys.stderr)
 
     def tick(self, counts: Counts, count_queue: Callable[[], int]) -> None:
         """Show a line if it is time."""
@@ -68,10 +62,3 @@ def write_line(counts: Counts, queue: int, rate: float) -> str:
         f"pages {counts.pages:,}, listings {counts.listings:,}, samples {counts.samples:,}{failed}, "
         f"{counts.bytes / 1e6:.1f} MB, queue {queue:,}, {rate:.1f} a second"
     )
-
-
-def move_log(before: TextIO, after: TextIO) -> None:
-    """Log lines that went to one standard error go to the other: above the line instead of into it."""
-    for handler in logging.root.handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
-            handler.setStream(after)

@@ -17,7 +17,7 @@ from typing import Self
 from vault.egress import Policy
 from vault.errors import ServerError
 from vault.guard import USER
-from vault.log import get_logger
+from vault.log import child_stderr, get_logger
 from vault.quiet import QUIET
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,7 @@ class GuardProcess:
             [sys.executable, "-P", "-m", "vault.guard", logging.getLevelName(logging.root.getEffectiveLevel())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=child_stderr(),
             text=True,
             start_new_session=True,  # Ctrl-C is for us: what is in flight is let through before we end the guard
             env={

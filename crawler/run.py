@@ -76,7 +76,7 @@ def run_crawl(
     with (
         GuardProcess(make_policy(approved, lab)) as guard,
         WarcFile(settings.home / "warc", card.name) as warc,
-        Progress(Screen(), quiet=quiet) as progress,
+        Progress(Screen(stderr=True), quiet=quiet) as progress,
     ):
         keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
         open_cycle(conn, source.source_id, due_only=due_only)

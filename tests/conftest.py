@@ -67,14 +67,17 @@ def settings(servers: Servers, tmp_path: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def keys(settings: Settings) -> Keys:
+    """The key file, and the database bound to it: a deployment."""
     make_key_file(settings.key_file)
-    return load_keys(settings.key_file)
+    keys = load_keys(settings.key_file)
+    with connect(settings) as connection:
+        check_deployment(connection, keys)
+    return keys
 
 
 @pytest.fixture
 def conn(settings: Settings, keys: Keys) -> Iterator[Connection]:
     with connect(settings) as connection:
-        check_deployment(connection, keys)
         yield connection
 
 

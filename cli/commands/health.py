@@ -49,13 +49,29 @@ def ask_servers(settings: Settings) -> tuple[bool, str]:
 
 def ask_web(settings: Settings) -> tuple[bool, str]:
     """What `/health` answers, and whether with 200: the server is there and has its database."""
+    try:
+        status, text = fetch_health(settings)
+    except (OSError, http.client.HTTPException) as exc:
+        return False, f"the web server does not answer: {exc}"
+    return status == 200, text
+
+
+def answers(settings: Settings) -> bool:
+    """Is there a web server on the port, in whatever state?"""
+    try:
+        fetch_health(settings)
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def fetch_health(settings: Settings) -> tuple[int, str]:
+    """Raises OSError, HTTPException."""
     host = EVERYWHERE.get(settings.web.host, settings.web.host)
     connection = http.client.HTTPConnection(host, settings.web.port, timeout=WEB_SECONDS)
     try:
         connection.request("GET", "/health", headers={"Host": "127.0.0.1"})
         answer = connection.getresponse()
-        return answer.status == 200, answer.read(1000).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as exc:
-        return False, f"the web server does not answer: {exc}"
+        return answer.status, answer.read(1000).decode("utf-8", "replace")
     finally:
         connection.close()

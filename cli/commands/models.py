@@ -8,6 +8,7 @@ example:
 import argparse
 from pathlib import Path
 
+from cli.setup import require_deployment
 from vault.errors import ModelError
 from vault.settings import Settings
 from vault.terminal import Grid, Screen
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 f"{args.name} may be used for research only, and commercial = true",
                 mend="use the pack opencv-zoo, or set commercial = false if this use is research",
             )
+        if settings.models_folder.is_relative_to(settings.home):
+            require_deployment(settings)
         pack = add_pack(settings, args.name, args.licence, args.archive)
         console.print(f"added {pack.name}: {pack.licence}; use it with [faces] pack = {pack.name!r}")
         return 0

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.commands.crawl import add_lab, check_lab
 from cli.servers import open_database
-from cli.setup import name_user
+from cli.setup import is_set_up, name_user, require_deployment
 from cli.supervisor import ROOT
 from crawler.approval import (
     is_sealed,
@@ -126,6 +126,7 @@ def ask_new_passphrase() -> str:
 
 
 def trust(args: argparse.Namespace, settings: Settings) -> int:
+    require_deployment(settings)
     trust_approver(settings, args.name, args.key)
     say(f"{args.name} may approve cards: {settings.approvers_file}")
     return 0
@@ -166,8 +167,11 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
         raise CardError("card_exists", f"{args.out} is there already", mend="choose another --out")
     lab = check_lab(args.lab)
     policy = host_policy(args.url, lab)
-    with open_database(settings) as (_settings, _keys, conn):
-        write_entry(conn, Kind.VIEW, about=f"look:{args.url[:500]}", by=name_user())
+    if is_set_up(settings):
+        with open_database(settings) as (_settings, _keys, conn):
+            write_entry(conn, Kind.VIEW, about=f"look:{args.url[:500]}", by=name_user())
+    else:
+        say("no deployment is set up here, so this look is in no ledger", to=sys.stderr)
     pages: list[SavedPage] = []
     wants: tuple[str, ...] = (args.url,)
     with open_looker(settings, policy, Rendering.BROWSER if args.browser else Rendering.HTML) as looker:
@@ -218,6 +222,7 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     from crawler.look import open_looker, try_card
 
     lab = check_lab(args.lab)
+    require_deployment(settings)
     approved = open_card(settings, args.card, dt.datetime.now(dt.UTC))
     card, rows = approved.card, []
     if card.kind in LOCAL:

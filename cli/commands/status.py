@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from cli.servers import find_running
+from cli.setup import require_deployment
 from cli.supervisor import read_state
 from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
 from vault.errors import FacewardenError
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
+    require_deployment(settings)
     state = read_state(settings.home)
     table: dict[str, Any] = {
         "home": str(settings.home),

@@ -27,7 +27,7 @@ import psutil
 from rich.live import Live
 
 from cli.commands.enrol import enrol
-from cli.commands.up import Stop, listen_for_stop, make_operator_link, start_base, start_parts
+from cli.commands.up import Stop, listen_for_stop, show_door, start_base, start_parts, wait_for_web
 from cli.demo.outcome import Outcome, find_people, is_settled, list_results, read_outcome
 from cli.demo.people import ADDRESS
 from cli.demo.plant import FORUM, MARKETS, SHOP, SPA, Plan, write_markets
@@ -69,7 +69,8 @@ class Demo:
     settings: Settings
     plan: Plan
     options: Options
-    console: Screen
+    console: Screen  # what is being done
+    results: Screen = field(default_factory=Screen)  # what came of it
     markets: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
@@ -135,7 +136,7 @@ def set_up(demo: Demo, supervisor: Supervisor, folder: Path) -> tuple[Connection
         write_markets(demo.plan, folder)
         for market in demo.markets:
             start_market(supervisor, market, folder / market, demo.ports[market])
-        wait_for_web(demo, supervisor)
+        wait_for_web(supervisor)
     return connect(demo.settings, patience=10.0), load_keys(demo.settings.key_file)
 
 
@@ -159,17 +160,6 @@ def wait_for_port(port: int, patience: float = 20.0) -> None:
             if time.monotonic() > deadline:
                 raise ServerError(f"nothing answers on port {port}", mend="see the logs folder") from exc
             time.sleep(0.05)
-
-
-def wait_for_web(demo: Demo, supervisor: Supervisor) -> None:
-    deadline = time.monotonic() + 60.0
-    while time.monotonic() < deadline:
-        supervisor.poll()
-        with contextlib.suppress(httpx2.HTTPError):
-            if httpx2.get(f"{demo.settings.public_url}/health", trust_env=False, timeout=5).status_code == 200:
-                return
-        time.sleep(0.1)
-    raise ServerError("the web server does not answer", mend="see web.log in the logs folder")
 
 
 # -- enrolment --------------------------------------------------------------------------------------------------------
@@ -251,7 +241,7 @@ def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
 
 
 def start_crawl(demo: Demo, supervisor: Supervisor, market: str, card: Path) -> None:
-    arguments = ["crawl", str(card)]
+    arguments = ["crawl", str(card), "--service"]
     for pair in list_lab(demo, (market,)):
         arguments += ["--lab", pair]
     supervisor.start_command(f"crawl-{market}", "crawl", arguments, keep=False)
@@ -412,16 +402,16 @@ def report(demo: Demo, figures: dict[str, Any]) -> int:
     table.add_row("time: everything", f"{figures['seconds']:.1f} s")
     table.add_row("images per second", str(figures["images_per_second"]))
     table.add_row("evidence bundle", "verified" if figures["bundle_verified"] else "NOT VERIFIED")
-    demo.console.print(table)
+    demo.results.print(table)
     if figures["bundle"]:
-        demo.console.print(f"evidence bundle: {figures['bundle']}")
+        demo.results.print(f"evidence bundle: {figures['bundle']}")
     for market, state in figures["markets"].items():
         if state == "skipped":
-            demo.console.print(f"market {market} was skipped: no Chromium here; install it with: {INSTALL}")
+            demo.results.print(f"market {market} was skipped: no Chromium here; install it with: {INSTALL}")
     for missed in figures["missed"][:20]:
-        demo.console.print(f"missed: {missed}")
+        demo.results.print(f"missed: {missed}")
     if figures["missed"] and demo.withdrawn_before:
-        demo.console.print(
+        demo.results.print(
             "somebody withdrew here before this run: who enrols again is not searched in what was crawled before, so "
             f"this run cannot find everybody; remove {demo.settings.home} or choose another --home for a whole one",
             soft_wrap=True,
@@ -447,9 +437,7 @@ def stay(demo: Demo, supervisor: Supervisor) -> None:
     """Until Ctrl-C."""
     for name in [name for name, child in supervisor.children.items() if child.role == "market"]:
         supervisor.children[name].keep = True
-    demo.console.print("")
-    demo.console.print(f"dashboard: {make_operator_link(demo.settings)}")
-    demo.console.print("  (works once, for an hour)")
+    show_door(demo.settings)
     more = shlex.join(["./facewarden", "status", "--home", str(demo.settings.home)])
     demo.console.print(f"  more: {more}")
     demo.console.print("Ctrl-C stops everything; the data stay for the next run")

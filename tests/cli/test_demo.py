@@ -198,7 +198,14 @@ def make_demo(tmp_path: Path, **changes: Any) -> tuple[Demo, io.StringIO]:
     shown = io.StringIO()
     console = Screen(file=shown, width=80)
     settings = Settings(home=tmp_path / "home", key_file=tmp_path / "key")
-    demo = Demo(settings=settings, plan=plan_small(), options=Options(exit=True), console=console, markets=("shop",))
+    demo = Demo(
+        settings=settings,
+        plan=plan_small(),
+        options=Options(exit=True),
+        console=console,
+        results=console,
+        markets=("shop",),
+    )
     return replace(demo, **changes), shown
 
 

@@ -216,6 +216,8 @@ def test_a_crawl_without_a_server_says_at_once_what_starts_one(settings: Setting
     card = tmp_path / "market.toml"
     text = CARD.format(top="", read="", pages=100, port=9)
     card.write_text(sign_card(text, load_approver_key(key, ""), "olga", dt.datetime.now(dt.UTC)))
+    (alone.home / "postgres").mkdir(parents=True)
+    (alone.home / "postgres/PG_VERSION").write_text("18")
     done = facewarden(alone, "crawl", str(card))
     assert done.returncode == 2
     assert "server_unavailable: nothing runs on" in done.stderr
