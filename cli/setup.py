@@ -88,23 +88,30 @@ def prepare_keys(settings: Settings) -> Keys:
 
 
 def prepare_database(settings: Settings, keys: Keys) -> Connection:
-    """A connection to a database at the newest schema and of this key file. Raises StoreError, KeyFileError."""
-    with connect(settings, patience=30.0, limits=LONG) as migrating:
-        migrate(migrating)
-    conn = connect(settings)
-    check_deployment(conn, keys)
+    """A connection to a database at the newest schema and of this key file and blobs folder. Raises StoreError,
+    KeyFileError, ServerError, OSError."""
+    conn = open_schema(settings, keys)
     bind_folder(conn, settings.home / "blobs")
     return conn
 
 
 def find_database(settings: Settings, keys: Keys) -> Connection:
-    """The same for a database in which a deployment was set up. Raises DeploymentMissing too."""
+    """The same for a database in which a deployment was set up; nothing is bound. Raises DeploymentMissing too."""
     with connect(settings, patience=30.0) as conn:
         found = get_deployment(conn)
     if found is None:
         shown = mask_passwords(settings.servers.database_url)
         raise DeploymentMissing(f"nothing was set up in the database {shown}", mend=TWO_WAYS)
-    return prepare_database(settings, keys)
+    return open_schema(settings, keys)
+
+
+def open_schema(settings: Settings, keys: Keys) -> Connection:
+    """Raises StoreError, KeyFileError: key_wrong, ServerError."""
+    with connect(settings, patience=30.0, limits=LONG) as migrating:
+        migrate(migrating)
+    conn = connect(settings)
+    check_deployment(conn, keys)
+    return conn
 
 
 def prepare_pack(settings: Settings) -> Pack:

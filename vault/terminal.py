@@ -3,8 +3,10 @@
 Nothing else in the rooms prints (tests/test_architecture.py).
 """
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -12,6 +14,8 @@ from rich.segment import Segment
 from rich.table import Table
 
 from vault.letters import dump_json, show_text
+
+TOLD_SECONDS = 10.0  # between lines about the same work, where they are not renewed
 
 
 def say(*lines: str, to: TextIO | None = None) -> None:
@@ -48,6 +52,29 @@ class Screen(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean_segment(segment.text))
+
+
+@contextlib.contextmanager
+def working(
+    what: str, screen: Screen | None = None, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[str], None]]:
+    """Say on standard error what takes a while: at a terminal a line that is renewed and then gone, elsewhere a plain
+    one. The function that is given says how far it is; elsewhere than at a terminal every ten seconds."""
+    screen = screen or Screen(stderr=True)
+    if screen.is_terminal:
+        with screen.status(show_text(what)) as status:
+            yield lambda how_far: status.update(show_text(f"{what}: {how_far}"))
+        return
+    screen.print(what)
+    told = clock()
+
+    def tell(how_far: str) -> None:
+        nonlocal told
+        if clock() - told >= TOLD_SECONDS:
+            told = clock()
+            screen.print(f"{what}: {how_far}")
+
+    yield tell
 
 
 def clean_segment(text: str) -> str:

@@ -29,7 +29,7 @@ from vault.steps import Asker, Step
 from vault.store import Connection
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.judgements import get_owner, judge_alert, take_back_judgement
-from vault.terminal import Screen, say, say_json
+from vault.terminal import Screen, say, say_json, working
 
 SEAL_SECONDS = 120.0
 
@@ -125,11 +125,13 @@ def seal(conn: Connection, settings: Settings, alert_id: UUID) -> str:
     ask_bundle(conn, alert_id, name_user())
     Asker(settings).ask(Step.SEAL_BUNDLES)
     deadline = time.monotonic() + SEAL_SECONDS
-    while time.monotonic() < deadline:
-        state, file, code = get_bundle_file(conn, alert_id)
-        if state == "done" and file:
-            return str(settings.home / file)
-        if state == "quarantined":
-            raise EvidenceError(f"the bundle could not be sealed: {code}", mend="see the workers' logs")
-        time.sleep(0.2)
+    with working("a worker seals the evidence") as tell:
+        while time.monotonic() < deadline:
+            state, file, code = get_bundle_file(conn, alert_id)
+            if state == "done" and file:
+                return str(settings.home / file)
+            if state == "quarantined":
+                raise EvidenceError(f"the bundle could not be sealed: {code}", mend="see the workers' logs")
+            tell({"running": "at work"}.get(state or "", "waiting for one"))
+            time.sleep(0.2)
     raise EvidenceError("the bundle was not sealed in time", mend="are workers running? ./facewarden status")

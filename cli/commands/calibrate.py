@@ -24,7 +24,7 @@ from vault.letters import count_of
 from vault.settings import Settings
 from vault.store.alerts import forget_own_calibrations, save_calibration
 from vault.store.faces import UnmatchedFace, list_unmatched_faces
-from vault.terminal import Grid, Screen
+from vault.terminal import Grid, Screen, working
 from workers.faces.packs import Pack, get_pack
 
 MOST_FACES = 20_000  # the newest; the time grows with the square
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 f"{count_of(len(kept), 'kept face')} can be compared, {FEWEST_FACES:,} are needed",
                 mend="sources with the policy retro keep faces; until then the shipped record is used",
             )
-        strangers = tally_faces(kept, pack)
+        with working(f"comparing {count_of(len(kept), 'face')} with one another"):
+            strangers = tally_faces(kept, pack)
         record = make_record(strangers, kept, pack, space.space_id)
         show(console, strangers, kept, record)
         if args.keep:

@@ -8,9 +8,10 @@ example:
 import argparse
 
 from cli.servers import open_database
+from vault.letters import count_of
 from vault.settings import Settings
 from vault.store.ledger import chain_entries, count_unplaced, get_head, list_entries, verify_ledger
-from vault.terminal import say
+from vault.terminal import say, working
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +28,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             for position, entry, _leaf in list_entries(conn, max(0, head.tree_size - args.last), args.last):
                 say(f"{position} {entry}")
             return 0
-        wrong = verify_ledger(conn, keys)
+        with working(f"recomputing {count_of(head.tree_size, 'entry', 'entries')}"):
+            wrong = verify_ledger(conn, keys)
         for line in wrong:
             say(f"FAILED {line}")
         if not wrong:
-            say(f"verified: {head.tree_size} entries, root {head.root}, {count_unplaced(conn)} waiting")
+            entries = count_of(head.tree_size, "entry", "entries")
+            say(f"verified: {entries}, root {head.root}, {count_unplaced(conn)} waiting")
         return 1 if wrong else 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from cli.setup import require_deployment
 from vault.errors import ModelError
 from vault.settings import Settings
-from vault.terminal import Grid, Screen
+from vault.terminal import Grid, Screen, working
 from workers.faces.packs import add_pack, list_packs, read_model
 
 
@@ -35,7 +35,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             )
         if settings.models_folder.is_relative_to(settings.home):
             require_deployment(settings)
-        pack = add_pack(settings, args.name, args.licence, args.archive)
+        with working("reading and checking the models"):
+            pack = add_pack(settings, args.name, args.licence, args.archive)
         console.print(f"added {pack.name}: {pack.licence}; use it with [faces] pack = {pack.name!r}")
         return 0
     table = Grid("pack", "in use", "commercial", "d", "files")

@@ -64,6 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return 0
             start_parts(supervisor, parts)
             if "web" in parts:
+                console.print("starting the web server")
                 wait_for_web(supervisor)
                 show_door(settings)
             if not settings.organisation.is_named:
@@ -106,6 +107,7 @@ def start_base(supervisor: Supervisor, console: Screen) -> Settings:
     keys = prepare_keys(supervisor.settings)
     if first:
         tell_key_file(console, supervisor.settings, keys)
+    console.print("starting the servers")
     settings = supervisor.start_servers()
     prepare_database(settings, keys).close()
     return settings

@@ -45,7 +45,7 @@ from vault.settings import Settings
 from vault.store import Connection, DatabaseError, connect
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.status import count_live_templates, count_states
-from vault.terminal import Grid, Screen
+from vault.terminal import Grid, Screen, working
 
 MARKET_PORTS = {SHOP: 1, FORUM: 2, SPA: 3}  # added to the dashboard's port
 CARDS = {SHOP: "demo_shop", FORUM: "demo_forum", SPA: "demo_spa"}
@@ -173,12 +173,14 @@ def enrol_people(demo: Demo, supervisor: Supervisor, conn: Connection, keys: Key
             enrol(conn, keys, demo.settings, addresses[name], photo, recorded_by="demo")
     followed: set[str] = set()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while count_live_templates(conn, demo.settings.faces.pack) < count_usable(conn):
-        supervisor.poll()
-        followed |= follow_links(demo, followed)
-        if time.monotonic() > deadline:
-            raise ServerError("the enrolments do not become templates", mend="see the workers' logs")
-        time.sleep(0.1)
+    with working("waiting for their photos to be looked at", demo.console) as tell:
+        while (live := count_live_templates(conn, demo.settings.faces.pack)) < (usable := count_usable(conn)):
+            supervisor.poll()
+            followed |= follow_links(demo, followed)
+            if time.monotonic() > deadline:
+                raise ServerError("the enrolments do not become templates", mend="see the workers' logs")
+            tell(f"{live} of {usable}")
+            time.sleep(0.1)
     people = find_people(conn, keys, addresses)
     refused = count_states(conn).get("template", {}).get("quarantined", 0)
     demo.console.print(f"  {count_of(len(people), 'person', 'people')}, {count_of(refused, 'photo')} refused")

@@ -23,7 +23,7 @@ from vault.keys import Keys
 from vault.letters import SHAPELESS, count_of, dump_json, is_visible, show_text
 from vault.settings import Settings, child_environment
 from vault.store import Connection
-from vault.terminal import Grid, Screen
+from vault.terminal import TOLD_SECONDS, Grid, Screen, working
 from vault.toml import parse_toml
 from workers.context import Context
 
@@ -102,6 +102,16 @@ def test_a_proposed_card_reads_as_what_it_holds_and_shows_it(attack: str) -> Non
 def test_a_noun_follows_its_number() -> None:
     assert [count_of(number, "page") for number in (0, 1, 2, 1200)] == ["0 pages", "1 page", "2 pages", "1,200 pages"]
     assert count_of(2, "match", "matches") == "2 matches"
+
+
+def test_long_work_is_told_on_standard_error_and_not_too_often(capsys: pytest.CaptureFixture[str]) -> None:
+    moments = iter([0.0, 1.0, TOLD_SECONDS, TOLD_SECONDS, TOLD_SECONDS + 1])
+    with working("comparing \x1b[2J faces", clock=lambda: next(moments)) as tell:
+        for how_far in ("1 of 9", "2 of 9", "3 of 9"):
+            tell(how_far)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "comparing \\x1b[2J faces\ncomparing \\x1b[2J faces: 2 of 9\n"
 
 
 # -- every command ----------------------------------------------------------------------------------------------------
