@@ -416,7 +416,6 @@ def report(demo: Demo, figures: dict[str, Any]) -> int:
         demo.results.print(
             "somebody withdrew here before this run: who enrols again is not searched in what was crawled before, so "
             f"this run cannot find everybody; remove {demo.settings.home} or choose another --home for a whole one",
-            soft_wrap=True,
         )
     if demo.options.json_file:
         demo.options.json_file.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
