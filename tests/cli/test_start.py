@@ -43,6 +43,9 @@ NEEDS = (
 NEED_NONE = {"demo", "up", "test", "doctor", "verify"}
 
 
+one_process = pytest.mark.xdist_group("start")  # so that it is started once
+
+
 @pytest.fixture
 def nowhere(tmp_path: Path) -> Settings:
     """Settings of a state folder in which nothing was ever set up."""
@@ -194,6 +197,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, li
     yield home, runs
 
 
+@one_process
 def test_the_first_start_names_the_key_file_its_copy_and_the_fingerprint(started: tuple[Path, list[Up]]) -> None:
     home, (first, second) = started
     fingerprint = load_keys(home.with_name("home.key")).fingerprint
@@ -205,6 +209,7 @@ def test_the_first_start_names_the_key_file_its_copy_and_the_fingerprint(started
     assert done.stdout == f"{fingerprint}\n"
 
 
+@one_process
 def test_a_link_is_shown_when_the_port_answers_and_to_a_terminal_only(started: tuple[Path, list[Up]]) -> None:
     home, (first, second) = started
     assert (first.status, second.status) == (200, 200)
@@ -216,6 +221,7 @@ def test_a_link_is_shown_when_the_port_answers_and_to_a_terminal_only(started: t
         assert "/enter/" not in log.read_text(encoding="utf-8", errors="replace")
 
 
+@one_process
 def test_what_a_person_starts_tells_them_in_words_and_logs_to_a_file(started: tuple[Path, list[Up]]) -> None:
     home, (first, second) = started
     assert '{"' not in first.told + second.told
