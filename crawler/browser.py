@@ -104,7 +104,7 @@ def launch_options(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
 def find_scratch(settings: Settings) -> Path:
     """A folder for what a browser would write into somebody's home: of the state folder, or, where none is set up yet,
     of the temporary one. Raises ServerError, where that belongs to somebody else."""
-    if (settings.home / "run").is_dir():
+    if settings.servers.database_url or (settings.home / "run").is_dir():
         scratch = settings.home / "run/browser"
     else:
         scratch = Path(tempfile.gettempdir()) / f"facewarden-browser-{os.getuid()}"
