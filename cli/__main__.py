@@ -113,8 +113,8 @@ def is_database_error(exc: Exception) -> bool:
 
 def say_error(code: str, message: str, mend: str) -> None:
     say(f"facewarden: {code}: {clean_text(message, 400)}", to=sys.stderr)
-    if mend:
-        say(f"  fix: {clean_text(mend, 1000)}", to=sys.stderr)
+    for number, line in enumerate(mend.splitlines()):  # such as lines to add to a file; indented, so that none is ours
+        say(f"  {'     ' if number else 'fix: '}{clean_text(line.strip(), 1000)}", to=sys.stderr)
 
 
 def mend_for(exc: OSError) -> str:

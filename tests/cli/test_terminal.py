@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.__main__ import say_error
 from cli.supervisor import ROOT
 from crawler.propose.toml import quote
 from tests.crawler.test_crawl import CARD, sign
@@ -112,6 +113,12 @@ def test_long_work_is_told_on_standard_error_and_not_too_often(capsys: pytest.Ca
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == "comparing \\x1b[2J faces\ncomparing \\x1b[2J faces: 2 of 9\n"
+
+
+def test_a_fix_of_several_lines_stays_below_its_error(capsys: pytest.CaptureFixture[str]) -> None:
+    say_error("code", "what\x1b[2J", "add:\n    [web]\nfacewarden: forged")
+    assert capsys.readouterr().err.splitlines() == [
+        "facewarden: code: what [2J", "  fix: add:", "       [web]", "       facewarden: forged"]  # fmt: skip
 
 
 # -- every command ----------------------------------------------------------------------------------------------------
