@@ -53,7 +53,7 @@ RUN cd /app \
     && .venv/bin/python -m compileall -q vault matcher evidence crawler workers dashboards cli \
     && ln -s /app/facewarden /usr/local/bin/facewarden
 ENV FACEWARDEN_HOME=/var/lib/facewarden FACEWARDEN_KEY_FILE=/key/facewarden.key HOME=/tmp LANG=C.UTF-8 \
-    PYTHONDONTWRITEBYTECODE=1
+    ORT_DISABLE_TELEMETRY=1 OTEL_SDK_DISABLED=true DO_NOT_TRACK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /
 USER 10001:10001
 ENTRYPOINT ["facewarden"]

@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help check format lint types test lock demo clean
+.PHONY: help check format lint types test lock figures demo clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ lock:  ## both locks from pyproject.toml and overrides.txt (needs uv: pip instal
 		--python-platform x86_64-manylinux_2_28 --no-header --constraint requirements.lock \
 		--no-emit-package flatbuffers --no-emit-package numpy --no-emit-package packaging --no-emit-package protobuf \
 		--quiet - -o requirements-gpu.lock
+
+figures:  ## README's figures, measured on this commit (FACES=DIR: on real faces, disturbed and replayed too)
+	$(PYTHON) -m bench.figures $(if $(FACES),--faces $(FACES) --all,)
 
 demo:  ## the demo, to the end
 	./facewarden demo --exit

@@ -42,12 +42,14 @@ def find_ports() -> int:
     raise RuntimeError("no free ports")
 
 
-def start_demo(home: Path, port: int, options: list[str]) -> "subprocess.Popen[bytes]":
+def start_demo(
+    home: Path, port: int, options: list[str], more: dict[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    """A demo to its end, in an environment of little; `more`: settings beside."""
     argv = [sys.executable, "-P", "-m", "cli", "demo", "--exit", "--home", str(home), "--port", str(port), *options]
     environ = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return subprocess.Popen(
-        argv, env={**environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    environ |= {**(more or {}), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def run_demo(

@@ -28,7 +28,6 @@ from typing import Any
 
 import psutil
 from PIL import Image
-from rich.console import Console
 
 from bench.report import ROOT, Report, add_folder, add_options, find_folder
 from cli.commands.demo import ORGANISATION
@@ -44,6 +43,7 @@ from vault.settings import Settings
 from vault.store import Connection, connect
 from vault.store.status import count_live_templates, count_states
 from vault.store.subjects import confirm_consent, find_subject
+from vault.terminal import Screen
 from workers.faces.engine import load_engine
 
 A_ARCHIVE = 2500  # pictures
@@ -136,7 +136,7 @@ def wait_for_templates(conn: Connection, settings: Settings, supervisor: Supervi
 # -- the clock ---------------------------------------------------------------------------------------------------------
 
 
-def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, console: Console) -> dict[str, Any]:
+def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, console: Screen) -> dict[str, Any]:
     """Ingest and wait for the last row. Returns seconds and what the rows say."""
     settings = supervisor.settings
     card = settings.home / "leak.toml"
@@ -251,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_options(parser)
     args = parser.parse_args(arguments)
     args.folder = find_folder(args.folder)
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     people = QUICK_PEOPLE if args.quick else args.people
     images = args.images or (QUICK_IMAGES if args.quick else sum(1 for _ in args.folder.rglob("*.jpg")))
     console.print(f"writing archives of {images:,} pictures")

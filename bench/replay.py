@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--venv", type=Path, default=Path(tempfile.gettempdir()) / "facewarden-pywb-venv")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(arguments)
-    set_up_logging("bench", level=logging.ERROR)
+    set_up_logging("bench", level=logging.ERROR, to=sys.stderr)
     table = measure(args.venv, args.bundle)
     for rendering, found in table.items():
         for name, value in found.items():

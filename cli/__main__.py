@@ -4,19 +4,21 @@ import argparse
 import contextlib
 import difflib
 import importlib
-import logging
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
+from cli import VERSION
+from cli.logs import note_crash, start_log
 from vault.errors import FacewardenError
-from vault.log import clean_text, get_logger, set_up_logging
+from vault.letters import show_text
+from vault.log import clean_text, set_up_logging
 from vault.settings import load_settings
+from vault.terminal import say, set_up_streams
 
 COMMANDS = ("demo", "up", "status", "doctor", "source", "crawl", "ingest", "enrol", "withdraw", "alerts", "calibrate",
-            "datasets", "hunts", "login", "ledger", "models", "verify", "test")  # fmt: skip
+            "datasets", "hunts", "login", "ledger", "keys", "models", "verify", "test")  # fmt: skip
 PROCESSES = ("worker", "clock", "web", "crawler", "health")  # what a supervisor starts; not listed in the help
-LOGGED = (*PROCESSES, "crawl")
 COMMON = {"--home": "the state folder", "--config": "a settings file (TOML)"}
 USAGE_ERROR = 2
 
@@ -29,6 +31,9 @@ class Parser(argparse.ArgumentParser):
         for name, text in COMMON.items():
             self.add_argument(name, default=argparse.SUPPRESS, help=text)
 
+    def error(self, message: str) -> NoReturn:
+        super().error(show_text(message))
+
 
 def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.ArgumentParser:
     """The parser of all commands, each from its own module in `cli/commands/`."""
@@ -38,6 +43,7 @@ def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.Ar
         epilog="begin with: ./facewarden demo",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"facewarden {VERSION}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in names:
         module = importlib.import_module(f"cli.commands.{name}")
@@ -51,6 +57,7 @@ def make_parser(names: tuple[str, ...] = (*COMMANDS, *PROCESSES)) -> argparse.Ar
 
 
 def main(arguments: list[str] | None = None) -> int:
+    set_up_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     named = find_command(arguments)
     if named and named not in (*COMMANDS, *PROCESSES):
@@ -62,10 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
     if named == "test" and arguments[0] == "test" and not {"-h", "--help"} & set(arguments):
         arguments = ["test", "--", *arguments[1:]]  # all of it is for pytest
     args = parser.parse_args(arguments)
-    # what a person started talks to them itself; what the supervisor started talks to a log file
-    set_up_logging(args.command, level=logging.INFO if args.command in LOGGED else logging.ERROR)
+    set_up_logging(args.command)
     try:
         settings = load_settings(home=getattr(args, "home", None), config=getattr(args, "config", None))
+        start_log(args.command, settings, service=args.command in PROCESSES or getattr(args, "service", False))
         return int(importlib.import_module(f"cli.commands.{args.command}").run(args, settings))
     except FacewardenError as exc:
         say_error(exc.stable_code, exc.message, exc.mend)
@@ -83,8 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         if is_database_error(exc):
             say_error("store_refused", str(exc).splitlines()[0], "see ./facewarden status; nothing accepted is lost")
             return USAGE_ERROR
-        get_logger(__name__).exception("an error nobody foresaw")
-        say_error("unexpected", "something went wrong that we did not foresee", "the log line above says where")
+        say_error("unexpected", "something went wrong that we did not foresee", f"tell us: {note_crash()}")
         return 70  # EX_SOFTWARE, sysexits.h
 
 
@@ -106,9 +112,9 @@ def is_database_error(exc: Exception) -> bool:
 
 
 def say_error(code: str, message: str, mend: str) -> None:
-    print(f"facewarden: {code}: {clean_text(message, 400)}", file=sys.stderr)  # noqa: T201
-    if mend:
-        print(f"  mend: {mend}", file=sys.stderr)  # noqa: T201
+    say(f"facewarden: {code}: {clean_text(message, 400)}", to=sys.stderr)
+    for number, line in enumerate(mend.splitlines()):  # such as lines to add to a file; indented, so that none is ours
+        say(f"  {'     ' if number else 'fix: '}{clean_text(line.strip(), 1000)}", to=sys.stderr)
 
 
 def mend_for(exc: OSError) -> str:

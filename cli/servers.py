@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from cli.setup import prepare_database, prepare_keys
+from cli.setup import find_database, open_keys, require_deployment
 from cli.supervisor import Supervisor, is_running, read_state
 from vault.embedded import postgres_service, wait_for_postgres, with_embedded_urls
 from vault.keys import Keys
@@ -21,15 +21,18 @@ def find_running(settings: Settings) -> Settings:
 
 @contextlib.contextmanager
 def open_database(settings: Settings) -> Iterator[tuple[Settings, Keys, Connection]]:
-    """Settings with addresses, the keys, and a connection. Raises ServerError, StoreError, KeyFileError."""
+    """Settings with addresses, the keys, and a connection. Raises DeploymentMissing, ServerError, StoreError,
+    KeyFileError."""
+    require_deployment(settings)
     with contextlib.ExitStack() as stack:
         if is_running(settings.home) or settings.servers.database_url:
             settings = find_running(settings)
         else:
+            open_keys(settings)  # before anything is started
             supervisor = stack.enter_context(Supervisor(settings=settings).running())
             supervisor.start_service(postgres_service(settings.home))
             settings = with_embedded_urls(settings)
             wait_for_postgres(settings.servers.database_url)
-        keys = prepare_keys(settings)
-        conn = stack.enter_context(contextlib.closing(prepare_database(settings, keys)))
+        keys = open_keys(settings)
+        conn = stack.enter_context(contextlib.closing(find_database(settings, keys)))
         yield settings, keys, conn

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +31,7 @@ from vault.embedded import (
 from vault.errors import ServerError
 from vault.files import write_whole
 from vault.lockdown import die_with_parent
-from vault.log import get_logger
+from vault.log import get_logger, open_log
 from vault.settings import Settings, child_environment
 from vault.steps import check_broker
 
@@ -40,6 +40,7 @@ STOP_SECONDS = 30.0  # a worker finishes its turn
 SERVER_STOP_SECONDS = 20.0
 LOG_BYTES = 10 << 20  # a larger log is moved aside at start
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+TOLD_FAILURES = 3  # in a row; of more nobody is told
 STEADY_SECONDS = 10.0  # a process that lived this long starts its back-off anew
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -74,6 +75,7 @@ class Supervisor:
     settings: Settings
     children: dict[str, Child] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = field(default=lambda _line: None)  # what whoever started us should know
     _lock: IO[str] | None = None
 
     @contextlib.contextmanager
@@ -130,11 +132,8 @@ class Supervisor:
         return child
 
     def _spawn(self, child: Child) -> None:
-        path = self.settings.home / "logs" / f"{child.name}.log"
-        if path.exists() and path.stat().st_size > LOG_BYTES:
-            path.replace(path.with_suffix(".old.log"))
         stop_signal = child.stop_signal
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+        with open_log(self._log(child), LOG_BYTES) as file:
             child.process = subprocess.Popen(
                 child.argv, env=child.environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                 start_new_session=True, user=child.uid, group=child.uid, cwd=self.settings.home,
@@ -142,6 +141,13 @@ class Supervisor:
                 preexec_fn=lambda: die_with_parent(stop_signal),
             )  # fmt: skip
         child.started, child.exit_code = time.monotonic(), None
+
+    def _describe_end(self, child: Child) -> str:
+        what = "keeps ending" if child.failures == TOLD_FAILURES else "ended"
+        return f"{child.name} {what} (exit code {child.exit_code}) and is started again: see {self._log(child)}"
+
+    def _log(self, child: Child) -> Path:
+        return self.settings.home / "logs" / f"{child.name}.log"
 
     def poll(self) -> list[Child]:
         """Look after the children: restart what ended and is to be kept. Returns those that ended for good."""
@@ -158,6 +164,8 @@ class Supervisor:
                 child.failures = 0 if now - child.started > STEADY_SECONDS else child.failures + 1
                 child.restart_at = now + BACKOFF[min(child.failures, len(BACKOFF)) - 1 if child.failures else 0]
                 log.warning("a process ended and is started again", name=child.name, exit_code=child.exit_code)
+                if child.failures <= TOLD_FAILURES:
+                    self.tell(self._describe_end(child))
             if child.process is None and child.keep and now >= child.restart_at:
                 self._spawn(child)
                 child.restarts, changed = child.restarts + 1, True

@@ -5,6 +5,8 @@ import contextlib
 import datetime as dt
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +19,7 @@ from crawler.cards import Card
 from crawler.cookies import Jar
 from crawler.proxy import GuardProcess
 from crawler.renderer import TABS
+from vault.embedded import make_private_folder
 from vault.errors import ServerError
 from vault.log import get_logger
 from vault.settings import Settings, child_environment, write_environment
@@ -81,8 +84,7 @@ def launch_options(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
     if executable is None:
         raise ServerError("this card needs a browser and there is no Chromium", mend=INSTALL)
     ours = write_environment(settings).keys()
-    scratch = settings.home / "run/browser"  # what it would write into somebody's home
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = find_scratch(settings)
     return {
         "executable_path": executable,
         # none of our addresses and passwords: by default it would inherit our whole environment
@@ -97,6 +99,17 @@ def launch_options(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
         "chromium_sandbox": os.getuid() != 0,
         "timeout": RENDER_MS,
     }
+
+
+def find_scratch(settings: Settings) -> Path:
+    """A folder for what a browser would write into somebody's home: of the state folder, or, where none is set up yet,
+    of the temporary one. Raises ServerError, where that belongs to somebody else."""
+    if settings.servers.database_url or (settings.home / "run").is_dir():
+        scratch = settings.home / "run/browser"
+    else:
+        scratch = Path(tempfile.gettempdir()) / f"facewarden-browser-{os.getuid()}"
+    make_private_folder(scratch)
+    return scratch
 
 
 def is_unwanted(request: Any) -> bool:

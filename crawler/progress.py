@@ -1,18 +1,16 @@
 """What a crawl has done so far, for whoever watches: one line that is renewed on a terminal, a plain line now and then
 elsewhere, nothing for `--quiet`."""
 
-import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 
 from crawler.pipeline import Counts
+from vault.terminal import Screen
 
 TERMINAL_SECONDS, PLAIN_SECONDS = 1.0, 10.0
 QUEUE_SECONDS = 5.0  # between counts of the queue, which takes a while when it is long
@@ -22,7 +20,7 @@ RATE_SECONDS = 10.0  # that the rate is an average of
 class Progress:
     """Use as a context manager; `tick` as often as you like."""
 
-    def __init__(self, console: Console, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Screen, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._quiet, self._clock = console, quiet, clock
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._every = TERMINAL_SECONDS if self._live else PLAIN_SECONDS
@@ -32,16 +30,12 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._live and not self._quiet:
-            before = sys.stderr
             self._live.start()
-            move_log(before, sys.stderr)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if self._live and not self._quiet:
-            before = sys.stderr
             self._live.stop()
-            move_log(before, sys.stderr)
 
     def tick(self, counts: Counts, count_queue: Callable[[], int]) -> None:
         """Show a line if it is time."""
@@ -59,7 +53,7 @@ class Progress:
         if self._live:
             self._live.update(line, refresh=True)
         else:
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line)
 
 
 def write_line(counts: Counts, queue: int, rate: float) -> str:
@@ -68,10 +62,3 @@ def write_line(counts: Counts, queue: int, rate: float) -> str:
         f"pages {counts.pages:,}, listings {counts.listings:,}, samples {counts.samples:,}{failed}, "
         f"{counts.bytes / 1e6:.1f} MB, queue {queue:,}, {rate:.1f} a second"
     )
-
-
-def move_log(before: TextIO, after: TextIO) -> None:
-    """Log lines that went to one standard error go to the other: above the line instead of into it."""
-    for handler in logging.root.handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
-            handler.setStream(after)

@@ -17,7 +17,8 @@ from typing import Self
 from vault.egress import Policy
 from vault.errors import ServerError
 from vault.guard import USER
-from vault.log import get_logger
+from vault.log import child_stderr, get_logger
+from vault.quiet import QUIET
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,9 +36,15 @@ class GuardProcess:
             [sys.executable, "-P", "-m", "vault.guard", logging.getLevelName(logging.root.getEffectiveLevel())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=child_stderr(),
             text=True,
             start_new_session=True,  # Ctrl-C is for us: what is in flight is let through before we end the guard
-            env={"PYTHONPATH": str(ROOT), "PATH": os.defpath, "LANG": "C.UTF-8"},  # no address or secret of ours
+            env={
+                **QUIET,
+                "PYTHONPATH": str(ROOT),
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+            },  # no address, no secret of ours
         )
         assert self._process.stdin and self._process.stdout
         try:

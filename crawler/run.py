@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.approval import Approved, make_policy, open_card
@@ -25,6 +24,7 @@ from vault.errors import CardError, ServerError
 from vault.gate import load_gate
 from vault.keys import Keys, load_keys
 from vault.ledger import Kind
+from vault.letters import count_of
 from vault.log import get_logger
 from vault.records import Source
 from vault.settings import Settings
@@ -42,6 +42,7 @@ from vault.store.sources import (
     save_health,
     save_source,
 )
+from vault.terminal import Screen
 
 DONE, PAGES_LEFT, PAGES_MISSED, LOST_DATABASE = 0, 3, 4, 75  # 75: EX_TEMPFAIL, sysexits.h: run it again
 
@@ -75,7 +76,7 @@ def run_crawl(
     with (
         GuardProcess(make_policy(approved, lab)) as guard,
         WarcFile(settings.home / "warc", card.name) as warc,
-        Progress(Console(highlight=False, markup=False, emoji=False), quiet=quiet) as progress,
+        Progress(Screen(stderr=True), quiet=quiet) as progress,
     ):
         keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
         open_cycle(conn, source.source_id, due_only=due_only)
@@ -177,7 +178,8 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
         f"failed {counts.failures}, {counts.bytes / 1e6:.1f} MB, left {left}"
     )
     if counts.cut:
-        show(f"left out: {counts.cut} links, for which the card's budget has no room (budget.pages, budget.depth)")
+        links = count_of(counts.cut, "link")
+        show(f"left out: {links}, for which the card's budget has no room (budget.pages, budget.depth)")
     if keeper.stopped:
         show(f"stopped: {keeper.stopped}")
     if not left:
@@ -191,7 +193,7 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
         return PAGES_LEFT
     mark_crawled(conn, source_id)
     if missed := count_missed(conn, source_id):
-        show(f"missed: {missed} addresses that could not be had in five tries")
+        show(f"missed: {count_of(missed, 'address', 'addresses')} that could not be had in five tries")
         return PAGES_MISSED
     return DONE
 

@@ -46,7 +46,8 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.pool.close()
         app.state.box.close()
 
-    app = FastAPI(title="Facewarden", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(title="Facewarden", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
+                  telemetry={"auto_configure": False})  # fmt: skip
     app.state.settings, app.state.keys = settings, keys
     app.state.pool, app.state.box = make_pool(settings), Box()
     app.state.asker, app.state.pages = Asker(settings), Pages(settings)

@@ -391,12 +391,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         data = args.bundle.read_bytes()
     except OSError as exc:
-        print(f"cannot read {args.bundle}: {exc.strerror}", file=sys.stderr)
+        print(f"cannot read {plain(str(args.bundle))}: {exc.strerror}", file=sys.stderr)
         return 2
     try:
         report = check_bundle(data, args.key or "")
     except Exception as exc:  # whatever hostile bytes cause: never a traceback, never a pass
-        print(f"{args.bundle} is no bundle this program can read ({type(exc).__name__})", file=sys.stderr)
+        print(f"{plain(str(args.bundle))} is no bundle this program can read ({type(exc).__name__})", file=sys.stderr)
         return 2
     if args.json:
         rows = [{"answer": answer, "what": what, "detail": detail} for answer, what, detail in report.rows]

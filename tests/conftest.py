@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from cli.supervisor import Supervisor
 from tests.fakes import Answer, Site
@@ -20,6 +21,12 @@ from workers.faces.engine import Engine
 from workers.faces.packs import opencv_zoo
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis keeps its examples where pytest keeps its own, which `./facewarden test` moves out of the checkout."""
+    if config.cache is not None:
+        set_hypothesis_home_dir(config.cache.mkdir("hypothesis"))
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +67,17 @@ def settings(servers: Servers, tmp_path: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def keys(settings: Settings) -> Keys:
+    """The key file, and the database bound to it: a deployment."""
     make_key_file(settings.key_file)
-    return load_keys(settings.key_file)
+    keys = load_keys(settings.key_file)
+    with connect(settings) as connection:
+        check_deployment(connection, keys)
+    return keys
 
 
 @pytest.fixture
 def conn(settings: Settings, keys: Keys) -> Iterator[Connection]:
     with connect(settings) as connection:
-        check_deployment(connection, keys)
         yield connection
 
 

@@ -41,8 +41,9 @@ HOMES = {
     "python_socks": ("vault/egress.py",),
     "h11": ("vault/guard.py",),
     "structlog": ("vault/log.py",),
+    "rich": ("vault/terminal.py", "crawler/progress.py", "cli/demo/run.py"),  # the last two only for `Live`
 }  # fmt: skip
-READS_ENVIRONMENT = {"vault/settings.py", "vault/boxed.py"}  # the second only clears it
+READS_ENVIRONMENT = {"vault/settings.py", "vault/quiet.py", "vault/boxed.py"}  # the last only clears it
 CONNECTS = {"vault/store/__init__.py", "vault/store/pool.py", "vault/embedded.py"}
 
 
@@ -106,6 +107,33 @@ def test_the_environment_is_read_in_one_place() -> None:
 def test_connections_are_made_in_one_place() -> None:
     found = {path for path in list_sources() if "psycopg.connect(" in (ROOT / path).read_text(encoding="utf-8")}
     assert found <= CONNECTS
+
+
+PRINTS = {"vault/terminal.py", "vault/guard.py", "evidence/verify.py"}  # the guard to its parent; the verifier alone
+
+
+def test_text_reaches_a_terminal_in_one_place() -> None:
+    """Elsewhere something of a market's could be forgotten."""
+    found = {path for path in list_sources() if list_prints((ROOT / path).read_text(encoding="utf-8"))}
+    assert found <= PRINTS
+
+
+def list_prints(source: str) -> list[int]:
+    """Lines that print, write to a standard stream, or make a console of Rich's."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if (isinstance(node, ast.Name) and node.id in ("print", "Console"))
+        or (isinstance(node, ast.Attribute) and node.attr in ("write", "writelines") and "sys.std" in ast.unparse(node))
+    ]
+
+
+def test_a_planted_print_is_found() -> None:
+    assert list_prints("import sys\nprint(1)\nsys.stderr.write('x')\nfrom rich.console import Console\nConsole()") == [
+        2,
+        3,
+        5,
+    ]
 
 
 def names_used(source: str) -> set[str]:

@@ -23,6 +23,7 @@ from cli.commands.crawler import stop_crawls
 from crawler.browser import launch_options
 from crawler.proxy import GuardProcess
 from vault.egress import Policy
+from vault.quiet import QUIET
 from vault.settings import Settings, list_paths, variable_name
 from vault.store import Connection
 from workers.faces.runtimes import Runtime
@@ -36,7 +37,6 @@ HOME = "/var/lib/facewarden"
 REQUIRED = {"POSTGRES_PASSWORD": "p", "REDIS_PASSWORD": "r", "KEY_FOLDER": "/tmp/key", "CONFIG_FOLDER": "/tmp/config"}
 CONTENT = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"#]|(?<=\S)#)*')  # of a line, without its comment
 REQUIRED_VARIABLE = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
-PYC = "PYTHONDONTWRITEBYTECODE"
 SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL")
 
 
@@ -210,7 +210,7 @@ def test_a_command_is_one_of_ours(name: str) -> None:
 @each_of_ours
 def test_a_variable_is_one_that_the_settings_read(name: str) -> None:
     known = {variable_name(path) for path, _ in list_paths(Settings)}
-    libraries = {"PGPASSWORD", "PGSSLMODE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
+    libraries = {"PGPASSWORD", "PGSSLMODE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", *QUIET}
     assert set(SERVICES[name]["environment"]) <= known | libraries
 
 
@@ -365,4 +365,4 @@ def test_chromium_gets_none_of_our_addresses_and_passwords(settings: Settings, m
     monkeypatch.setenv("PGPASSWORD", "not for the browser")
     with GuardProcess(Policy(hosts=("example.org",))) as guard:
         options = launch_options(settings.replace("crawl", chromium=sys.executable), guard)
-    assert {"PATH"} <= options["env"].keys() <= {"PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", PYC}
+    assert {"PATH"} <= options["env"].keys() <= {"PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", *QUIET}

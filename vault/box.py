@@ -159,7 +159,7 @@ class Box:
         script = Path(__file__).with_name("boxed.py")
         with theirs:
             self._zygote = subprocess.Popen(
-                [sys.executable, "-I", str(script)], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                [sys.executable, "-I", "-B", str(script)], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, env={}, cwd="/", start_new_session=True,
             )  # fmt: skip
         ours.settimeout(30.0)

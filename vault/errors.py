@@ -2,6 +2,7 @@
 
 FacewardenError                 anything a person is told in one line, with what to do about it
 ├── SettingError                a setting is missing, unknown or of the wrong kind
+├── DeploymentMissing           nothing was set up in this state folder or database: `up` or `demo` does that
 ├── CardError                   a source card is invalid, expired, missing or not approved
 ├── ServerError                 PostgreSQL or Redis cannot be started or reached, a port is taken
 ├── StoreError                  the database refused: migration, schema, disk full
@@ -87,6 +88,10 @@ class _CodedError(FacewardenError):
 
 class SettingError(FacewardenError):
     code = "setting_invalid"
+
+
+class DeploymentMissing(FacewardenError):
+    code = "deployment_missing"
 
 
 class CardError(_CodedError):

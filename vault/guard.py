@@ -281,7 +281,7 @@ def watch_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends our parent, which then ends us
     wanted = sys.argv[1] if len(sys.argv) > 1 else "INFO"
-    set_up_logging("guard", level=logging.getLevelNamesMapping().get(wanted, logging.INFO))
+    set_up_logging("guard", level=logging.getLevelNamesMapping().get(wanted, logging.INFO), to=sys.stderr)
     asyncio.run(run_guard(Policy.from_json(sys.stdin.readline())))
 
 

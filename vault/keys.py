@@ -141,6 +141,11 @@ class Keys:
         """The raw Ed25519 public key, 32 bytes."""
         return self._signer.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
+    @property
+    def fingerprint(self) -> str:
+        """The signer as bundles and `verify` name it: SHA-256 of the public key, 64 hex digits."""
+        return hashlib.sha256(self.public_key).hexdigest()
+
 
 def encrypt(key: bytes, plain: bytes, bound_to: bytes) -> bytes:
     """AES-256-GCM with a random nonce in front; `bound_to` is authenticated but not kept."""

@@ -1,13 +1,21 @@
-"""Structured logs: one JSON line an event on standard error, with a fixed message and fields.
+"""Structured logs: one JSON line an event, with a fixed message and fields.
+
+Processes of a supervisor log to standard error, which is a file of the state folder or a container's log; what a person
+starts talks to them in words and logs to a file there.
 
 Never log image bytes, vectors, names, addresses, or URLs with tokens; `clean_text` keeps a line one line.
 """
 
 import logging
+import os
 import re
-import sys
+import subprocess
+from pathlib import Path
+from typing import IO
 
 import structlog
+
+from vault.letters import dump_json
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -24,26 +32,28 @@ def _clean_fields(_logger: object, _name: str, event: structlog.types.EventDict)
             for key, value in event.items()}  # fmt: skip
 
 
-def set_up_logging(role: str, *, level: int = logging.INFO) -> None:
-    """Send structlog and the standard library's logging to standard error as JSON lines that name the role."""
+def set_up_logging(role: str, *, level: int = logging.INFO, to: IO[str] | None = None) -> None:
+    """Send structlog and the standard library's logging, warnings included, to `to` as JSON lines that name the role;
+    without it nowhere."""
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _clean_fields,
     ]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(to) if to is not None else logging.NullHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
+                structlog.processors.JSONRenderer(serializer=dump_json),
             ],
         )
     )
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
+    logging.captureWarnings(True)
     for talkative in ("httpx2", "httpcore2", "scrapy", "twisted", "scrapy-playwright", "asyncio"):
         logging.getLogger(talkative).setLevel(logging.WARNING)  # they log addresses, which may carry tokens
     structlog.configure(
@@ -57,6 +67,19 @@ def set_up_logging(role: str, *, level: int = logging.INFO) -> None:
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(role=role)
+
+
+def open_log(path: Path, most_bytes: int) -> IO[str]:
+    """A log file (mode 0600) to append to; a larger one is moved aside first. Raises OSError."""
+    if path.exists() and path.stat().st_size > most_bytes:
+        path.replace(path.with_suffix(".old.log"))
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8")
+
+
+def child_stderr() -> IO[str] | int:
+    """Where a child of ours may write its own log: where ours goes, else nowhere."""
+    (handler, *_others) = logging.root.handlers or [logging.NullHandler()]
+    return handler.stream if isinstance(handler, logging.StreamHandler) else subprocess.DEVNULL
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -5,6 +5,7 @@ In come (later wins): the defaults below, `<home>/facewarden.toml` or the file n
 """
 
 import dataclasses
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -15,9 +16,12 @@ from urllib.parse import urlsplit
 
 from vault.errors import SettingError
 from vault.money import CURRENCY, Rate, parse_rate
+from vault.quiet import QUIET
 from vault.toml import Misfit, build_record, misfit_type, parse_toml
 
 PREFIX = "FACEWARDEN_"
+# of the same form, and no fields: which file, and what the launcher and the tests read
+AROUND = {PREFIX + name for name in ("CONFIG", "PYTHON", "VENV", "EVAL_DATA")}
 LONGEST_SOCKET_PATH = 107  # bytes, sun_path of Linux less its NUL
 NUMBER = re.compile(r"-?(?:[0-9]{1,300}(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # a path with these cannot be written down anywhere
@@ -244,6 +248,7 @@ def load_settings(
 ) -> Settings:
     """The settings of this process. Raises SettingError with file, line, field and mend."""
     env = dict(os.environ if environ is None else environ)
+    check_names(env)
     folder = find_home(home, env)
     if config == "":
         raise SettingError("--config is empty", mend="name a settings file, or leave --config out")
@@ -335,6 +340,17 @@ def read_environment(env: Mapping[str, str]) -> dict[tuple[str, ...], Any]:
     return found
 
 
+def check_names(env: Mapping[str, str]) -> None:
+    """A misspelt variable would be a setting that silently is not. Raises SettingError."""
+    known = {variable_name(path) for path, _kind in list_paths(Settings)} | AROUND
+    for name in sorted(env):
+        if name.startswith(PREFIX) and name not in known:
+            words = [each.removeprefix(PREFIX) for each in known]
+            near = difflib.get_close_matches(name.removeprefix(PREFIX).upper(), words, 1)
+            guess = f"did you mean {PREFIX}{near[0]}?" if near else "README.md lists the settings"
+            raise SettingError(f"{name}: there is no such setting; {guess}", mend=f"correct or unset {name}")
+
+
 def list_paths(cls: type, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], type]]:
     """Every leaf of the settings: its path and its plain type (tuple for a list)."""
     leaves: list[tuple[tuple[str, ...], type]] = []
@@ -367,12 +383,13 @@ def write_environment(settings: Settings) -> dict[str, str]:
     return env
 
 
-PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")
+PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE")
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """What a process of ours finds in its environment: our settings, and of our own environment only what it needs."""
-    return {**{name: os.environ[name] for name in PASSED_ON if name in os.environ}, **write_environment(settings)}
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {**passed_on, **QUIET, **write_environment(settings)}
 
 
 def put_value(table: dict[str, Any], path: tuple[str, ...], value: Any, text: str = "") -> None:

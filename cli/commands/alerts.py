@@ -12,12 +12,9 @@ example:
 """
 
 import argparse
-import json
 import time
 from typing import Any
 from uuid import UUID
-
-from rich.console import Console
 
 from cli.servers import open_database
 from cli.setup import name_user
@@ -25,12 +22,14 @@ from cli.supervisor import is_running
 from dashboards.security.queries import PER_PAGE, count_alerts, list_alerts
 from vault.errors import EvidenceError, ServerError
 from vault.keys import Keys
+from vault.letters import count_of
 from vault.log import clean_text
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.judgements import get_owner, judge_alert, take_back_judgement
+from vault.terminal import Screen, say, say_json, working
 
 SEAL_SECONDS = 120.0
 
@@ -50,10 +49,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             alert_id = find_alert(conn, args.seal)
             if not running:
                 raise ServerError("sealing needs running workers", mend="start them with: ./facewarden up")
-            print(seal(conn, settings, alert_id))  # noqa: T201
+            say(seal(conn, settings, alert_id))
             return 0
         if args.not_me is not None or args.take_back is not None:
-            print(judge(conn, keys, settings, args.not_me, args.take_back))  # noqa: T201
+            say(judge(conn, keys, settings, args.not_me, args.take_back))
             return 0
         total = count_alerts(conn)
         rows = [row for start in range(0, total, PER_PAGE) for row in list_alerts(conn, start)]
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             for row in rows
         ]
     if args.json:
-        print(json.dumps(shown, ensure_ascii=False, indent=1))  # noqa: T201
+        say_json(shown, indent=1)
         return 0
     show(shown)
     return 0
@@ -81,10 +80,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def show(alerts: list[dict[str, Any]]) -> None:
     """Two lines an alert, so that its id is whole on any terminal. Titles are a market's words."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    console.print(f"{len(alerts)} alerts")
+    console = Screen()
+    console.print(count_of(len(alerts), "alert"))
     for each in alerts:
-        faces = f"{each['faces']} face{'' if each['faces'] == 1 else 's'}"
+        faces = count_of(each["faces"], "face")
         console.print(f"{each['alert']}  {each['band']}, {faces}, found {each['found']}")
         console.print(f"    person {each['person']} in {clean_text(str(each['listing']), 120)!r} on {each['source']}; "
                       f"message {each['told'] or 'none'}, bundle {each['bundle'] or 'none'}, "
@@ -126,11 +125,13 @@ def seal(conn: Connection, settings: Settings, alert_id: UUID) -> str:
     ask_bundle(conn, alert_id, name_user())
     Asker(settings).ask(Step.SEAL_BUNDLES)
     deadline = time.monotonic() + SEAL_SECONDS
-    while time.monotonic() < deadline:
-        state, file, code = get_bundle_file(conn, alert_id)
-        if state == "done" and file:
-            return str(settings.home / file)
-        if state == "quarantined":
-            raise EvidenceError(f"the bundle could not be sealed: {code}", mend="see the workers' logs")
-        time.sleep(0.2)
+    with working("a worker seals the evidence") as tell:
+        while time.monotonic() < deadline:
+            state, file, code = get_bundle_file(conn, alert_id)
+            if state == "done" and file:
+                return str(settings.home / file)
+            if state == "quarantined":
+                raise EvidenceError(f"the bundle could not be sealed: {code}", mend="see the workers' logs")
+            tell({"running": "at work"}.get(state or "", "waiting for one"))
+            time.sleep(0.2)
     raise EvidenceError("the bundle was not sealed in time", mend="are workers running? ./facewarden status")

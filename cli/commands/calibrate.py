@@ -14,17 +14,17 @@ import datetime as dt
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from cli.servers import open_database
 from matcher.calibration import FEWEST_ERRORS, FORMAT, OWN, derive_cut, load_calibration, read_calibration
 from matcher.impostors import Strangers, describe_counts, list_rates, tally_strangers, write_rates
 from matcher.space import load_space
 from vault.errors import CalibrationError
+from vault.letters import count_of
 from vault.settings import Settings
 from vault.store.alerts import forget_own_calibrations, save_calibration
 from vault.store.faces import UnmatchedFace, list_unmatched_faces
+from vault.terminal import Grid, Screen, working
 from workers.faces.packs import Pack, get_pack
 
 MOST_FACES = 20_000  # the newest; the time grows with the square
@@ -39,21 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Screen()
     pack = get_pack(settings)
     with open_database(settings) as (settings, keys, conn):
         if args.shipped:
-            console.print(f"{forget_own_calibrations(conn, pack.name)} records are not used any more")
+            forgotten = forget_own_calibrations(conn, pack.name)
+            console.print(f"{count_of(forgotten, 'record')} {'is' if forgotten == 1 else 'are'} not used any more")
             return 0
         space = load_space(pack.name)
         keyed = space.bind(keys)
         kept = list_unmatched_faces(conn, pack.name, keyed.matrix_id(pack.dimension), MOST_FACES)
         if len(kept) < FEWEST_FACES:
             raise CalibrationError(
-                f"{len(kept)} faces are kept that can be compared, {FEWEST_FACES} are needed",
+                f"{count_of(len(kept), 'kept face')} can be compared, {FEWEST_FACES:,} are needed",
                 mend="sources with the policy retro keep faces; until then the shipped record is used",
             )
-        strangers = tally_faces(kept, pack)
+        with working(f"comparing {count_of(len(kept), 'face')} with one another"):
+            strangers = tally_faces(kept, pack)
         record = make_record(strangers, kept, pack, space.space_id)
         show(console, strangers, kept, record)
         if args.keep:
@@ -99,15 +101,15 @@ def make_record(strangers: Strangers, kept: list[UnmatchedFace], pack: Pack, spa
     }
 
 
-def show(console: Console, strangers: Strangers, kept: list[UnmatchedFace], record: dict[str, Any]) -> None:
+def show(console: Screen, strangers: Strangers, kept: list[UnmatchedFace], record: dict[str, Any]) -> None:
     calibration = read_calibration(record)
     left_out = ", ".join(f"{count:,} of {name.replace('_', ' ')}" for name, count in strangers.left_out.items())
     console.print(f"{len(kept)} faces, {calibration.pairs:,} pairs; left out: {left_out}")
-    grid = Table("false match rate", "cut", "95 % of the rate", "")
+    grid = Grid("false match rate", "cut", "95 % of the rate", "")
     for exponent in range(3, 9):
         cut = derive_cut(calibration, false_alerts=10.0**-exponent, faces=1, templates=1)
         grid.add_row(f"1e-{exponent}", f"{cut.score:.3f}", f"{cut.interval[0]:.1e} to {cut.interval[1]:.1e}",
                      "" if cut.supported else "not supported")  # fmt: skip
-    console.print(grid, soft_wrap=False)
+    console.print(grid)
     for left, right, score in strangers.suspects[:LISTED]:
         console.print(f"  to be looked at: faces {kept[left].face_id} and {kept[right].face_id}, {score:.3f}")

@@ -10,9 +10,11 @@ import ipaddress
 from pathlib import Path
 
 from cli.servers import find_running
+from cli.setup import require_deployment
 from cli.supervisor import is_running
 from vault.errors import ServerError, SettingError
 from vault.settings import Settings, is_port
+from vault.terminal import say
 
 LOOPBACK_V4, LOOPBACK_V6 = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
 
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--due", action="store_true", help="only pages whose time has come, as `up` does")
     parser.add_argument("--once", action="store_true", help="crawl until nothing is left, then stop: the default")
     parser.add_argument("--quiet", action="store_true", help="no progress, only how it ended")
+    parser.add_argument("--service", action="store_true", help=argparse.SUPPRESS)  # log as processes do
     add_lab(parser)
 
 
@@ -57,10 +60,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from crawler.run import open_approved, run_crawl
 
     lab = check_lab(args.lab)
+    require_deployment(settings)
     open_approved(settings, args.card)
     if not (settings.servers.database_url or is_running(settings.home)):
         raise ServerError(f"nothing runs on {settings.home}", mend="./facewarden up, in another terminal; then again")
     return run_crawl(
-        find_running(settings), args.card, lab, lambda line: print(line, flush=True),  # noqa: T201
+        find_running(settings), args.card, lab, say,
         due_only=args.due, quiet=args.quiet,
     )  # fmt: skip

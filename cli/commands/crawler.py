@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+from cli.setup import require_deployment
 from crawler.approval import open_card
 from crawler.cards import LOCAL, Login
 from vault.errors import CardError, ServerError
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    require_deployment(settings)
     settings.cards_folder.mkdir(parents=True, exist_ok=True)
     told: dict[Path, str] = {}
     running: dict[Path, subprocess.Popen[bytes]] = {}
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             for path in list_due(settings, told)[: max(0, AT_ONCE - len(running))]:
                 if path not in running:
                     running[path] = subprocess.Popen(
-                        [sys.executable, "-P", "-m", "cli", "crawl", "--due", "--quiet", str(path)],
+                        [sys.executable, "-P", "-m", "cli", "crawl", "--due", "--quiet", "--service", str(path)],
                         preexec_fn=lambda: die_with_parent(signal.SIGTERM),
                     )
         except (DatabaseError, ServerError) as exc:

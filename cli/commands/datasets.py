@@ -12,16 +12,15 @@ example:
 
 import argparse
 import dataclasses
-import json
 from typing import Any
-
-from rich.console import Console
 
 from cli.servers import open_database
 from vault.errors import StoreError
+from vault.letters import count_of
 from vault.log import clean_text
 from vault.settings import Settings
 from vault.store.datasets import DatasetRow, Happening, find_dataset, list_datasets, list_timeline
+from vault.terminal import Screen, say_json
 
 MOST = 1000
 
@@ -48,22 +47,23 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def print_json(rows: list[Any]) -> None:
     table = [dataclasses.asdict(row) for row in rows]
-    print(json.dumps(table, ensure_ascii=False, indent=1, default=str))  # noqa: T201
+    say_json(table, indent=1, default=str)
 
 
 def show_datasets(rows: list[DatasetRow]) -> None:
     """Titles are a market's words."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    console.print(f"{len(rows)} datasets{', the newest' if len(rows) == MOST else ''}")
+    console = Screen()
+    console.print(f"{count_of(len(rows), 'dataset')}{', the newest' if len(rows) == MOST else ''}")
     for row in rows:
-        alerts = f", {row.alerts} alerts" if row.alerts else ""
-        console.print(f"{row.dataset_id}  {row.listings} listings on {row.sources} sources by {row.sellers} sellers, "
+        alerts = f", {count_of(row.alerts, 'alert')}" if row.alerts else ""
+        console.print(f"{row.dataset_id}  {count_of(row.listings, 'listing')} on {count_of(row.sources, 'source')} by "
+                      f"{count_of(row.sellers, 'seller')}, "
                       f"{row.first_seen:%Y-%m-%d} to {row.last_seen:%Y-%m-%d}{alerts}: "
                       f"{clean_text(row.title, 80)!r}")  # fmt: skip
 
 
 def show_timeline(dataset_id: int, happenings: list[Happening]) -> None:
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Screen()
     console.print(f"dataset {dataset_id}")
     for each in happenings:
         price = f"{each.price} {each.currency or ''}".strip() if each.price is not None else each.price_text

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from vault.errors import SettingError
 from vault.settings import Settings, data_folder, find_home, is_port
+from vault.terminal import Screen
 
 ORGANISATION = {
     "name": "The Facewarden demo on this machine",
@@ -44,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    from rich.console import Console
 
     from cli.commands.crawl import check_lab
     from cli.demo.plant import plan_faces, plan_small
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     else:
         plan = plan_small()
     options = Options(exit=args.exit, json_file=args.json, results_file=args.results, faces=args.faces is not None)
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = Screen(stderr=True)
     return run_demo(Demo(settings=settings, plan=plan, options=options, console=console, markets=markets, lab=lab))
 
 

@@ -23,6 +23,7 @@ from vault.store import Connection
 from vault.store.alerts import ask_delivery
 from vault.store.ledger import write_entry
 from vault.store.subjects import drop_enrolment, find_subject, save_subject
+from vault.terminal import say
 
 WORDING = "enrolment-1: compare my face with faces in leaked datasets and tell me; I can withdraw at any time"
 MOST_PHOTO = 20 << 20
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with open_database(settings) as (settings, keys, conn):
         enrol(conn, keys, settings, args.address, photo, recorded_by=name_user())
         Asker(settings).ask(Step.DELIVER)
-        print("Recorded. A confirmation link goes to the address; nothing is searched before it is followed.")  # noqa: T201
+        say("Recorded. A confirmation link goes to the address; nothing is searched before it is followed.")
     return 0
 
 

@@ -11,6 +11,7 @@ import json
 
 from vault.errors import ServerError
 from vault.settings import Settings
+from vault.terminal import say
 
 WEB_SECONDS = 10.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an address to listen on, and one to ask
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     healthy, told = ask_web(settings) if args.web else ask_servers(settings)
-    print(told)  # noqa: T201
+    say(told)
     return 0 if healthy else 1
 
 
@@ -48,13 +49,29 @@ def ask_servers(settings: Settings) -> tuple[bool, str]:
 
 def ask_web(settings: Settings) -> tuple[bool, str]:
     """What `/health` answers, and whether with 200: the server is there and has its database."""
+    try:
+        status, text = fetch_health(settings)
+    except (OSError, http.client.HTTPException) as exc:
+        return False, f"the web server does not answer: {exc}"
+    return status == 200, text
+
+
+def answers(settings: Settings) -> bool:
+    """Is there a web server on the port, in whatever state?"""
+    try:
+        fetch_health(settings)
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def fetch_health(settings: Settings) -> tuple[int, str]:
+    """Raises OSError, HTTPException."""
     host = EVERYWHERE.get(settings.web.host, settings.web.host)
     connection = http.client.HTTPConnection(host, settings.web.port, timeout=WEB_SECONDS)
     try:
         connection.request("GET", "/health", headers={"Host": "127.0.0.1"})
         answer = connection.getresponse()
-        return answer.status == 200, answer.read(1000).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as exc:
-        return False, f"the web server does not answer: {exc}"
+        return answer.status, answer.read(1000).decode("utf-8", "replace")
     finally:
         connection.close()

@@ -12,15 +12,14 @@ example:
 
 import argparse
 import dataclasses
-import json
-
-from rich.console import Console
 
 from cli.servers import open_database
 from vault.errors import StoreError
+from vault.letters import count_of
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store.hunts import HuntRow, list_hunts, pause_hunt, resume_hunt
+from vault.terminal import Screen, say, say_json
 
 MOST = 1000
 LARGEST = 2**63
@@ -47,19 +46,22 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             )
     if args.action == "resume":
         Asker(settings).ask(Step.HUNT_FACES)
-    print(f"hunt {args.hunt} {'is paused' if args.action == 'pause' else 'goes on'}")  # noqa: T201
+    say(f"hunt {args.hunt} {'is paused' if args.action == 'pause' else 'goes on'}")
     return 0
 
 
 def print_json(rows: list[HuntRow]) -> None:
-    print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1, default=str))  # noqa: T201
+    say_json([dataclasses.asdict(row) for row in rows], indent=1, default=str)
 
 
 def show_hunts(rows: list[HuntRow]) -> None:
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    console.print(f"{len(rows)} hunts{', the newest' if len(rows) == MOST else ''}")
+    console = Screen()
+    console.print(f"{count_of(len(rows), 'hunt')}{', the newest' if len(rows) == MOST else ''}")
     for row in rows:
         failed = f", {row.quarantined} failed five times" if row.quarantined else ""
         end = f" to {row.finished_at:%Y-%m-%d %H:%M}" if row.finished_at else ""
-        console.print(f"{row.hunt_id}  {row.state}: {row.parts_done} of {row.parts} parts{failed}, {row.faces} faces "
-                      f"searched, {row.matches} matches, {row.created_at:%Y-%m-%d %H:%M}{end}")  # fmt: skip
+        console.print(
+            f"{row.hunt_id}  {row.state}: {row.parts_done} of {count_of(row.parts, 'part')}{failed}, "
+            f"{count_of(row.faces, 'face')} searched, {count_of(row.matches, 'match', 'matches')}, "
+            f"{row.created_at:%Y-%m-%d %H:%M}{end}"
+        )

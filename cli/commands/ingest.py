@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cli.servers import open_database
 from vault.settings import Settings
+from vault.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,4 +27,4 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from crawler.ingest import run_ingest
 
     with open_database(settings) as (settings, _keys, _conn):
-        return run_ingest(settings, args.path, args.card, lambda line: print(line, flush=True))  # noqa: T201
+        return run_ingest(settings, args.path, args.card, say)

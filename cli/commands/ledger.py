@@ -8,8 +8,10 @@ example:
 import argparse
 
 from cli.servers import open_database
+from vault.letters import count_of
 from vault.settings import Settings
 from vault.store.ledger import chain_entries, count_unplaced, get_head, list_entries, verify_ledger
+from vault.terminal import say, working
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +26,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         head = get_head(conn)
         if args.what == "show":
             for position, entry, _leaf in list_entries(conn, max(0, head.tree_size - args.last), args.last):
-                print(position, entry)  # noqa: T201
+                say(f"{position} {entry}")
             return 0
-        wrong = verify_ledger(conn, keys)
+        with working(f"recomputing {count_of(head.tree_size, 'entry', 'entries')}"):
+            wrong = verify_ledger(conn, keys)
         for line in wrong:
-            print(f"FAILED {line}")  # noqa: T201
+            say(f"FAILED {line}")
         if not wrong:
-            print(f"verified: {head.tree_size} entries, root {head.root}, {count_unplaced(conn)} waiting")  # noqa: T201
+            entries = count_of(head.tree_size, "entry", "entries")
+            say(f"verified: {entries}, root {head.root}, {count_unplaced(conn)} waiting")
         return 1 if wrong else 0

@@ -9,6 +9,7 @@ import argparse
 from cli.commands.up import make_operator_link
 from cli.servers import open_database
 from vault.settings import Settings
+from vault.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,5 +23,5 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with open_database(settings) as (settings, _keys, _conn):
         if state is not None:
             settings = settings.replace("web", public_url=state["web"])
-        print(make_operator_link(settings))  # noqa: T201
+        say(make_operator_link(settings))
     return 0

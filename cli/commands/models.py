@@ -8,11 +8,10 @@ example:
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from cli.setup import require_deployment
 from vault.errors import ModelError
 from vault.settings import Settings
+from vault.terminal import Grid, Screen, working
 from workers.faces.packs import add_pack, list_packs, read_model
 
 
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Screen()
     if args.action == "add":
         if settings.faces.commercial:
             raise ModelError(
@@ -34,10 +33,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 f"{args.name} may be used for research only, and commercial = true",
                 mend="use the pack opencv-zoo, or set commercial = false if this use is research",
             )
-        pack = add_pack(settings, args.name, args.licence, args.archive)
-        console.print(f"added {pack.name}: {pack.licence}; use it with [faces] pack = {pack.name!r}", soft_wrap=True)
+        if settings.models_folder.is_relative_to(settings.home):
+            require_deployment(settings)
+        with working("reading and checking the models"):
+            pack = add_pack(settings, args.name, args.licence, args.archive)
+        console.print(f"added {pack.name}: {pack.licence}; use it with [faces] pack = {pack.name!r}")
         return 0
-    table = Table("pack", "in use", "commercial", "d", "files")
+    table = Grid("pack", "in use", "commercial", "d", "files")
     for pack in list_packs(settings):
         try:
             read_model(pack.detector)
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         )
     console.print(table)
     for pack in list_packs(settings):
-        console.print(f"{pack.name}: {pack.licence}", soft_wrap=True)
+        console.print(f"{pack.name}: {pack.licence}")
         for what, model in (("detector", pack.detector), ("recogniser", pack.recogniser)):
-            console.print(f"  {what:10} sha256 {model.sha256}", soft_wrap=True)
+            console.print(f"  {what:10} sha256 {model.sha256}")
     return 0

@@ -16,18 +16,14 @@ example:
 import argparse
 import datetime as dt
 import getpass
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from cli.commands.crawl import add_lab, check_lab
 from cli.servers import open_database
-from cli.setup import name_user
+from cli.setup import is_set_up, name_user, require_deployment
 from cli.supervisor import ROOT
 from crawler.approval import (
     is_sealed,
@@ -44,12 +40,14 @@ from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
 from vault.files import write_whole
 from vault.ledger import Kind
+from vault.letters import count_of
 from vault.money import convert, show_amount
 from vault.records import Listing, Said
 from vault.settings import Money, Settings, config_folder
 from vault.store.ledger import write_entry
 from vault.store.logins import forget_login, reopen_walled, save_login
 from vault.store.status import list_sources
+from vault.terminal import Grid, Screen, say, say_json
 
 if TYPE_CHECKING:
     from crawler.propose import Proposal
@@ -113,8 +111,8 @@ def make_key(args: argparse.Namespace, settings: Settings) -> int:
             raise CardError("key_exists", f"{path} lies in {what}", mend="keep it elsewhere: choose another --out")
     passphrase = "" if args.no_passphrase else ask_new_passphrase()
     public = make_approver_key(path, passphrase)
-    print(f"key file   {path}\npublic key {public}")  # noqa: T201
-    print(f"on every machine that crawls: ./facewarden source trust {args.name} {public}")  # noqa: T201
+    say(f"key file   {path}", f"public key {public}")
+    say(f"on every machine that crawls: ./facewarden source trust {args.name} {public}")
     return 0
 
 
@@ -128,8 +126,9 @@ def ask_new_passphrase() -> str:
 
 
 def trust(args: argparse.Namespace, settings: Settings) -> int:
+    require_deployment(settings)
     trust_approver(settings, args.name, args.key)
-    print(f"{args.name} may approve cards: {settings.approvers_file}")  # noqa: T201
+    say(f"{args.name} may approve cards: {settings.approvers_file}")
     return 0
 
 
@@ -144,14 +143,14 @@ def sign(args: argparse.Namespace, settings: Settings) -> int:
     signed = sign_card(text, load_approver_key(path, passphrase), name, now)
     write_whole(args.card, signed.encode())
     where = ", ".join(card.where.hosts) or f"kind {card.kind}"
-    print(f"{args.card}: {card.name}, {where}, until {card.why.valid_until}; signed by {name}")  # noqa: T201
+    say(f"{args.card}: {card.name}, {where}, until {card.why.valid_until}; signed by {name}")
     return 0
 
 
 def find_key() -> Path:
     found = sorted(config_folder().glob("approver-*.pem"))
     if len(found) != 1:
-        what = "no key" if not found else f"{len(found)} keys"
+        what = "no key" if not found else count_of(len(found), "key")
         raise CardError("key_missing", f"{what} in {config_folder()}", mend="give one with --key")
     return found[0]
 
@@ -168,15 +167,18 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
         raise CardError("card_exists", f"{args.out} is there already", mend="choose another --out")
     lab = check_lab(args.lab)
     policy = host_policy(args.url, lab)
-    with open_database(settings) as (_settings, _keys, conn):
-        write_entry(conn, Kind.VIEW, about=f"look:{args.url[:500]}", by=name_user())
+    if is_set_up(settings):
+        with open_database(settings) as (_settings, _keys, conn):
+            write_entry(conn, Kind.VIEW, about=f"look:{args.url[:500]}", by=name_user())
+    else:
+        say("no deployment is set up here, so this look is in no ledger", to=sys.stderr)
     pages: list[SavedPage] = []
     wants: tuple[str, ...] = (args.url,)
     with open_looker(settings, policy, Rendering.BROWSER if args.browser else Rendering.HTML) as looker:
         while wants and len(pages) < MOST_PAGES:
             for url in wants:
                 look = looker.fetch_page(url, obey_robots=True)
-                print(f"{look.url}: {look.problem or f'{len(look.body)} bytes'}", file=sys.stderr, flush=True)  # noqa: T201
+                say(f"{look.url}: {look.problem or count_of(len(look.body), 'byte')}", to=sys.stderr)
                 if not look.problem:
                     pages.append(SavedPage(url=look.url, body=look.body, content_type=look.content_type))
             if not pages:
@@ -192,18 +194,17 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
     text = write_card(proposal)
     if args.out:
         write_whole(args.out, text.encode())
-        print(f"{args.out}: decide the lines marked DECIDE; then ./facewarden source sign {args.out}")  # noqa: T201
+        say(f"{args.out}: decide the lines marked DECIDE; then ./facewarden source sign {args.out}")
     else:
-        print(text, end="")  # noqa: T201
+        say(*text.removesuffix("\n").split("\n"))
     return 0
 
 
 def show_proposal(proposal: "Proposal") -> None:
     """Up to five listings as the proposed card reads them, and what is missing; beside the card, not in it."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    table = Table(
-        "title", "seller", "price", "pictures", "archives", title=f"{proposal.listings} listings, for example"
-    )
+    console = Screen(stderr=True)
+    found = count_of(proposal.listings, "listing")
+    table = Grid("title", "seller", "price", "pictures", "archives", title=f"{found}, for example")
     for each in proposal.examples:
         cells = (each.title, each.seller or "-", each.price_text or "-", len(each.images), len(each.archives))
         table.add_row(*map(str, cells))
@@ -221,6 +222,7 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     from crawler.look import open_looker, try_card
 
     lab = check_lab(args.lab)
+    require_deployment(settings)
     approved = open_card(settings, args.card, dt.datetime.now(dt.UTC))
     card, rows = approved.card, []
     if card.kind in LOCAL:
@@ -229,14 +231,14 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     problems: list[str] = []
     pages = 0
     if lab:
-        print(f"lab: loopback open for {', '.join(lab)}", file=sys.stderr, flush=True)  # noqa: T201
+        say(f"lab: loopback open for {', '.join(lab)}", to=sys.stderr)
     jar = load_session(settings, card)
     with open_looker(settings, policy, card.rendering, card.read.wait_for, accept_header(card), jar) as looker:
         for look, parsed in try_card(looker, card):
             pages += 1
             problems += [look.problem] if look.problem else []
-            state = look.problem or f"{len(parsed.listings) if parsed else 0} listings"
-            print(f"{look.url}: {state}", file=sys.stderr, flush=True)  # noqa: T201
+            state = look.problem or count_of(len(parsed.listings) if parsed else 0, "listing")
+            say(f"{look.url}: {state}", to=sys.stderr)
             rows += [(look.url, listing) for listing in (parsed.listings if parsed else ())]
     if args.json:
         names = (*FIELDS, *SAID, "counts", "later")
@@ -245,19 +247,19 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
             | {"worth": show_worth(listing, settings.money), "page": url}
             for url, listing in rows
         ]
-        print(json.dumps(told, ensure_ascii=False, indent=1, default=str))  # noqa: T201
+        say_json(told, indent=1, default=str)
         return int(not rows)
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Screen()
     if rows:
-        console.print(f"\n{len(rows)} listings")
+        console.print("", count_of(len(rows), "listing"), sep="\n")
     for url, listing in rows:
-        console.print(*show_listing(url, listing, settings.money), sep="\n  ", soft_wrap=True)
+        console.print(*show_listing(url, listing, settings.money), sep="\n  ")
     for name in FIELDS:
         missing = sum(not getattr(listing, name) for _url, listing in rows)
         if rows and missing:
             console.print(f"{LABELS[name]}: missing in {missing} of {len(rows)}")
     if not rows:
-        console.print(explain_nothing(pages, problems), soft_wrap=True)
+        console.print(explain_nothing(pages, problems))
     return int(not rows)
 
 
@@ -283,7 +285,7 @@ def explain_nothing(pages: int, problems: list[str]) -> str:
     if len(problems) < pages:
         return "nothing was read: are read.listing and read.follow right for these pages?"
     told = ", ".join(map(explain, sorted({*problems})))
-    return f"none of {pages} pages could be had: {told}"
+    return f"none of {count_of(pages, 'page')} could be had: {told}"
 
 
 def explain(code: str) -> str:
@@ -327,7 +329,7 @@ def session(args: argparse.Namespace, settings: Settings) -> int:
                 write_entry(
                     conn, Kind.LOGIN, about=f"source:{card.name}", act="forgotten", by=name_user(), cookies=count
                 )
-        print(f"{card.name}: {f'{count} cookies erased' if count else 'no session was kept'}")  # noqa: T201
+        say(f"{card.name}: {count_of(count, 'cookie') + ' erased' if count else 'no session was kept'}")
         return 0
     now = dt.datetime.now(dt.UTC)
     card = open_card(settings, args.card, now).card
@@ -349,9 +351,13 @@ def session(args: argparse.Namespace, settings: Settings) -> int:
         save_login(conn, keys, card.name, write_cookies(chosen.cookies), count=count, by=name_user(), expires=expires)
         again = reopen_walled(conn, card.name)
         write_entry(conn, Kind.LOGIN, about=f"source:{card.name}", act="imported", by=name_user(), cookies=count)
-    print(f"{card.name}: {count} cookies kept, {dropped}; {again} pages that were refused are fetched again")  # noqa: T201
+    say(
+        f"{card.name}: {count_of(count, 'cookie')} kept, {dropped}; "
+        f"{count_of(again, 'page')} that {'was' if again == 1 else 'were'} refused {'is' if again == 1 else 'are'} "
+        "fetched again"
+    )
     end = show_time(expires) if expires else "when the site ends it"
-    print(f"it ends {end}; whoever has {args.cookies} is logged in: delete it")  # noqa: T201
+    say(f"it ends {end}; whoever has {args.cookies} is logged in: delete it")
     return 0
 
 
@@ -377,20 +383,21 @@ def load_session(settings: Settings, card: Card) -> Jar | None:
 
 def show_sources(args: argparse.Namespace, settings: Settings) -> int:
     with open_database(settings) as (_settings, _keys, conn):
-        sources = [{**each, "mend": mend_source(each)} for each in list_sources(conn)]
+        sources = [{**each, "fix": mend_source(each)} for each in list_sources(conn)]
     if args.json:
-        print(json.dumps(sources, ensure_ascii=False, indent=1, default=str))  # noqa: T201
+        say_json(sources, indent=1, default=str)
         return 0
-    table = Table("source", "health", "since", "pages", "listings", "last crawled", title=f"{len(sources)} sources")
+    found = count_of(len(sources), "source")
+    table = Grid("source", "health", "since", "pages", "listings", "last crawled", title=found)
     for each in sources:
         health = f"{each['health']} ({each['reason']})" if each["reason"] else each["health"]
         table.add_row(each["name"], health, show_time(each["health_since"]),
                       str(each["pages"]), str(each["listings"]), show_time(each["last_crawl_at"]))  # fmt: skip
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Screen()
     console.print(table)
     for each in sources:
-        if each["mend"]:
-            console.print(f"{each['name']}: {each['mend']}", soft_wrap=True)
+        if each["fix"]:
+            console.print(f"{each['name']}: {each['mend']}")
     return 0
 
 

@@ -7,18 +7,17 @@ example:
 
 import argparse
 import datetime as dt
-import json
 from dataclasses import asdict
 from typing import Any
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from cli.servers import find_running
+from cli.setup import require_deployment
 from cli.supervisor import read_state
 from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
 from vault.errors import FacewardenError
+from vault.letters import count_of
 from vault.log import clean_text
 from vault.settings import Settings, mask_passwords
 from vault.store import DatabaseError, connect
@@ -29,6 +28,7 @@ from vault.store.pauses import list_pauses
 from vault.store.samples import count_refusals
 from vault.store.segments import count_segments
 from vault.store.status import count_live_templates, count_states, list_sources
+from vault.terminal import Grid, Screen, say_json
 
 # how processes that our children start are known, by a word of their command line
 ROLES = (
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
+    require_deployment(settings)
     state = read_state(settings.home)
     table: dict[str, Any] = {
         "home": str(settings.home),
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         except DatabaseError as exc:  # it is being set up, or has just gone away
             table["problem"] = f"store_refused: {mask_passwords(str(exc).splitlines()[0])}"
     if args.json:
-        print(json.dumps(table, indent=1, default=show_value))  # noqa: T201
+        say_json(table, indent=1, default=show_value)
     else:
         show(table)
     return 0 if state or "rows" in table else 1
@@ -167,7 +168,7 @@ def fold_processes(processes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def show(table: dict[str, Any]) -> None:
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Screen()
     console.print(f"{table['home']}: {'running' if table['running'] else 'not running (./facewarden up starts it)'}")
     for name in ("web", "database_url", "redis_url"):
         if name in table:
@@ -175,31 +176,32 @@ def show(table: dict[str, Any]) -> None:
     if "problem" in table:
         console.print(f"problem: {table['problem']}")
     if table["processes"]:
-        grid = Table("role", "name", "pid", "restarts", "MB")
+        grid = Grid("role", "name", "pid", "restarts", "MB")
         for each in fold_processes(table["processes"]):
             grid.add_row(*(str(each[name]) for name in ("role", "name", "pid", "restarts", "rss_mb")))
-        console.print(grid, soft_wrap=False)
+        console.print(grid)
     if "rows" not in table:
         return
     for pause in table["pauses"]:
         where = f"{pause['step']} on {pause['host']} since {show_value(pause['since'])}"
         console.print(f"paused: {where}: {pause['code']}: {clean_text(pause['reason'], 200)}")
-    grid = Table("rows", "ready", "running", "done", "quarantined")
+    grid = Grid("rows", "ready", "running", "done", "quarantined")
     for name, states in table["rows"].items():
         grid.add_row(name, *(str(states.get(key, 0)) for key in ("ready", "running", "done", "quarantined")))
-    console.print(grid, soft_wrap=False)
+    console.print(grid)
     if table["refused"]:
         console.print("refused: " + ", ".join(f"{code} {count}" for code, count in table["refused"].items()))
     for source in table["sources"]:
         reason = f" ({source['reason']})" if source["reason"] else ""
         last = show_value(source["last_crawl_at"]) if source["last_crawl_at"] else "never"
-        console.print(f"source {source['name']}: {source['health']}{reason}, {source['pages']} pages, "
-                      f"{source['listings']} listings, last crawled {last}")  # fmt: skip
+        console.print(f"source {source['name']}: {source['health']}{reason}, {count_of(source['pages'], 'page')}, "
+                      f"{count_of(source['listings'], 'listing')}, last crawled {last}")  # fmt: skip
     kept, cut = table["strangers_templates"], table["cut"]
     console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")
     index, hunts = table["segments"], table["hunts"]
     console.print(
-        f"index of kept faces: {index['faces']} in {index['segments']} segments, {index['fresh']} in none yet"
+        f"index of kept faces: {index['faces']} in {count_of(index['segments'], 'segment')}, "
+        f"{index['fresh']} in none yet"
     )
     if hunts:
         console.print("hunts: " + ", ".join(f"{number} {state}" for state, number in sorted(hunts.items())))
@@ -210,10 +212,11 @@ def show(table: dict[str, Any]) -> None:
         show_shortfall(console, cut)
 
 
-def show_shortfall(console: Console, cut: dict[str, Any]) -> None:
+def show_shortfall(console: Screen, cut: dict[str, Any]) -> None:
     console.print(
         f"  the budget asks for {cut['wanted_rate']:.1e}, which the calibration data cannot support: "
-        f"{cut['missing_pairs']:,} impostor pairs of {cut['missing_people']:,} more people are missing"
+        f"{count_of(cut['missing_pairs'], 'impostor pair')} of "
+        f"{count_of(cut['missing_people'], 'more person', 'more people')} are missing"
     )
     console.print(f"  so matches from {cut['score']} to {cut['sent_score']} are held for review, not sent")
     if cut["mates_missed"] is not None:

@@ -10,22 +10,29 @@ example:
 
 import argparse
 import datetime as dt
+import shlex
 import signal
+import sys
 import time
 
-from rich.console import Console
-
 from cli.commands.enrol import ORGANISATION_LINES
+from cli.commands.health import answers
+from cli.logs import find_log, start_log
 from cli.setup import check_port, name_user, prepare_database, prepare_keys, prepare_pack
 from cli.supervisor import Supervisor
+from vault.embedded import make_folders
+from vault.errors import ServerError
 from vault.gate import load_gate
+from vault.keys import Keys
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.store.access import make_link
+from vault.terminal import Screen
 from workers.faces.packs import describe_pack
 
 PARTS = ("web", "worker", "people", "crawler")
 LOGIN_LASTS = dt.timedelta(hours=1)
+WEB_SECONDS = 60.0
 
 log = get_logger(__name__)
 
@@ -48,7 +55,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.port is not None:
         settings = settings.replace("web", port=args.port)
     parts = (args.only,) if args.only else PARTS
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = Screen(stderr=True)
     listen_for_stop()
     try:
         with Supervisor(settings=settings).running() as supervisor:
@@ -57,10 +64,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return 0
             start_parts(supervisor, parts)
             if "web" in parts:
-                link = make_operator_link(settings)
-                console.print(f"dashboard: {link}   (works once, for an hour)", soft_wrap=True)
+                console.print("starting the web server")
+                wait_for_web(supervisor)
+                show_door(settings)
             if not settings.organisation.is_named:
-                console.print(f"nobody can enrol yet: add to {settings.home / 'facewarden.toml'}\n{ORGANISATION_LINES}")
+                console.print(f"nobody can enrol yet: add to {settings.home / 'facewarden.toml'}")
+                console.print(*ORGANISATION_LINES.splitlines(), sep="\n")
             console.print("running; Ctrl-C stops")
             while True:
                 supervisor.poll()
@@ -82,19 +91,34 @@ def listen_for_stop() -> None:
         signal.signal(number, stop)
 
 
-def start_base(supervisor: Supervisor, console: Console) -> Settings:
+def start_base(supervisor: Supervisor, console: Screen) -> Settings:
     """Hash lists, models, keys, servers, schema: what every part needs. Says which models run under which licence.
     Raises SettingError, ModelError, CalibrationError, KeyFileError, ServerError, StoreError."""
     load_gate(supervisor.settings)
     pack = prepare_pack(supervisor.settings)
     told = describe_pack(pack)
-    console.print(f"pack {told['pack']}: {told['licence']}", soft_wrap=True)
+    console.print(f"pack {told['pack']}: {told['licence']}")
     for name in ("detector", "recogniser"):
-        console.print(f"  {name:10} sha256 {told[f'{name}_sha256']}", soft_wrap=True)
+        console.print(f"  {name:10} sha256 {told[f'{name}_sha256']}")
+    supervisor.tell = console.print
+    make_folders(supervisor.settings.home)
+    start_log("up", supervisor.settings)
+    first = not supervisor.settings.key_file.exists()
     keys = prepare_keys(supervisor.settings)
+    if first:
+        tell_key_file(console, supervisor.settings, keys)
+    console.print("starting the servers")
     settings = supervisor.start_servers()
     prepare_database(settings, keys).close()
     return settings
+
+
+def tell_key_file(console: Screen, settings: Settings, keys: Keys) -> None:
+    """At the first start: what must not be lost, and by what our evidence is known."""
+    console.print(f"first start: the key file {settings.key_file} was made")
+    console.print("  copy it now to a place that is not this machine: without it nothing stored here can be read")
+    console.print(f"  signer's fingerprint: {keys.fingerprint}")
+    console.print("  give that to whoever checks evidence; ./facewarden keys fingerprint prints it again")
 
 
 def start_parts(supervisor: Supervisor, parts: tuple[str, ...]) -> None:
@@ -111,6 +135,26 @@ def start_parts(supervisor: Supervisor, parts: tuple[str, ...]) -> None:
         supervisor.start_command("people", "people", ["worker", "--people", "--name", "people"])
     if "crawler" in parts:
         supervisor.start_command("crawler", "crawler", ["crawler"])
+
+
+def wait_for_web(supervisor: Supervisor, patience: float = WEB_SECONDS) -> None:
+    """Until the web server answers, whatever it answers. Raises ServerError."""
+    settings, deadline = supervisor.settings, time.monotonic() + patience
+    while not answers(settings):
+        supervisor.poll()
+        if time.monotonic() > deadline:
+            raise ServerError("the web server does not answer", mend=f"see {find_log('web', settings)}")
+        time.sleep(0.1)
+
+
+def show_door(settings: Settings) -> None:
+    """Where the dashboard is. A link that lets somebody in goes to a terminal only: a log would keep it."""
+    results = Screen()
+    if sys.stdout.isatty():
+        results.print(f"dashboard: {make_operator_link(settings)}   (works once, for an hour)")
+    else:
+        login = shlex.join(["./facewarden", "login", "--home", str(settings.home)])
+        results.print(f"dashboard: {settings.public_url}   (a link that lets you in: {login})")
 
 
 def make_operator_link(settings: Settings) -> str:

@@ -15,6 +15,7 @@ from vault.steps import Asker, Step
 from vault.store.ledger import write_entry
 from vault.store.subjects import find_subject
 from vault.store.withdrawals import withdraw_consent
+from vault.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,5 +34,5 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 write_entry(conn, Kind.CONSENT, about=person, what="withdrawn", by=name_user())
         Asker(settings).ask(Step.ERASE_SUBJECTS)
         text = "Matching has stopped; the erasure runs and ends with a signed receipt to the address."
-        print(text if withdrawn else "This person had withdrawn already.")  # noqa: T201
+        say(text if withdrawn else "This person had withdrawn already.")
     return 0

@@ -24,12 +24,10 @@ from uuid import UUID
 
 import httpx2
 import psutil
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from cli.commands.enrol import enrol
-from cli.commands.up import Stop, listen_for_stop, make_operator_link, start_base, start_parts
+from cli.commands.up import Stop, listen_for_stop, show_door, start_base, start_parts, wait_for_web
 from cli.demo.outcome import Outcome, find_people, is_settled, list_results, read_outcome
 from cli.demo.people import ADDRESS
 from cli.demo.plant import FORUM, MARKETS, SHOP, SPA, Plan, write_markets
@@ -41,10 +39,13 @@ from evidence.verify import check_bundle
 from matcher.calibration import derive_cut, load_calibration
 from vault.errors import EnrolmentError, FacewardenError, ServerError
 from vault.keys import Keys, load_keys
+from vault.letters import count_of
+from vault.quiet import QUIET
 from vault.settings import Settings
 from vault.store import Connection, DatabaseError, connect
 from vault.store.bundles import ask_bundle, get_bundle_file
 from vault.store.status import count_live_templates, count_states
+from vault.terminal import Grid, Screen, working
 
 MARKET_PORTS = {SHOP: 1, FORUM: 2, SPA: 3}  # added to the dashboard's port
 CARDS = {SHOP: "demo_shop", FORUM: "demo_forum", SPA: "demo_spa"}
@@ -68,7 +69,8 @@ class Demo:
     settings: Settings
     plan: Plan
     options: Options
-    console: Console
+    console: Screen  # what is being done
+    results: Screen = field(default_factory=Screen)  # what came of it
     markets: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
@@ -134,7 +136,7 @@ def set_up(demo: Demo, supervisor: Supervisor, folder: Path) -> tuple[Connection
         write_markets(demo.plan, folder)
         for market in demo.markets:
             start_market(supervisor, market, folder / market, demo.ports[market])
-        wait_for_web(demo, supervisor)
+        wait_for_web(supervisor)
     return connect(demo.settings, patience=10.0), load_keys(demo.settings.key_file)
 
 
@@ -142,7 +144,9 @@ def start_market(supervisor: Supervisor, market: str, folder: Path, port: int) -
     """A program of its own that knows nothing of us."""
     script = ROOT / "cli/demo/markets" / f"{market}.py"
     argv = [sys.executable, str(script), "--folder", str(folder), "--port", str(port)]
-    supervisor.start(Child(name=f"market-{market}", role="market", argv=argv, environ={"PATH": "/usr/bin:/bin"}))
+    supervisor.start(
+        Child(name=f"market-{market}", role="market", argv=argv, environ={**QUIET, "PATH": "/usr/bin:/bin"})
+    )
     wait_for_port(port)
 
 
@@ -158,17 +162,6 @@ def wait_for_port(port: int, patience: float = 20.0) -> None:
             time.sleep(0.05)
 
 
-def wait_for_web(demo: Demo, supervisor: Supervisor) -> None:
-    deadline = time.monotonic() + 60.0
-    while time.monotonic() < deadline:
-        supervisor.poll()
-        with contextlib.suppress(httpx2.HTTPError):
-            if httpx2.get(f"{demo.settings.public_url}/health", trust_env=False, timeout=5).status_code == 200:
-                return
-        time.sleep(0.1)
-    raise ServerError("the web server does not answer", mend="see web.log in the logs folder")
-
-
 # -- enrolment --------------------------------------------------------------------------------------------------------
 
 
@@ -180,15 +173,17 @@ def enrol_people(demo: Demo, supervisor: Supervisor, conn: Connection, keys: Key
             enrol(conn, keys, demo.settings, addresses[name], photo, recorded_by="demo")
     followed: set[str] = set()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while count_live_templates(conn, demo.settings.faces.pack) < count_usable(conn):
-        supervisor.poll()
-        followed |= follow_links(demo, followed)
-        if time.monotonic() > deadline:
-            raise ServerError("the enrolments do not become templates", mend="see the workers' logs")
-        time.sleep(0.1)
+    with working("waiting for their photos to be looked at", demo.console) as tell:
+        while (live := count_live_templates(conn, demo.settings.faces.pack)) < (usable := count_usable(conn)):
+            supervisor.poll()
+            followed |= follow_links(demo, followed)
+            if time.monotonic() > deadline:
+                raise ServerError("the enrolments do not become templates", mend="see the workers' logs")
+            tell(f"{live} of {usable}")
+            time.sleep(0.1)
     people = find_people(conn, keys, addresses)
     refused = count_states(conn).get("template", {}).get("quarantined", 0)
-    demo.console.print(f"  {len(people)} people, {refused} photos refused")
+    demo.console.print(f"  {count_of(len(people), 'person', 'people')}, {count_of(refused, 'photo')} refused")
     return people
 
 
@@ -238,7 +233,7 @@ def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
     key_file = folder / "approver.pem"
     trust_approver(demo.settings, "demo", make_approver_key(key_file, ""))
     key = load_approver_key(key_file, "")
-    demo.console.print(f"  lab: loopback open for {', '.join(list_lab(demo, demo.markets))}", soft_wrap=True)
+    demo.console.print(f"  lab: loopback open for {', '.join(list_lab(demo, demo.markets))}")
     for market in demo.markets:
         card = (ROOT / "crawler/sources" / CARDS[market] / "card.toml").read_text(encoding="utf-8")
         path = folder / f"{market}.toml"
@@ -248,7 +243,7 @@ def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
 
 
 def start_crawl(demo: Demo, supervisor: Supervisor, market: str, card: Path) -> None:
-    arguments = ["crawl", str(card)]
+    arguments = ["crawl", str(card), "--service"]
     for pair in list_lab(demo, (market,)):
         arguments += ["--lab", pair]
     supervisor.start_command(f"crawl-{market}", "crawl", arguments, keep=False)
@@ -293,8 +288,8 @@ def wait_until_settled(demo: Demo, supervisor: Supervisor) -> Connection:
             time.sleep(0.2)
 
 
-def show_progress(states: dict[str, dict[str, int]]) -> Table:
-    grid = Table("", "waiting", "at work", "done", "refused", box=None)
+def show_progress(states: dict[str, dict[str, int]]) -> Grid:
+    grid = Grid("", "waiting", "at work", "done", "refused", box=None)
     for name in ("page", "sample", "face", "delivery"):
         counts = states.get(name, {})
         grid.add_row(name + "s", *(str(counts.get(key, 0)) for key in ("ready", "running", "done", "quarantined")))
@@ -390,7 +385,7 @@ def make_figures(
 
 def report(demo: Demo, figures: dict[str, Any]) -> int:
     """The table, the JSON file, and the exit code."""
-    table = Table("", "", title="what came of it", show_header=False)
+    table = Grid("", "", title="what came of it", show_header=False)
     for name in ("pages", "listings", "samples", "faces", "matches", "held"):
         table.add_row(name, str(figures[name]))
     for code, count in figures["refused"].items():
@@ -409,19 +404,18 @@ def report(demo: Demo, figures: dict[str, Any]) -> int:
     table.add_row("time: everything", f"{figures['seconds']:.1f} s")
     table.add_row("images per second", str(figures["images_per_second"]))
     table.add_row("evidence bundle", "verified" if figures["bundle_verified"] else "NOT VERIFIED")
-    demo.console.print(table)
+    demo.results.print(table)
     if figures["bundle"]:
-        demo.console.print(f"evidence bundle: {figures['bundle']}", soft_wrap=True)
+        demo.results.print(f"evidence bundle: {figures['bundle']}")
     for market, state in figures["markets"].items():
         if state == "skipped":
-            demo.console.print(f"market {market} was skipped: no Chromium here; install it with: {INSTALL}")
+            demo.results.print(f"market {market} was skipped: no Chromium here; install it with: {INSTALL}")
     for missed in figures["missed"][:20]:
-        demo.console.print(f"missed: {missed}", soft_wrap=True)
+        demo.results.print(f"missed: {missed}")
     if figures["missed"] and demo.withdrawn_before:
-        demo.console.print(
+        demo.results.print(
             "somebody withdrew here before this run: who enrols again is not searched in what was crawled before, so "
             f"this run cannot find everybody; remove {demo.settings.home} or choose another --home for a whole one",
-            soft_wrap=True,
         )
     if demo.options.json_file:
         demo.options.json_file.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -444,10 +438,9 @@ def stay(demo: Demo, supervisor: Supervisor) -> None:
     """Until Ctrl-C."""
     for name in [name for name, child in supervisor.children.items() if child.role == "market"]:
         supervisor.children[name].keep = True
-    demo.console.print(f"\ndashboard: {make_operator_link(demo.settings)}", soft_wrap=True)
-    demo.console.print("  (works once, for an hour)")
+    show_door(demo.settings)
     more = shlex.join(["./facewarden", "status", "--home", str(demo.settings.home)])
-    demo.console.print(f"  more: {more}", soft_wrap=True)
+    demo.console.print(f"  more: {more}")
     demo.console.print("Ctrl-C stops everything; the data stay for the next run")
     while True:
         supervisor.poll()

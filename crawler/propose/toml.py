@@ -4,6 +4,7 @@ import re
 
 from crawler.cards import NO_EXPRESSIONS
 from crawler.propose.proposal import FIELDS, Proposal
+from vault.letters import is_visible, show_text
 from vault.log import clean_text
 
 DECIDE = "DECIDE"
@@ -12,10 +13,16 @@ UNDECIDED_DATE = "2000-01-01"
 
 def quote(text: str) -> str:
     """A TOML string on one line: literal where it can be, as selectors hold quotes."""
-    if '"' in text and "'" not in text and text.isprintable():
+    if '"' in text and "'" not in text and all(map(is_visible, text)):
         return f"'{text}'"
     escaped = re.sub(r'["\\]', lambda match: "\\" + match[0], text)
-    return '"' + re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", escaped) + '"'
+    return '"' + "".join(letter if is_visible(letter) else write_escape(letter) for letter in escaped) + '"'
+
+
+def write_escape(letter: str) -> str:
+    """As TOML 1.0 has it. A person signs what they read: no letter turns the line round or hides in it."""
+    number = ord(letter)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def quote_list(texts: tuple[str, ...]) -> str:
@@ -28,9 +35,9 @@ def write_card(proposal: Proposal) -> str:
     """The card's text. As it stands it is refused: purpose, legal_basis, valid_until and robots are for a person."""
     card = proposal.card
     lines = [
-        f"# Proposed from {clean_text(card.where.start[0], 200)}",
+        f"# Proposed from {show_text(clean_text(card.where.start[0], 200))}",
         f"# Lines marked {DECIDE} are a person's to fill in; the card is refused until then.",
-        *(f"# note: {clean_text(note, 200)}" for note in proposal.notes),
+        *(f"# note: {show_text(clean_text(note, 200))}" for note in proposal.notes),
         f"name = {quote(card.name)}",
         f"kind = {quote(card.kind)}",
         *([f"rendering = {quote(card.rendering)}"] if card.rendering == "browser" else []),
@@ -52,7 +59,7 @@ def write_card(proposal: Proposal) -> str:
     lines += [
         "",
         "[read]",
-        f"# pages: {proposal.paging or 'no link to a next page was found'}",
+        f"# pages: {show_text(proposal.paging or 'no link to a next page was found')}",
         f"follow = {quote_list(card.read.follow)}",
     ]
     if card.read.page_parameter:

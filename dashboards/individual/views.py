@@ -23,6 +23,7 @@ from vault.store.access import use_link
 from vault.store.alerts import LINK_MINUTES, ask_link
 from vault.store.judgements import judge_alert, take_back_judgement
 from vault.store.ledger import write_entry
+from vault.store.status import read_coverage
 from vault.store.subjects import confirm_consent, find_subject, has_consent
 from vault.store.withdrawals import withdraw_consent
 
@@ -107,10 +108,13 @@ def show_me(request: Request, visitor: SignedInSubject) -> Response:
     with request.app.state.pool.connection() as conn:
         status = get_status(conn, visitor.subject_id)
         alerts = list_own_alerts(conn, visitor.subject_id)
+        coverage = read_coverage(conn, request.app.state.settings.faces.pack)
     if status is None:
         raise HTTPException(404)
     days = request.app.state.settings.matching.not_me_days
-    page: Response = request.app.state.pages.show(request, "me.html", me=status, alerts=alerts, days=days)
+    page: Response = request.app.state.pages.show(
+        request, "me.html", me=status, alerts=alerts, days=days, coverage=coverage
+    )
     return page
 
 

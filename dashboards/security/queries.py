@@ -16,13 +16,14 @@ def list_alerts(conn: Connection, offset: int) -> list[Row]:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """select alert_id, alert.subject_id, alert.band, alert.state, alert.created_at, judged_at, title,
-                      source.name as source,
+                      language, source.name as source,
                       (select count(*) from match where match.alert_id = alert.alert_id) as faces,
                       (select state from delivery where delivery.alert_id = alert.alert_id and kind = 'alert')
                           as delivery,
                       (select state from bundle where bundle.alert_id = alert.alert_id and not replaced) as bundle
                from alert left join judgement using (alert_id)
-               join lateral (select listing_id, source_id, title from listing join listing_version using (listing_id)
+               join lateral (select listing_id, source_id, title, language
+                             from listing join listing_version using (listing_id)
                              where listing.dataset_id = alert.dataset_id
                              order by version desc, listing_id limit 1) as newest on true
                join source on source.source_id = newest.source_id

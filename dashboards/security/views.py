@@ -25,6 +25,7 @@ from vault.money import convert
 from vault.store.blobs import read_blob
 from vault.store.datasets import list_timeline
 from vault.store.ledger import write_entry
+from vault.store.status import read_coverage
 
 router = APIRouter(prefix="/security")
 MOST_ID = 2**63 - 1
@@ -37,10 +38,11 @@ def show_alerts(request: Request, visitor: Operator, page: Annotated[int, Query(
     with state.pool.connection() as conn:
         total, held, denied = count_alerts(conn), count_held(conn), count_denied(conn)
         alerts = list_alerts(conn, (page - 1) * PER_PAGE)
+        coverage = None if alerts else read_coverage(conn, state.settings.faces.pack)
     rows = [{**row, "person": name_person(request, row["subject_id"])} for row in alerts]
     shown: Response = state.pages.show(
         request, "alerts.html", alerts=rows, total=total, held=held, denied=denied, page=page,
-        last=max(1, -(-total // PER_PAGE)),
+        coverage=coverage, last=max(1, -(-total // PER_PAGE)),
     )  # fmt: skip
     return shown
 
@@ -63,7 +65,7 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
     person = name_person(request, alert["subject_id"])
     shown: Response = state.pages.show(
         request, "alert.html", alert=alert, faces=faces, listings=listings, timeline=timeline, person=person,
-        chart=draw_prices(timeline),
+        chart=draw_prices(timeline), spoken={each["listing_id"]: each["language"] for each in listings},
     )  # fmt: skip
     return shown
 

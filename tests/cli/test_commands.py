@@ -108,7 +108,7 @@ def test_a_trouble_is_one_line_with_a_code_and_exit_code_2(
     assert "Traceback" not in done.stderr
     assert f"facewarden: {code}" in done.stderr
     assert words in done.stderr
-    assert code != "setting_invalid" or "\n  mend: " in done.stderr
+    assert code != "setting_invalid" or "\n  fix: " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_wrong_word_in_the_environment_stops_a_start(
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stderr
     assert "facewarden: setting_invalid" in done.stderr
-    assert "\n  mend: " in done.stderr
+    assert "\n  fix: " in done.stderr
     assert not (own.home / "postgres").exists(), "before anything runs"
 
 
@@ -329,7 +329,7 @@ def test_a_state_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "mend:" in done.stderr
+    assert "fix:" in done.stderr
 
 
 def test_enrolling_tells_the_terminal_nothing_about_the_person(context: Context, tmp_path: Path) -> None:

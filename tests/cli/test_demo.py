@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from bench.disturb import find_ports, make_plan, read_rows, run_demo, start_demo
 from cli.demo.plant import plan_small
@@ -26,6 +25,7 @@ from tests.samples import ENROLLED, enrol_person, portrait
 from vault.box import Box
 from vault.settings import Settings
 from vault.store.withdrawals import withdraw_consent
+from vault.terminal import Screen
 from workers.context import Context
 from workers.faces.engine import Engine
 
@@ -183,7 +183,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> 
         _out, told = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "Traceback" not in told.decode()
-    assert "mend: choose another with --port" in told.decode()
+    assert "fix: choose another with --port" in told.decode()
 
 
 FIGURES: dict[str, Any] = {
@@ -196,9 +196,16 @@ FIGURES: dict[str, Any] = {
 
 def make_demo(tmp_path: Path, **changes: Any) -> tuple[Demo, io.StringIO]:
     shown = io.StringIO()
-    console = Console(file=shown, width=80, highlight=False, markup=False, emoji=False)
+    console = Screen(file=shown, width=80)
     settings = Settings(home=tmp_path / "home", key_file=tmp_path / "key")
-    demo = Demo(settings=settings, plan=plan_small(), options=Options(exit=True), console=console, markets=("shop",))
+    demo = Demo(
+        settings=settings,
+        plan=plan_small(),
+        options=Options(exit=True),
+        console=console,
+        results=console,
+        markets=("shop",),
+    )
     return replace(demo, **changes), shown
 
 

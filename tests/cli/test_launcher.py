@@ -37,7 +37,7 @@ def test_an_interpreter_that_is_found_but_does_not_run_is_not_taken(tmp_path: Pa
     done = start(tmp_path, "--help", FACEWARDEN_PYTHON=str(python), FACEWARDEN_VENV=str(tmp_path / "venv"))
     assert done.returncode == 2
     assert "no Python of 3.11 or newer" in done.stderr
-    assert "mend:" in done.stderr
+    assert "fix:" in done.stderr
     assert not (tmp_path / "venv").exists()
 
 
@@ -89,7 +89,7 @@ def test_what_venv_says_becomes_advice(tmp_path: Path, said: str, advice: str) -
     done = start(tmp_path, "--help", FACEWARDEN_PYTHON=str(python), FACEWARDEN_VENV=str(tmp_path / "venv"))
     assert done.returncode == 2
     assert "the environment cannot be made" in done.stderr
-    assert advice in done.stderr.split("mend: ")[1]
+    assert advice in done.stderr.split("fix: ")[1]
 
 
 def test_a_python_without_its_venv_module_is_told_from_none_at_all(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_python_without_its_venv_module_is_told_from_none_at_all(tmp_path: Pat
     done = start(tmp_path, "--help", FACEWARDEN_PYTHON=str(python), FACEWARDEN_VENV=str(tmp_path / "venv"))
     assert done.returncode == 2
     assert f"{python} is new enough, but its venv module is incomplete" in done.stderr
-    assert "mend: on Debian or Ubuntu: apt-get install python3.12-venv" in done.stderr
+    assert "fix: on Debian or Ubuntu: apt-get install python3.12-venv" in done.stderr
 
 
 def test_an_environment_of_another_lock_is_brought_up_to_date_and_no_size_is_made_up(tmp_path: Path) -> None:
@@ -114,6 +114,28 @@ def test_an_environment_of_another_lock_is_brought_up_to_date_and_no_size_is_mad
     assert "GB" not in first.stderr
     assert "packages" not in first.stderr
     assert second.stderr == ""
+
+
+def test_packages_that_left_the_lock_leave_an_older_environment(tmp_path: Path) -> None:
+    """An installer only adds; a library that calls home would stay."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "facewarden.lock.sha256").write_text("another lock")
+    shim(venv / "bin/python", f'#!/bin/sh\n[ "$2" = -c ] && echo 3.12.1 && exit\necho "$*" >> {tmp_path}/calls\n')
+    assert start(tmp_path, "status", FACEWARDEN_VENV=str(venv)).returncode == 0
+    assert "-I -m pip uninstall --yes --quiet openvino-telemetry" in (tmp_path / "calls").read_text().splitlines()
+
+
+def test_the_program_is_compiled_when_it_is_set_up_and_not_again(tmp_path: Path) -> None:
+    launcher = load()
+    (tmp_path / "bin").mkdir()
+    python = shim(tmp_path / "bin/python", f'#!/bin/sh\necho "$3" >> {tmp_path}/calls\n')
+    for _ in range(2):
+        launcher["compile_rooms"](str(python))
+    assert (tmp_path / "calls").read_text() == "compileall\n"
+    os.utime(tmp_path / "facewarden.compiled", (0, 0))  # as after a change of a source
+    launcher["compile_rooms"](str(python))
+    assert (tmp_path / "calls").read_text() == "compileall\ncompileall\n"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_card_is_approved_tried_and_shown_and_nothing_is_kept(
     assert count(conn, "select count(*) from page") == 0
     shown = facewarden(settings, "source", "test", str(card), *lab)
     assert shown.stdout.startswith(
-        f"\n1 listings\n5000张人脸\n  {site.url}/1\n  price 10元; one face 0.002 CNY (0.00026 EUR, 2026-01-01);"
+        f"\n1 listing\n5000张人脸\n  {site.url}/1\n  price 10元; one face 0.002 CNY (0.00026 EUR, 2026-01-01);"
         " faces 5000; people -; seller -; pictures 2; archives 0\n"
     ), "in lines that a terminal of 80 columns can show"
     assert "contacts: telegram olga_k" in shown.stdout
@@ -83,7 +83,7 @@ def test_a_card_is_approved_tried_and_shown_and_nothing_is_kept(
     assert "{" not in shown.stderr, "a person at a terminal is not shown the guard's log"
     closed = facewarden(settings, "source", "test", str(card))
     assert closed.returncode == 1
-    assert "none of 1 pages could be had: address_refused (the name leads to an address inside" in closed.stdout
+    assert "none of 1 page could be had: address_refused (the name leads to an address inside" in closed.stdout
     assert "nothing was read" not in closed.stdout
     assert "{" not in closed.stderr
     listed = facewarden(settings, "source", "list", "--json")
@@ -216,7 +216,9 @@ def test_a_crawl_without_a_server_says_at_once_what_starts_one(settings: Setting
     card = tmp_path / "market.toml"
     text = CARD.format(top="", read="", pages=100, port=9)
     card.write_text(sign_card(text, load_approver_key(key, ""), "olga", dt.datetime.now(dt.UTC)))
+    (alone.home / "postgres").mkdir(parents=True)
+    (alone.home / "postgres/PG_VERSION").write_text("18")
     done = facewarden(alone, "crawl", str(card))
     assert done.returncode == 2
     assert "server_unavailable: nothing runs on" in done.stderr
-    assert "mend: ./facewarden up" in done.stderr
+    assert "fix: ./facewarden up" in done.stderr

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from crawler.answers import Fetched
 from crawler.capture import WarcFile
@@ -31,6 +30,7 @@ from vault.store.listings import settle_cycle
 from vault.store.pages import add_pages, count_pages, list_claimed_pages
 from vault.store.sources import get_source, save_source
 from vault.store.work import PAGES, claim_rows, fail_row
+from vault.terminal import Screen
 
 HOST = "http://127.0.0.1:8601"
 
@@ -142,7 +142,7 @@ def start_crawl(desk: Desk, settings: Settings, keeper: Slow) -> Crawl:
     assert source is not None
     fake: Any = keeper
     guard: Any = Guard()
-    progress = Progress(Console(file=io.StringIO()), quiet=True)
+    progress = Progress(Screen(file=io.StringIO()), quiet=True)
     return Crawl(connect(settings), desk.keeper._card, source, fake, guard, progress)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from crawler.cards import hash_card, parse_card
 from crawler.crawl import RENEW_SECONDS, Crawl
@@ -17,6 +16,7 @@ from tests.crawler.test_crawl import CARD
 from vault.records import Policy
 from vault.store import Connection
 from vault.store.sources import pause_source, save_source
+from vault.terminal import Screen
 
 
 @dataclass
@@ -46,7 +46,7 @@ def test_a_source_that_is_paused_is_left_alone_within_ten_seconds(conn: Connecti
     source = save_source(conn, card.name, text, hash_card(text), Policy.EPHEMERAL, 0)
     keeper: Any = Keeper()
     guard: Any = Guard()
-    with Progress(Console(file=io.StringIO()), quiet=True) as progress:
+    with Progress(Screen(file=io.StringIO()), quiet=True) as progress:
         crawl = Crawl(conn, card, source, keeper, guard, progress)
         if paused:
             pause_source(conn, source.source_id, "a person said so")

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from cli.supervisor import ROOT
 from crawler.pipeline import Counts
@@ -19,6 +18,7 @@ from tests.crawler.test_crawl import chain_site, command
 from tests.fakes import Answer, Site
 from vault.keys import Keys
 from vault.settings import Settings, child_environment
+from vault.terminal import Screen
 
 
 class Clock:
@@ -32,7 +32,7 @@ class Clock:
 def watch(*, quiet: bool, terminal: bool, seconds: int) -> tuple[list[str], int]:
     """What was printed while a crawl of two pages a second worked, and how often the queue was counted."""
     out, clock, counted = io.StringIO(), Clock(), []
-    console = Console(file=out, force_terminal=terminal, width=200, highlight=False, color_system=None)
+    console = Screen(file=out, force_terminal=terminal, width=200, highlight=False, color_system=None)
     with Progress(console, quiet=quiet, clock=clock) as progress:
         for tick in range(seconds * 8):
             clock.now += 0.125

@@ -218,7 +218,8 @@ def test_the_alert_page_shows_the_listing_escaped_and_the_face_blurred(
         "Could not be read date",
     ):
         assert told in text  # fmt: skip
-    assert '<bdi dir="auto">\u202e&lt;img' in page, "the seller's direction ends where the seller's text does"
+    isolated = re.search('<bdi dir="auto" lang="[a-z]*">\u202e&lt;img', page)
+    assert isolated, "the seller's direction ends where the seller's text does"
     (picture,) = re.findall(r'src="(/security/faces/\d+\.png)"', page)
     answer = client.get(picture)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
@@ -672,3 +673,98 @@ def test_withdrawal_is_kept_even_when_redis_is_gone(context: Context) -> None:
         data = {"form_token": form_token(client.get("/me").text), "sure": "yes"}
         assert client.post("/me/withdraw", data=data).status_code == 200
     assert count(context.conn, "select count(*) from withdrawal") == 1
+
+
+# -- empty states say what is so -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "enrolled", "sql", "words"),
+    [
+        (False, True, "", "Nothing is watched yet: there is no source"),
+        (True, False, "update source set health = 'ok', last_crawl_at = now()", "Nobody is searched for yet"),
+        (True, True, "", "Nothing can be said yet: no source was crawled to its end"),
+        (True, True, "update source set health = 'ok', last_crawl_at = now()", "1 of 1 source could be read"),
+        (True, True, "update source set health = 'login_wall', last_crawl_at = now()", "0 of 1 source could be read"),
+        (True, True, "update source set health = 'login_wall', last_crawl_at = now()", "1 behind a login"),
+        (True, True, "update source set health = 'ok', last_crawl_at = now() - interval '8 days'", "1 not crawled in"),
+        (True, True, "update source set state = 'paused', last_crawl_at = now()", "1 paused"),
+    ],
+)
+def test_a_list_without_alerts_says_why(
+    client: TestClient, context: Context, made: bool, enrolled: bool, sql: str, words: str
+) -> None:
+    if made:
+        make_listing(context.conn)
+    if enrolled:
+        enrol_person(context, "astronaut")
+    if sql:
+        context.conn.execute(sql.encode())
+    sign_in_operator(client, context.conn)
+    page = read_text(client.get("/security/alerts").text)
+    assert words in page
+    assert ("Nothing was found so far" in page) == ((made and enrolled and bool(sql) and "interval" not in sql)
+                                                    or "interval" in sql)  # fmt: skip
+
+
+def test_a_list_with_work_waiting_does_not_say_that_there_is_nothing(client: TestClient, context: Context) -> None:
+    listing_id = make_listing(context.conn)
+    enrol_person(context, "astronaut")
+    context.conn.execute("update source set health = 'ok', last_crawl_at = now()")
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    sign_in_operator(client, context.conn)
+    assert "but 1 picture or face still waits to be looked at" in read_text(client.get("/security/alerts").text)
+
+
+def test_a_page_after_the_last_is_not_an_empty_list(client: TestClient, context: Context) -> None:
+    raise_alert(context, make_listing(context.conn))
+    sign_in_operator(client, context.conn)
+    page = read_text(client.get("/security/alerts?page=7").text)
+    assert "There is no page 7: the alerts end on page 1" in page
+    assert "Nothing was found" not in page
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("delete from capture; delete from page; delete from source", "nothing: no place is watched yet"),
+        ("", "nothing: no place was read to its end yet"),
+        ("update source set health = 'ok', last_crawl_at = now()", "This week we could read 1 of 1 place."),
+        ("update source set health = 'captcha', last_crawl_at = now()", "This week we could read 0 of 1 place. In the"),
+        ("update template set sealed = null, state = 'ready'", "nothing is searched yet"),
+    ],
+)
+def test_a_person_with_nothing_found_reads_how_much_was_looked_at(
+    client: TestClient, context: Context, sql: str, words: str
+) -> None:
+    make_listing(context.conn)
+    if sql.startswith("delete"):
+        context.conn.execute("truncate source cascade")
+        sql = ""
+    subject_id = enrol_person(context, "astronaut")
+    if sql:
+        context.conn.execute(sql.encode())
+    sign_in_subject(client, context.conn, subject_id)
+    assert words in read_text(client.get("/me").text)
+
+
+def test_an_alert_without_a_message_is_not_on_its_way(client: TestClient, context: Context) -> None:
+    alert_id = raise_alert(context, make_listing(context.conn))
+    context.conn.execute("delete from delivery where kind = 'alert'")
+    sign_in_operator(client, context.conn)
+    assert "<td>no message</td>" in client.get("/security/alerts").text
+    assert "has no message about it" in client.get(f"/security/alerts/{alert_id}").text
+
+
+@pytest.mark.parametrize(("language", "shown"), [("zh", 'lang="zh"'), ("ru", 'lang="ru"'), (None, 'lang=""')])
+def test_a_markets_words_have_their_own_language(
+    client: TestClient, context: Context, language: str | None, shown: str
+) -> None:
+    alert_id = raise_alert(context, make_listing(context.conn))
+    context.conn.execute("update listing_version set language = %s", [language])
+    sign_in_operator(client, context.conn)
+    for path in ("/security/alerts", f"/security/alerts/{alert_id}"):
+        page = client.get(path).text
+        titles = re.findall(r"<bdi[^>]*>5000张人脸 10元</bdi>", page)
+        assert titles and all(f'<bdi dir="auto" {shown}>' in title for title in titles)
+        assert not re.search(r'<bdi dir="auto">', page), "no foreign text in our own language"

@@ -201,6 +201,7 @@ def test_an_address_enrols_once(context: Context) -> None:
     with pytest.raises(EnrolmentError) as caught:
         enrol_person(context, "astronaut")
     assert caught.value.stable_code == "already_enrolled"
+    assert "./facewarden withdraw" in caught.value.mend and "new link" in caught.value.mend, "there is a way on"
     assert count(context.conn, "select count(*) from key where kind = 'subject'") == 1
 
 

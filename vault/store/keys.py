@@ -21,6 +21,14 @@ def check_deployment(conn: Connection, keys: Keys) -> None:
         )
 
 
+def get_deployment(conn: Connection) -> str | None:
+    """The public key of the key file that this database belongs to, as hex; None where nothing was set up in it."""
+    if conn.execute("select to_regclass('deployment')").fetchone() == (None,):
+        return None
+    row = conn.execute("select public_key from deployment").fetchone()
+    return str(row[0]) if row else None
+
+
 def save_key(conn: Connection, keys: Keys, key_id: UUID, kind: str, data_key: bytes) -> None:
     conn.execute(
         "insert into key (key_id, kind, wrapped) values (%(id)s, %(kind)s, %(wrapped)s)",

@@ -1,5 +1,7 @@
 """Counts for `status`: how many rows are in which state, and how the sources are."""
 
+import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -40,6 +42,43 @@ def list_sources(conn: Connection) -> list[dict[str, Any]]:
                       (select count(*) from listing where listing.source_id = source.source_id) as listings
                from source order by name"""
         ).fetchall()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coverage:
+    """What an empty list can mean: how many sources there are, how many of them could be read in the last week and the
+    others by how they are, how many pictures and faces still wait, how many people are searched for."""
+
+    sources: int
+    read: int
+    unread: dict[str, int]
+    waiting: int
+    people: int
+    last_crawl_at: dt.datetime | None
+
+
+def read_coverage(conn: Connection, pack: str) -> Coverage:
+    """`unread`: a source that was never crawled to its end, or not in the last week, is `new` or `late`."""
+    rows = conn.execute(
+        """select case when state = 'paused' then 'paused' when last_crawl_at is null and health = 'new' then 'new'
+                       when health not in ('new', 'ok', 'degraded', 'empty') then health
+                       when last_crawl_at is null then 'new'
+                       when last_crawl_at < now() - interval '7 days' then 'late' else '' end as how,
+                  count(*), max(last_crawl_at)
+           from source group by 1"""
+    ).fetchall()
+    waiting = conn.execute(
+        """select (select count(*) from sample where state in ('ready', 'running'))
+                  + (select count(*) from face where state in ('ready', 'running'))"""
+    ).fetchone()
+    return Coverage(
+        sources=sum(count for _how, count, _last in rows),
+        read=sum(count for how, count, _last in rows if not how),
+        unread={how: count for how, count, _last in rows if how},
+        waiting=int(waiting[0]) if waiting else 0,
+        people=count_live_templates(conn, pack),
+        last_crawl_at=max((last for _how, _count, last in rows if last is not None), default=None),
+    )
 
 
 def count_live_templates(conn: Connection, pack: str) -> int:

@@ -37,7 +37,12 @@ def save_subject(
         },
     ).rowcount
     if not added:
-        raise EnrolmentError("already_enrolled", "this address is enrolled already")
+        raise EnrolmentError(
+            "already_enrolled",
+            "this address is enrolled already, and its photo is in use or being looked at",
+            mend="its person asks for a new link on the start page; for another photo: ./facewarden withdraw "
+            "--address ADDRESS, wait for the receipt, then enrol again",
+        )
     conn.execute(
         """insert into consent (consent_id, subject_id, wording, recorded_by, granted_at)
            values (%(consent)s, %(subject)s, %(wording)s, %(by)s, now())""",
