@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -13,7 +14,7 @@ from cli.logs import note_crash, start_log
 from vault.errors import FacewardenError
 from vault.letters import show_text
 from vault.log import clean_text, set_up_logging
-from vault.settings import load_settings
+from vault.settings import Settings, load_settings
 from vault.terminal import say, set_up_streams
 
 COMMANDS = ("demo", "up", "status", "doctor", "source", "crawl", "ingest", "enrol", "withdraw", "alerts", "calibrate",
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = ["test", "--", *arguments[1:]]  # all of it is for pytest
     args = parser.parse_args(arguments)
     set_up_logging(args.command)
+    settings: Settings | None = None
     try:
         settings = load_settings(home=getattr(args, "home", None), config=getattr(args, "config", None))
         start_log(args.command, settings, service=args.command in PROCESSES or getattr(args, "service", False))
@@ -84,11 +86,13 @@ def main(arguments: list[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as exc:
-        say_error("system", f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}", mend_for(exc))
+        code = "disk_full" if is_full(exc) else "system"
+        say_error(code, f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}", mend_for(exc, settings))
         return USAGE_ERROR
     except Exception as exc:  # the outer edge of the process
         if is_database_error(exc):
-            say_error("store_refused", str(exc).splitlines()[0], "see ./facewarden status; nothing accepted is lost")
+            code = "disk_full" if is_full(exc) else "store_refused"
+            say_error(code, str(exc).splitlines()[0], "see ./facewarden status; nothing accepted is lost")
             return USAGE_ERROR
         say_error("unexpected", "something went wrong that we did not foresee", f"tell us: {note_crash()}")
         return 70  # EX_SOFTWARE, sysexits.h
@@ -111,17 +115,26 @@ def is_database_error(exc: Exception) -> bool:
     return isinstance(exc, DatabaseError)
 
 
+def is_full(exc: Exception) -> bool:
+    from vault.store import OutOfRoom
+
+    return isinstance(exc, OutOfRoom) or getattr(exc, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
 def say_error(code: str, message: str, mend: str) -> None:
     say(f"facewarden: {code}: {clean_text(message, 400)}", to=sys.stderr)
     for number, line in enumerate(mend.splitlines()):  # such as lines to add to a file; indented, so that none is ours
         say(f"  {'     ' if number else 'fix: '}{clean_text(line.strip(), 1000)}", to=sys.stderr)
 
 
-def mend_for(exc: OSError) -> str:
-    import errno
+def mend_for(exc: OSError, settings: Settings | None) -> str:
+    if is_full(exc):
+        from vault.disks import list_disks
 
+        with contextlib.suppress(OSError):
+            low = [disk.describe() for disk in (list_disks(settings) if settings else ()) if disk.is_low]
+            return "; ".join([*low, "free some of it, nothing accepted is lost"])
     return {
-        errno.ENOSPC: "the disk is full: free some space, nothing accepted is lost",
         errno.EACCES: "check who owns it, or choose another --home",
         errno.EROFS: "the folder cannot be written: choose another --home",
     }.get(exc.errno or 0, "check the path and its rights")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from cli.setup import find_database, open_keys, require_deployment
 from cli.supervisor import Supervisor, is_running, read_state
-from vault.embedded import postgres_service, wait_for_postgres, with_embedded_urls
+from vault.embedded import with_embedded_urls
 from vault.keys import Keys
 from vault.settings import Settings
 from vault.store import Connection
@@ -30,9 +30,8 @@ def open_database(settings: Settings) -> Iterator[tuple[Settings, Keys, Connecti
         else:
             open_keys(settings)  # before anything is started
             supervisor = stack.enter_context(Supervisor(settings=settings).running())
-            supervisor.start_service(postgres_service(settings.home))
             settings = with_embedded_urls(settings)
-            wait_for_postgres(settings.servers.database_url)
+            supervisor.start_postgres(settings.servers.database_url)
         keys = open_keys(settings)
         conn = stack.enter_context(contextlib.closing(find_database(settings, keys)))
         yield settings, keys, conn

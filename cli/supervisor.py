@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import psutil
 
+from vault.disks import Reserve, look_at
 from vault.embedded import (
     Service,
     make_folders,
@@ -31,7 +32,7 @@ from vault.embedded import (
 from vault.errors import ServerError
 from vault.files import write_whole
 from vault.lockdown import die_with_parent
-from vault.log import get_logger, open_log
+from vault.log import clean_text, get_logger, open_log
 from vault.settings import Settings, child_environment
 from vault.steps import check_broker
 
@@ -39,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 30.0  # a worker finishes its turn
 SERVER_STOP_SECONDS = 20.0
 LOG_BYTES = 10 << 20  # a larger log is moved aside at start
+TEND_SECONDS = 1.0  # between looks at the disk
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 TOLD_FAILURES = 3  # in a row; of more nobody is told
 STEADY_SECONDS = 10.0  # a process that lived this long starts its back-off anew
@@ -77,6 +79,13 @@ class Supervisor:
     extra: dict[str, Any] = field(default_factory=dict)
     tell: Callable[[str], None] = field(default=lambda _line: None)  # what whoever started us should know
     _lock: IO[str] | None = None
+    _unwritten: bool = False  # what runs is still to be noted
+    _given_up: bool = False  # the reserve, for the disk was full
+    _tend_at: float = 0.0
+
+    @property
+    def _reserve(self) -> Reserve:
+        return Reserve(self.settings.home / "run/reserve")
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Supervisor"]:
@@ -95,14 +104,20 @@ class Supervisor:
         given = self.settings.servers
         self.settings = with_embedded_urls(self.settings)
         if not given.database_url:
-            self.start_service(postgres_service(self.settings.home))
-            wait_for_postgres(self.settings.servers.database_url)
+            self.start_postgres(self.settings.servers.database_url)
         if not given.redis_url:
             self.start_service(valkey_service(self.settings.home))
         check_broker(self.settings, patience=10.0)
         return self.settings
 
-    def start_service(self, service: Service) -> None:
+    def start_postgres(self, url: str) -> None:
+        """And wait until it answers. Raises ServerError."""
+        if self._reserve.path.exists():
+            self._tend_reserve()
+        child = self.start_service(postgres_service(self.settings.home))
+        wait_for_postgres(url, has_ended=lambda: self._last_words(child))
+
+    def start_service(self, service: Service) -> Child:
         child = Child(
             name=service.role,
             role=service.role,
@@ -111,7 +126,7 @@ class Supervisor:
             stop_signal=service.stop_signal,
             uid=service.uid,
         )
-        self.start(child)
+        return self.start(child)
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
@@ -128,7 +143,7 @@ class Supervisor:
         self.children[child.name] = child
         make_folders(self.settings.home)
         self._spawn(child)
-        self._write_state()
+        self._note_state()
         return child
 
     def _spawn(self, child: Child) -> None:
@@ -145,6 +160,13 @@ class Supervisor:
     def _describe_end(self, child: Child) -> str:
         what = "keeps ending" if child.failures == TOLD_FAILURES else "ended"
         return f"{child.name} {what} (exit code {child.exit_code}) and is started again: see {self._log(child)}"
+
+    def _last_words(self, child: Child) -> str | None:
+        """The last line of its log, if it has ended."""
+        if child.running:
+            return None
+        lines = self._log(child).read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((clean_text(line.strip()) for line in reversed(lines) if line.strip()), "no message")
 
     def _log(self, child: Child) -> Path:
         return self.settings.home / "logs" / f"{child.name}.log"
@@ -165,13 +187,57 @@ class Supervisor:
                 child.restart_at = now + BACKOFF[min(child.failures, len(BACKOFF)) - 1 if child.failures else 0]
                 log.warning("a process ended and is started again", name=child.name, exit_code=child.exit_code)
                 if child.failures <= TOLD_FAILURES:
-                    self.tell(self._describe_end(child))
+                    self._tell(self._describe_end(child))
             if child.process is None and child.keep and now >= child.restart_at:
-                self._spawn(child)
-                child.restarts, changed = child.restarts + 1, True
-        if changed:
-            self._write_state()
+                changed |= self._start_again(child)
+        if now >= self._tend_at:
+            self._tend_at = now + TEND_SECONDS
+            self._tend_reserve()
+        if changed or self._unwritten:
+            self._note_state()
         return ended
+
+    def _note_state(self) -> None:
+        self._unwritten = True
+        with self._bearing("what runs could not be noted; trying again"):
+            self._write_state()
+            self._unwritten = False
+
+    def _start_again(self, child: Child) -> bool:
+        try:
+            self._spawn(child)
+        except OSError as exc:
+            log.warning("a process could not be started; trying again", name=child.name, why=str(exc))
+            child.restart_at = time.monotonic() + BACKOFF[-1]
+            return False
+        child.restarts += 1
+        return True
+
+    def _tend_reserve(self) -> None:
+        with self._bearing("the disk could not be looked at"):
+            made = self._reserve.tend()
+            if made is None:
+                return
+            disk = look_at(self.settings.home)
+            if not made:
+                log.warning("the disk is full; the reserve was given up for what cannot wait", free=disk.free)
+                self._tell(f"disk_full: {disk.describe()}: what can wait waits; free some of it, all goes on by itself")
+            elif self._given_up:
+                log.info("there is room on the disk again", free=disk.free)
+                self._tell("there is room on the disk again")
+            self._given_up = not made
+
+    def _tell(self, line: str) -> None:
+        with self._bearing("a line could not be told"):
+            self.tell(line)
+
+    @contextlib.contextmanager
+    def _bearing(self, what: str) -> Iterator[None]:
+        """A disk that is full or away does not end the supervisor."""
+        try:
+            yield
+        except OSError as exc:
+            log.warning(what, why=str(exc))
 
     def stop(self) -> None:
         """Processes first, then the servers they need; each is asked, then killed."""

@@ -20,6 +20,7 @@ from crawler.pages import ParsedPage, canonical_url
 from crawler.traps import Barren, make_pattern
 from crawler.verdicts import WALLS, Verdict
 from vault.blobs import BlobWriter, sync_blobs, unlink_blob
+from vault.disks import check_disks
 from vault.gate import HashGate, record_hit
 from vault.keys import Keys
 from vault.ledger import Kind
@@ -150,6 +151,7 @@ class Keeper:
             self._flushing = []
 
     def _keep_all(self, gathered: Sequence[Fetched]) -> list[Page]:
+        check_disks(self._settings)
         prepared = [self._preparer.prepare(each) for each in gathered]
         self._warc.sync()
         writers = [writer for each in prepared for writer in each.writers]

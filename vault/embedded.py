@@ -14,7 +14,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ import psycopg
 from vault.errors import ServerError, SettingError
 from vault.log import clean_text, get_logger
 from vault.settings import LONGEST_SOCKET_PATH, Settings
+from vault.store import make_disk_full, tells_full_disk
 
 NOBODY = 65534
 USER = DATABASE = "facewarden"
@@ -239,8 +240,9 @@ def _init_cluster(home: Path, data: Path, prefix: list[str], binaries: Path, uid
     fresh.rename(data)
 
 
-def wait_for_postgres(url: str, patience: float = 60.0) -> None:
-    """Wait until the server answers, then make sure our database is there. Raises ServerError."""
+def wait_for_postgres(url: str, patience: float = 60.0, *, has_ended: Callable[[], str | None] = lambda: None) -> None:
+    """Wait until the server answers, then make sure our database is there. `has_ended`: its last words, if it ended.
+    Raises ServerError; DiskFull, at once, where it has no room."""
     deadline = time.monotonic() + patience
     admin = url.replace(f"/{DATABASE}?", "/postgres?", 1)
     while True:
@@ -250,8 +252,13 @@ def wait_for_postgres(url: str, patience: float = 60.0) -> None:
                     conn.execute(f"create database {DATABASE}".encode())
             return
         except psycopg.OperationalError as exc:
-            if time.monotonic() > deadline:
-                raise ServerError(f"the embedded PostgreSQL does not start: {exc}", mend="see postgres.log") from exc
+            ended = has_ended()
+            if tells_full_disk(ended or str(exc)):
+                raise make_disk_full(ended or str(exc)) from exc
+            if ended is not None or time.monotonic() > deadline:
+                raise ServerError(
+                    f"the embedded PostgreSQL does not start: {ended or exc}", mend="see postgres.log"
+                ) from exc
             time.sleep(0.05)
 
 

@@ -105,6 +105,12 @@ class ServerError(FacewardenError):
     code = "server_unavailable"
 
 
+class DiskFull(ServerError):
+    """A server has no room on its disk."""
+
+    code = "disk_full"
+
+
 class StoreError(FacewardenError):
     code = "store_refused"
 
@@ -131,7 +137,8 @@ class BlobError(_CodedError):
 
 class Unavailable(_CodedError):
     """What every row of a step needs is away, so that step pauses and no row is charged: `blobs_away` (the folder of
-    blobs cannot be read, or is another one), `mail_folder` (it cannot be written), `clock_differs`, `clock_jumped`."""
+    blobs cannot be read, or is another one), `mail_folder` (it cannot be written), `clock_differs`, `clock_jumped`,
+    `disk_full`."""
 
 
 class ModelError(_CodedError):

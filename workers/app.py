@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 from celery import Celery
 
+from vault.disks import check_disks
 from vault.errors import FacewardenError, LeaseLost, ServerError, Unavailable
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import QUEUE, Step, make_celery, name_queue
-from vault.store import Conflict, DatabaseError, DatabaseGone, TooLong
+from vault.store import Conflict, DatabaseError, DatabaseGone, OutOfRoom, TooLong
 from vault.store.keys import check_deployment
 from vault.store.pauses import clear_pause, save_pause
 from vault.store.times import accept_clocks, check_clocks
@@ -37,6 +38,9 @@ from workers.open_archives import open_archives
 from workers.seal_bundles import seal_bundles
 
 TURN_SECONDS = 2.0
+# What fills the disk and can wait; the others free it, or are small and awaited by people
+FILLING = frozenset((Step.OPEN_ARCHIVES, Step.EMBED_SAMPLES, Step.LINK_DATASETS, Step.SEAL_BUNDLES, Step.BUILD_SEGMENTS,
+                     Step.HUNT_FACES))  # fmt: skip
 CONFLICT_SECONDS = 0.5
 AWAY = (*DatabaseGone, ServerError, Unavailable, OSError)  # none of them says anything of a row
 
@@ -67,6 +71,8 @@ def take_turn(context: Context, step: Step) -> int:
     total, started = 0, time.monotonic()
     try:
         check_clocks(context.conn)
+        if step in FILLING:
+            check_disks(context.settings)
         while count := STEPS[step](context):
             total += count
             if time.monotonic() - started > TURN_SECONDS:
@@ -136,7 +142,7 @@ def name_trouble(exc: Exception) -> tuple[str, str]:
         return exc.stable_code, exc.message
     if isinstance(exc, OSError):
         return ("disk_full" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "system"), str(exc)
-    return "database_gone", str(exc)
+    return ("disk_full" if isinstance(exc, OutOfRoom) else "database_gone"), str(exc)
 
 
 def make_worker(settings: Settings, queue: str = QUEUE) -> Celery:

@@ -6,6 +6,7 @@ example:
 """
 
 import argparse
+import contextlib
 import datetime as dt
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,7 @@ from cli.servers import find_running
 from cli.setup import require_deployment
 from cli.supervisor import read_state
 from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
+from vault.disks import list_disks
 from vault.errors import FacewardenError
 from vault.letters import count_of
 from vault.log import clean_text
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         "running": state is not None,
         "processes": list_processes(state) if state else [],
     }
+    with contextlib.suppress(OSError):
+        table["full_disks"] = [disk.describe() for disk in list_disks(settings) if disk.is_low]
     if state:
         table |= {name: mask_passwords(str(state[name])) for name in ("database_url", "redis_url", "web")}
     if state or settings.servers.database_url:
@@ -180,6 +184,8 @@ def show(table: dict[str, Any]) -> None:
         for each in fold_processes(table["processes"]):
             grid.add_row(*(str(each[name]) for name in ("role", "name", "pid", "restarts", "rss_mb")))
         console.print(grid)
+    for disk in table.get("full_disks", ()):
+        console.print(f"disk_full: {disk}: what can wait waits; free some of it, all goes on by itself")
     if "rows" not in table:
         return
     for pause in table["pauses"]:

@@ -4,6 +4,8 @@ In come connections and values, out come records of `vault/records.py`. `connect
 Every connection has limits, so that a process that hangs or a host that vanishes holds no lock for long.
 """
 
+import errno
+import os
 import time
 from dataclasses import dataclass
 
@@ -13,7 +15,7 @@ from psycopg.pq import TransactionStatus as TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg.types.array import ListBinaryDumper
 
-from vault.errors import ServerError
+from vault.errors import DiskFull, ServerError
 from vault.settings import Settings
 
 Connection = psycopg.Connection[TupleRow]
@@ -47,6 +49,7 @@ DatabaseGone = (psycopg.OperationalError, psycopg.InterfaceError)  # it restarts
 RowRefused = (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError)
 # two that wanted the same rows: whoever gave way tries again
 Conflict = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+OutOfRoom = psycopg.errors.DiskFull  # of DatabaseGone: nothing of it was kept, and it may be tried again
 TooLong = psycopg.errors.QueryCanceled  # a statement ran into its limit, which may be the row's doing
 DatabaseError = psycopg.Error  # any of them
 
@@ -81,13 +84,26 @@ def require_transaction(conn: Connection) -> None:
         raise RuntimeError("the caller must open a transaction")
 
 
+def tells_full_disk(words: str) -> bool:
+    """A session that cannot begin says why in words only."""
+    return any(os.strerror(number) in words for number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def make_disk_full(words: str) -> DiskFull:
+    """`words`: what PostgreSQL said."""
+    return DiskFull(
+        f"PostgreSQL has no room on its disk: {words.splitlines()[0]}",
+        mend="free some of it; nothing accepted is lost, and all goes on by itself",
+    )
+
+
 def connect(settings: Settings, *, patience: float = 0.0, durable: bool = True, limits: Limits = WORK) -> Connection:
     """An autocommit connection (open transactions with `conn.transaction()`). Tries for `patience` seconds.
 
     Without `durable` a commit does not wait for the disk: for what may be forgotten when the server itself dies, such
     as leases, whose holder loses its connection at that moment too.
 
-    Raises ServerError when the database does not answer in time.
+    Raises ServerError when the database does not answer in time; DiskFull, at once, when it has no room.
     """
     if not settings.servers.database_url:
         raise ServerError("no database is known", mend="start one with: ./facewarden up, or set DATABASE_URL")
@@ -101,6 +117,8 @@ def connect(settings: Settings, *, patience: float = 0.0, durable: bool = True, 
                 conn.execute("set synchronous_commit = off")
             return conn
         except psycopg.OperationalError as exc:
+            if tells_full_disk(str(exc)):
+                raise make_disk_full(str(exc)) from exc
             if time.monotonic() >= deadline:
                 raise ServerError(
                     f"PostgreSQL does not answer: {str(exc).splitlines()[0]}",
