@@ -34,7 +34,7 @@ HOMES = {
     "redis": ("vault/steps.py",),
     "psycopg": ("vault/", "dashboards/security/queries.py", "dashboards/individual/queries.py"),
     "psycopg_pool": ("vault/store/pool.py",),
-    "PIL": ("vault/pictures.py", "cli/demo/people.py"),
+    "PIL": ("vault/pictures.py", "vault/outlines/interlace.py", "cli/demo/people.py"),
     "cv2": ("workers/faces/",),
     "fastapi": ("dashboards/",),
     "prometheus_client": ("dashboards/metrics.py",),

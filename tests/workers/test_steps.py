@@ -84,7 +84,7 @@ def test_a_batch_of_good_and_hostile_samples_ends_each_in_its_own_way(context: C
     group = add_sample(context, listing_id, save_jpeg(open_t1(), 90))
     empty = add_sample(context, listing_id, png(64, 64))
     html = add_sample(context, listing_id, HTML_AS_JPG)
-    cut = add_sample(context, listing_id, portrait("astronaut")[:2000])
+    cut = add_sample(context, listing_id, portrait("astronaut")[:630])
     assert embed_samples(context) == 4
     assert ends(context.conn) == {
         group: "done",
