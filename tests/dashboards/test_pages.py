@@ -294,6 +294,17 @@ def test_prices_that_cannot_be_are_drawn_all_the_same(price: int) -> None:
     assert all(0 <= point.x <= 640 and 0 <= point.y <= 160 for point in chart.points)
 
 
+def test_the_alert_page_says_what_of_a_picture_was_not_seen(client: TestClient, context: Context, alert: UUID) -> None:
+    sign_in_operator(client, context.conn)
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "ends early" not in page
+    assert "not looked at" not in page
+    context.conn.execute("update sample set truncated = true, faces_left_out = 1234 where state = 'done'")
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "its file ends early or is damaged" in page
+    assert "1,234 more faces in it were not looked at" in page
+
+
 def test_a_look_at_an_alert_is_logged(client: TestClient, context: Context, alert: UUID) -> None:
     sign_in_operator(client, context.conn)
     client.get(f"/security/alerts/{alert}")

@@ -158,17 +158,17 @@ def test_a_step_that_fails_gives_its_rows_back_at_once(context: Context, monkeyp
 
 def test_a_database_that_goes_away_in_mid_batch_leaves_nothing_half_written(context: Context) -> None:
     add_sample(context, make_listing(context.conn), portrait("astronaut"))
-    original = context.engine.find_faces
+    original = context.engine.find_all
 
     def cut_off(pixels: object) -> object:
         context.conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid = pg_backend_pid()")
         return original(pixels)  # type: ignore[arg-type]
 
-    context.engine.find_faces = cut_off  # type: ignore[method-assign, assignment]
+    context.engine.find_all = cut_off  # type: ignore[method-assign, assignment]
     try:
         assert take_turn(context, Step.EMBED_SAMPLES) == 0
     finally:
-        context.engine.find_faces = original  # type: ignore[method-assign]
+        context.engine.find_all = original  # type: ignore[method-assign]
     assert count(context.conn, "select count(*) from face") == 0
     assert context.conn.execute("select state, attempts from sample").fetchone() == ("ready", 0), "not its fault"
     context.conn.execute("update sample set not_before = null")
@@ -684,6 +684,8 @@ def blur(photo: bytes) -> Image.Image:
         (save_jpeg(open_t1(), 90), "several_faces"),
         (png(200, 200), "no_face"),
         (HTML_AS_JPG, "format_not_allowed"),
+        (portrait("astronaut")[: len(portrait("astronaut")) * 3 // 4], "photo_truncated"),
+        (portrait("astronaut")[:630], "image_truncated"),
         (save_jpeg(blur(portrait("astronaut")), 90), "face_unclear"),
     ],
 )
