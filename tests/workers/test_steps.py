@@ -311,7 +311,7 @@ def test_a_listed_picture_is_known_again_when_it_was_made_smaller_mirrored_or_sa
     (tmp_path / "list").write_text(f"pdq:{hash_pdq(pixels)[0].tobytes().hex()}\n")
     home = Settings(home=tmp_path, key_file=tmp_path / "k")
     gate = load_gate(home.replace("crawl", hash_lists=(tmp_path / "list",)))
-    assert gate.digests == frozenset()
+    assert not gate.digests
     assert gate.is_similar(pixels)
     assert gate.is_similar(pixels[::2, ::2])
     assert gate.is_similar(pixels[:, ::-1])
