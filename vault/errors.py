@@ -136,8 +136,8 @@ class Unavailable(_CodedError):
 
 
 class ModelError(_CodedError):
-    """`model_missing`, `model_digest_mismatch`, `model_licence`, `model_unknown`, `model_differs`,
-    `runtime_missing`."""
+    """`model_missing`, `model_digest_mismatch`, `model_licence`, `model_unknown`, `model_differs`, `model_archive`,
+    `model_unwritten`, `runtime_missing`."""
 
 
 class IndexFileError(_CodedError):

@@ -214,17 +214,6 @@ def make_scrfd() -> bytes:
     return bytes(model.SerializeToString())
 
 
-@pytest.mark.parametrize("content", [{}, {"a.onnx": b"not a model"}, {"a.txt": b"x"}])
-def test_a_zip_without_models_is_refused_and_leaves_nothing(tmp_path: Path, content: dict[str, bytes]) -> None:
-    archive = tmp_path / "pack.zip"
-    with zipfile.ZipFile(archive, "w") as package:
-        for name, data in content.items():
-            package.writestr(name, data)
-    with pytest.raises(ModelError):
-        add_pack(settings_with(tmp_path), "insightface:test", "research-only", archive)
-    assert not list((tmp_path / "models").iterdir())
-
-
 @pytest.mark.parametrize("name", ["buffalo_l", "insightface:../x", "insightface:", "opencv-zoo"])
 def test_a_packs_name_is_checked(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelError):
