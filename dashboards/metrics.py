@@ -24,6 +24,7 @@ FAMILIES = {
     "queue": ("facewarden_queue", "Rows that wait for a step.", ("step",)),
     "refused": ("facewarden_refused", "Pages and samples that ended in a code.", ("code",)),
     "formats": ("facewarden_formats_not_read", "Pictures refused for a format that is not read.", ("format",)),
+    "passed_over": ("facewarden_passed_over", "Files beside samples that are none.", ("source",)),
     "health": ("facewarden_source_health", "How a source is: 1 for the state that it is in.", ("source", "health")),
     "crawled": ("facewarden_source_crawled_timestamp_seconds", "When a source was last crawled whole.", ("source",)),
 }

@@ -7,21 +7,13 @@ whatever searches for the signature do, and a buyer needs a minute to cut those 
 """
 
 import re
-from enum import StrEnum
+from collections.abc import Mapping
 
 HEAD = 4096  # bytes from which every format is told
 REACH = 1024  # bytes before a signature, as readers of PDF allow
 
 
-class Kind(StrEnum):
-    """What a format is for: a picture, a video, or something without faces that could be looked for."""
-
-    PICTURE = "picture"
-    VIDEO = "video"
-    OTHER = "other"
-
-
-UNKNOWN, TEXT, EMPTY = "unknown", "text", "nothing"
+UNKNOWN, TEXT, EMPTY = "unknown", "text", "empty file"
 JPEG, PNG, GIF, WEBP, BMP = "JPEG", "PNG", "GIF", "WebP", "BMP"
 READ = frozenset({JPEG, PNG, GIF, WEBP, BMP})
 
@@ -125,7 +117,6 @@ SIGNATURE = re.compile(
     re.DOTALL,
 )
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-VIDEO_NAMES = frozenset({"MP4", "MOV", "AVI", *(name for *_, name in VIDEOS)})
 PICTURE_NAMES = frozenset(
     {
         BMP,
@@ -151,9 +142,11 @@ NAMES = frozenset(
         "XML",
         "M4A",
         "WAV",
-        *VIDEO_NAMES,
+        "MP4",
+        "MOV",
+        "AVI",
         *PICTURE_NAMES,
-        *(name for *_, name in OTHERS),
+        *(name for *_, name in (*VIDEOS, *OTHERS)),
     }
 )
 
@@ -184,10 +177,14 @@ def name_format(head: bytes) -> str:
     return _name_container(head) or _name_header(head) or _name_text(head)
 
 
-def classify(name: str) -> Kind:
-    if name in PICTURE_NAMES:
-        return Kind.PICTURE
-    return Kind.VIDEO if name in VIDEO_NAMES else Kind.OTHER
+def say_counts(counts: Mapping[str, int]) -> str:
+    """`3 text, 2 MP4`: how many there are of each format."""
+    return ", ".join(f"{number} {name}" for name, number in counts.items())
+
+
+def is_picture(name: str) -> bool:
+    """Is this the name of a format of pictures, read or not?"""
+    return name in PICTURE_NAMES
 
 
 def _name_container(head: bytes) -> str:

@@ -18,6 +18,7 @@ from cli.setup import require_deployment
 from cli.supervisor import read_state
 from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
 from vault.errors import FacewardenError
+from vault.formats import say_counts
 from vault.letters import count_of
 from vault.log import clean_text
 from vault.settings import Settings, mask_passwords
@@ -25,6 +26,7 @@ from vault.store import DatabaseError, connect
 from vault.store.alerts import get_own_calibration
 from vault.store.faces import count_kept_templates
 from vault.store.hunts import count_hunts
+from vault.store.passed_over import count_passed_over
 from vault.store.pauses import list_pauses
 from vault.store.samples import count_formats, count_partial, count_refusals
 from vault.store.segments import count_segments
@@ -123,6 +125,7 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
             "refused": count_refusals(conn),
             "formats_not_read": count_formats(conn),
             "partly_seen": count_partial(conn),
+            "passed_over": count_passed_over(conn),
             "sources": list_sources(conn),
             "strangers_templates": count_kept_templates(conn),
             "gallery": {"templates": templates},
@@ -207,6 +210,8 @@ def show(table: dict[str, Any]) -> None:
         last = show_value(source["last_crawl_at"]) if source["last_crawl_at"] else "never"
         console.print(f"source {source['name']}: {source['health']}{reason}, {count_of(source['pages'], 'page')}, "
                       f"{count_of(source['listings'], 'listing')}, last crawled {last}")  # fmt: skip
+        if passed := table["passed_over"].get(source["name"]):
+            console.print(f"  passed over: {say_counts(passed)}")
     kept, cut = table["strangers_templates"], table["cut"]
     console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")
     index, hunts = table["segments"], table["hunts"]

@@ -53,6 +53,7 @@ def test_the_numbers_are_those_of_the_rows_and_name_nobody(context: Context, cli
     add_sample(context, listing_id, encode(draw_picture(1), 90)[:-2])
     run_steps(context)
     conn.execute("update sample set faces_left_out = 7 where truncated")
+    conn.execute("insert into passed_over select source_id, 'x', 'MP4', 3 from source")
     add_sample(context, listing_id, portrait(STRANGERS[0].name))
     add_sample(context, listing_id, png(40, 40), PageKind.ARCHIVE)
     conn.execute("update source set state = 'paused'")
@@ -69,7 +70,7 @@ def test_the_numbers_are_those_of_the_rows_and_name_nobody(context: Context, cli
         ("facewarden_queue", "crawl"): 0, ("facewarden_queue", "deliver"): 0,
         ("facewarden_refused", "format_not_allowed"): 2, ("facewarden_formats_not_read", "HTML"): 1,
         ("facewarden_formats_not_read", "HEIC"): 1, ("facewarden_samples_truncated",): 1,
-        ("facewarden_faces_left_out",): 7,
+        ("facewarden_faces_left_out",): 7, ("facewarden_passed_over", "test-source"): 3,
         ("facewarden_source_health", "paused", "test-source"): 1,
         ("facewarden_blobs",): count(conn, "select count(*) from blob"),
         ("facewarden_blob_bytes",): count(conn, "select sum(size)::bigint from blob"),

@@ -86,7 +86,9 @@ ODD: dict[str, Callable[[], bytes]] = {
     "a name with a drive": lambda: make_zip({"c:\\evil.onnx": b"x"}),
     "a folder called model": lambda: make_zip({"a.onnx/": b"", "a.onnx/b.txt": b"x"}),
     "many entries": lambda: make_zip({f"{number}.txt": b"" for number in range(MOST_ENTRIES + 1)}),
-    "a hundred thousand entries": lambda: make_zip({f"{number:030d}": b"" for number in range(100_000)}, zipfile.ZIP_STORED),
+    "a hundred thousand entries": lambda: make_zip(
+        {f"{number:030d}": b"" for number in range(100_000)}, zipfile.ZIP_STORED
+    ),
     "many models": lambda: make_zip({f"{number}.onnx": b"x" for number in range(21)}),
 }
 

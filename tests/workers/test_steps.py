@@ -206,7 +206,6 @@ def test_an_archives_pictures_become_samples_and_the_archive_is_dropped(context:
     assert rows == [
         (0, "ready", None, None),
         (1, "ready", None, "archive_name_unsafe"),
-        (2, "ready", None, None),
         (4, "quarantined", "archive_nested", None),
     ]
     assert ends(context.conn)[digest] == "done"

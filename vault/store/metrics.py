@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from vault.store import Connection
+from vault.store.passed_over import count_passed_over
 from vault.store.samples import count_formats, count_partial
 
 STEPS_OF_PAGES = "crawl"
@@ -28,6 +29,7 @@ class Numbers:
     health: dict[Labels, int]  # source, health: always 1
     crawled: dict[Labels, int]  # source: Unix time of the last whole crawl
     formats: dict[Labels, int]  # format that is not read
+    passed_over: dict[Labels, int]  # source
     blobs: int
     blob_bytes: int
     truncated: int
@@ -61,6 +63,7 @@ def read_numbers(conn: Connection) -> Numbers:
         health=health,
         crawled=crawled,
         formats={(name,): number for name, number in count_formats(conn).items()},
+        passed_over={(name,): sum(kinds.values()) for name, kinds in count_passed_over(conn).items()},
         blobs=blobs,
         blob_bytes=blob_bytes,
         truncated=partial["truncated"],
