@@ -56,7 +56,9 @@ def count_depth(text: bytes) -> int:
     """How many braces and brackets of a piece of JSON are left open; a string that does not end counts, too."""
     depth = 0
     for found in TOKENS.finditer(text):
-        depth += 1 if found[0] in (b"{", b"[") else -1 if found[0] in (b"}", b"]") else found[0] == b'"'
+        if found[0] == b'"':  # what follows is in it; to try each quote behind it would take for ever
+            return depth + 1
+        depth += 1 if found[0] in (b"{", b"[") else -1 if found[0] in (b"}", b"]") else 0
     return depth
 
 

@@ -144,6 +144,13 @@ def test_an_export_is_truncated_exactly_when_it_lacks_something(whole: bool, mis
     assert len(read) <= 8
 
 
+@pytest.mark.parametrize("piece", [b'\\"', b'"', b'{"', b"[", b'"messages": [', b'{"messages": [1,', b"\\"])
+def test_the_end_of_a_hostile_export_is_found_in_seconds(piece: bytes) -> None:
+    started = time.process_time()
+    list(telegram.Chats(b'{"messages": [], "x": "' + piece * 300_000))
+    assert time.process_time() - started < 5
+
+
 def test_pictures_that_were_left_out_of_an_export_are_counted(
     settings: Settings, keys: Keys, conn: Connection, tmp_path: Path
 ) -> None:

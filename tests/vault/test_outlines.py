@@ -3,10 +3,10 @@
 import contextlib
 import io
 import random
-import time
 import zlib
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -30,6 +30,13 @@ def save(picture: Image.Image, kind: str, **options: object) -> bytes:
     out = io.BytesIO()
     picture.save(out, kind, **options)
     return out.getvalue()
+
+
+def read_cpu(child: Child) -> float:
+    """Seconds of the child's processor, which count the same on a busy machine."""
+    child.open_picture(portrait("astronaut"))
+    spent = psutil.Process(child.pid).cpu_times()
+    return float(spent.user + spent.system)
 
 
 def animate(kind: str, frames: int) -> bytes:
@@ -60,12 +67,11 @@ COSTLY = {
 @pytest.mark.parametrize("name", COSTLY)
 def test_a_picture_that_would_take_too_long_is_refused_at_once(child: Child, name: str) -> None:
     data = COSTLY[name]()
-    child.open_picture(portrait("astronaut"))
-    started = time.monotonic()
+    before = read_cpu(child)
     with pytest.raises(InputRefused) as caught:
         child.open_picture(data)
     assert caught.value.stable_code == "image_too_costly"
-    assert time.monotonic() - started < 0.5
+    assert read_cpu(child) - before < 0.5
 
 
 CHEAP = {
@@ -76,12 +82,18 @@ CHEAP = {
         64, 64, bombs.draw_rows(64, 64), more=bombs.write_chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(300 << 20), 1))
     ),
     "PNG with 1 GB behind its rows": lambda: bombs.write_png(64, 64, zlib.compress(bytes(1 << 28), 1)),
+    "interlaced PNG without an end, 1 GB behind its rows": lambda: bombs.write_png(
+        64, 64, zlib.compress(bytes((0, 1, 2, 3)) * 4000 + bytes(1 << 30), 1)[:-4], interlaced=1
+    )[:-12],
     "GIF of 10,000 frames": lambda: animate("GIF", 3)[:-1] + animate("GIF", 3)[800:-1] * 5000 + b";",
     "GIF of 300 frames": lambda: animate("GIF", 300),
     "WebP of 300 frames": lambda: animate("WEBP", 300),
     "APNG of 300 frames": lambda: animate("PNG", 300),
     "JPEG behind 8 MB of fill bytes": lambda: save(draw_picture(1), "JPEG").replace(
         b"\xff\xdb", b"\xff" * (8 << 20) + b"\xdb", 1
+    ),
+    "JPEG of fill bytes and stuffed zeros": lambda: (
+        save(draw_picture(1), "JPEG", progressive=True)[:-2] + (b"\xff" * 4_000_000 + b"\0") * 2 + b"\xff\xd9"
     ),
     "JPEG with 9 MB of profile": lambda: save(draw_picture(1), "JPEG", icc_profile=bytes(9 << 20)),
     "JPEG with 300 EXIF segments": lambda: save(draw_picture(1), "JPEG").replace(
@@ -93,19 +105,17 @@ CHEAP = {
 @pytest.mark.parametrize("name", CHEAP)
 def test_what_a_decoder_does_not_need_costs_nothing(child: Child, name: str) -> None:
     data = CHEAP[name]()
-    child.open_picture(portrait("astronaut"))
-    started = time.monotonic()
+    before = read_cpu(child)
     child.open_picture(data)
-    assert time.monotonic() - started < 1.0
+    assert read_cpu(child) - before < 1.0
 
 
 def test_sixty_four_bombs_cost_less_than_two_seconds_together() -> None:
     data = bombs.draw_scans(200)
     with Box() as box, box.batch() as child:
-        child.open_picture(portrait("astronaut"))
-        started = time.monotonic()
+        before = read_cpu(child)
         found = list(child.open_pictures([data + bytes([number]) for number in range(64)]))
-        assert time.monotonic() - started < 2.0
+        assert read_cpu(child) - before < 2.0
     assert {each.stable_code for each in found if isinstance(each, InputRefused)} == {"image_too_costly"}
     assert len(found) == 64
 

@@ -133,6 +133,22 @@ HOSTILE = {
     "jpeg that lies 65500x65500": (lying_jpeg(), "image_too_large"),
     "1 x 60000": (png(1, 60_000, "1"), "image_too_large"),
     "60000 x 1": (png(60_000, 1, "1"), "image_too_large"),
+    "gif on a canvas of 60000 x 60000": (
+        b"GIF89a"
+        + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+        + b"\x2c"
+        + struct.pack("<HHHHB", 0, 0, 16, 16, 0)
+        + b"\2\1\x44\0;",
+        "image_too_large",
+    ),
+    "webp of 16383 x 16383": (
+        b"RIFF\x1e\0\0\0WEBPVP8 \x12\0\0\0\x30\1\0\x9d\1\x2a\xff\x3f\xff\x3f" + bytes(8),
+        "image_too_large",
+    ),
+    "bmp that lies 12000x3300": (
+        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, 54, 40, 12_000, 3300, 1, 24, *[0] * 6),
+        "image_truncated",
+    ),
     "0 x 0": (bombs.write_png(0, 0, b""), "image_corrupt"),
     "8 x 8": (png(8, 8), "image_too_small"),
     "jpeg cut in its header": (portrait("astronaut")[:300], "image_truncated"),

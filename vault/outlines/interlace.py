@@ -28,24 +28,28 @@ def list_grids(content: bytes, width: int, height: int) -> list[tuple[int, tuple
     start = len(SIGNATURE) + 8
     head = content[start : start + HEAD_BYTES]
     pixel_bits = SAMPLES[head[9]] * head[8]
-    left = count_unpacked(content)
-    for number, (first, top, across, down) in enumerate(ADAM7):
+    passes = []  # (bytes of a row, rows)
+    for first, top, across, down in ADAM7:
         columns, rows = max(0, -(-(width - first) // across)), max(0, -(-(height - top) // down))
-        row_bytes = 1 + -(-columns * pixel_bits // 8) if columns else 0
+        passes.append((1 + -(-columns * pixel_bits // 8) if columns else 0, rows))
+    left = count_unpacked(content, sum(row_bytes * rows for row_bytes, rows in passes))
+    for number, (row_bytes, rows) in enumerate(passes):
         if left < rows * row_bytes:
-            done = left // row_bytes * down  # rows of the picture that this pass has reached
+            done = left // row_bytes * ADAM7[number][3]  # rows of the picture that this pass has reached
             before = [(done, GRIDS[number - 1])] if number else []
             return [*before, (0, GRIDS[number])] if done else before
         left -= rows * row_bytes
     return []
 
 
-def count_unpacked(content: bytes) -> int:
-    """Bytes that come out of a PNG's pixels, up to where they end or are damaged."""
+def count_unpacked(content: bytes, most: int) -> int:
+    """Bytes that come out of a PNG's pixels, up to where they end or are damaged, or there are enough."""
     decoder, count = zlib.decompressobj(), 0
     try:
         for at in range(content.index(b"IDAT") + 4, len(content), PIECE):
             count += len(decoder.decompress(content[at : at + PIECE]))
+            if count >= most:
+                break
     except zlib.error:
         pass
     return count

@@ -15,7 +15,7 @@ MOST_SEGMENTS = 20_000  # a 64 KB profile in 255 parts, an XMP packet in hundred
 # of a refining scan over 63 coefficients, the dearest byte one of correction bits
 VISIT, BYTE, PIXEL, SCAN = 36e-9, 25e-9, 5e-9, 2e-6
 BASELINE_BYTE, ARITHMETIC_BYTE = 12e-9, 150e-9
-MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # none of entropy-coded data, none without a length
+MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # none of entropy-coded data, none without a length
 SOI, EOI, SOS, APP0, APP1, APP14, APP15, COM = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 PROGRESSIVE, ARITHMETIC = frozenset({0xC2, 0xC6, 0xCA, 0xCE}), frozenset(range(0xC9, 0xD0))
@@ -35,7 +35,7 @@ class Frame:
 @dataclass(slots=True)
 class Parts:
     """What is needed of a file. `first`, `end`: where its scans begin and end; `visits`: of blocks, by all scans;
-    `whole`: the end mark was reached."""
+    `whole`: the end mark was reached; `dropped`: there is more in it."""
 
     frame: Frame | None = None
     kept: list[bytes] = field(default_factory=list)
@@ -44,6 +44,7 @@ class Parts:
     scans: int = 0
     visits: int = 0
     whole: bool = False
+    dropped: bool = False
 
 
 def read_jpeg(data: bytes) -> Outline:
@@ -52,7 +53,8 @@ def read_jpeg(data: bytes) -> Outline:
     frame = parts.frame
     if frame is None or not parts.first:
         raise Refused("image_corrupt" if parts.whole or not parts.kept else "image_truncated", "no scan in it")
-    content = b"".join((START, *parts.kept, data[parts.first : parts.end], END))
+    plain = parts.whole and not parts.dropped and parts.end + len(END) == len(data)
+    content = data if plain else b"".join((START, *parts.kept, memoryview(data)[parts.first : parts.end], END))
     return Outline(
         content=content,
         width=frame.width,
@@ -78,12 +80,14 @@ def gather_parts(data: bytes) -> Parts:
         if body is None:  # the file ends in it; what came before may be a picture
             parts.end = found.start()
             return parts
+        if found.end() != at + 2:  # fill bytes, or others between segments
+            parts.dropped = True
         at = found.end() + 2 + len(body)
         if marker == SOS:
             parts.first = parts.first or found.start()
             if note_scan(parts, body):  # no decoder reads on
-                end = data.find(END, at)
-                parts.whole, parts.end = end >= 0, len(data) if end < 0 else end
+                end = len(data) - len(END) if data.endswith(END) else data.find(END, at)
+                parts.whole, parts.end = end >= at, len(data) if end < at else end
                 return parts
         else:
             note_segment(parts, marker, body)
@@ -107,8 +111,12 @@ def note_segment(parts: Parts, marker: int, body: bytes) -> None:
         if parts.frame is not None:
             raise Refused("image_corrupt", "two frames")
         parts.frame = read_frame(marker, body)
-    if not parts.first and is_needed(marker, body, parts.kept):
-        parts.kept.append(b"\xff" + bytes([marker]) + (2 + len(body)).to_bytes(2) + body)
+    if parts.first:
+        return
+    if is_needed(marker, body, parts.kept):
+        parts.kept.append(b"\xff%c%b%b" % (marker, (2 + len(body)).to_bytes(2), body))
+    else:
+        parts.dropped = True
 
 
 def read_segment(data: bytes, at: int) -> bytes | None:
