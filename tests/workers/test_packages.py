@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from cli.supervisor import ROOT
 from tests.vault.packing import pack
 from vault.errors import ModelError
-from vault.settings import Settings
+from vault.settings import Settings, child_environment
 from workers.faces.packages import MOST_ENTRIES
 from workers.faces.packs import add_pack, has_external_data, list_packs
 
@@ -139,21 +139,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert caught.value.stable_code == "model_unwritten"
 
 
-def test_the_command_prints_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_the_command_prints_one_line_and_no_traceback(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "pack.zip").write_bytes(set_flag(ONE, 1))
-    argv = [
-        "--home",
-        str(tmp_path / "home"),
-        "models",
-        "add",
-        "insightface:odd",
-        "--licence",
-        "research-only",
-        "--from",
-    ]
+    argv = ["models", "add", "insightface:odd", "--licence", "research-only", "--from", str(tmp_path / "pack.zip")]
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "cli", *argv, str(tmp_path / "pack.zip")],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-P", "-m", "cli", *argv],
+        env={**child_environment(settings), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
