@@ -5,6 +5,7 @@ What a page is worth is judged here too: a wall, nothing new, a redirect, listin
 
 import datetime as dt
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin
@@ -69,6 +70,7 @@ class Prepared:
     drawn_from: Capture | None = None
     screenshot: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
+    passed_over: Mapping[str, int] | None = None  # files that are no samples, by format; None: not read
 
     @property
     def writers(self) -> list[BlobWriter]:
@@ -149,6 +151,8 @@ class Preparer:
         verdict = judge_page(reading.root, text, parsed, known, reading.said)
         drawn_from = self._capture_answer(fetched)
         capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
+        if reading.truncated and verdict is Verdict.CONTENT:
+            verdict = Verdict.TRUNCATED
         prepared = Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, verdict=verdict)
         if verdict in WALLS or verdict is Verdict.GONE:
             failure = (verdict.value, "what came instead of the page", True)
@@ -156,7 +160,7 @@ class Preparer:
         if reading.problem:
             failure = ("page_unreadable", reading.problem, True)
             return replace(prepared, failure=failure, verdict=Verdict.CONTENT)
-        return replace(prepared, parsed=parsed, text_size=len(text))
+        return replace(prepared, parsed=parsed, text_size=len(text), passed_over=reading.passed_over)
 
     def _capture_answer(self, fetched: Fetched) -> Capture | None:
         page, answer = fetched.page, fetched.answer

@@ -5,6 +5,7 @@ nothing can be put in its place meanwhile. Addresses are `ingest:///name/relativ
 names; they never say where on this machine the files lay.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -24,17 +25,15 @@ from crawler.kinds.folder import MEDIA_TYPE, write_list
 from crawler.kinds.reading import INGEST, LONGEST_PLACE, is_archive, is_picture
 from vault.archives.rules import MAGIC
 from vault.errors import CardError
+from vault.formats import HEAD, UNKNOWN, find_picture
+from vault.formats import is_picture as is_picture_format
 
 PORTION = 1000  # files of a folder in one list, mails in one batch
 PORTION_BYTES = 8 << 20  # and of documents no more than this and one, which may have DOCUMENT_BYTES
 DOCUMENT_BYTES = 128 << 20
 MAIL_BYTES = 64 << 20
 PIECE = 1 << 20
-PICTURE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
 ARCHIVE_MAGIC = (*MAGIC["zip"][:1], *MAGIC["7z"], *MAGIC["rar"])
-# ends of names that say already that a file is neither; all others are looked at
-OTHER_ENDS = (".txt", ".md", ".html", ".json", ".csv", ".xml", ".pdf", ".mp4", ".mov", ".avi", ".mp3", ".db", ".ini",
-              ".ds_store")  # fmt: skip
 MOST_DEPTH = 200  # of folders in folders, whatever the card says: each is held open
 MBOX_START = re.compile(rb"From \S+ .*\d:\d\d")  # whoever wrote the box did not escape every other line like it
 
@@ -59,7 +58,6 @@ class Found:
     """What a walk has met so far."""
 
     files: int = 0
-    other: int = 0  # files that are no samples
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -150,43 +148,83 @@ class Handed:
     def _list_exports(self) -> Iterator[Document]:
         """The exports and mails among the files."""
         for names, entry in self._walk():
-            name = names[-1].decode("utf-8", "replace").lower()
             url = entry["url"]
             if "refused" in entry:
                 continue
             try:
-                if name.endswith(".eml"):
+                kind = self._find_document(names, url)
+                if kind == "mail":
                     yield self._read_mail(url, self.read_file(url, MAIL_BYTES)[0])
-                elif name.endswith((".mbox", ".mbx")) or ("." not in name and self._begins_as_mbox(url)):
+                elif kind == "mails":
                     yield from self._list_mails(url)
-                elif name == "result.json" or (len(names) == 1 and name.endswith(".json")):
+                elif kind == "json":
                     body, mark = self.read_file(url, DOCUMENT_BYTES)
                     yield Document(url=url, mark=mark, media_type="application/json", body=body)
-                elif name.startswith("messages") and name.endswith(".html"):
+                elif kind == "html":
                     body, mark = self.read_file(url, DOCUMENT_BYTES)
                     yield Document(url=url, mark=mark, media_type="text/html; charset=utf-8", body=body)
                 else:
-                    self.found.other += 1
                     continue
                 self.found.files += 1
             except NotOpened as exc:
                 self.found.files += 1
                 yield Document(url=url, mark=mark_entry(entry), media_type="", failure=exc.failure)
 
+    def _find_document(self, names: Names, url: str) -> str:
+        """What kind of export a file is, by its name; nothing for one that is none. Raises NotOpened."""
+        name = names[-1].decode("utf-8", "replace").lower()
+        if name.endswith(".eml"):
+            return "mail"
+        if name.endswith((".mbox", ".mbx")) or ("." not in name and self._begins_as_mbox(url)):
+            return "mails"
+        if name == "result.json" or (len(names) == 1 and name.endswith(".json")):
+            return "json"
+        return "html" if name.startswith("messages") and name.endswith(".html") else ""
+
+    def list_beside(self) -> Iterator[str]:
+        """The addresses of the files that are no documents of an export; some of them are shown by one."""
+        found, self.found = self.found, Found()  # they were counted by the walk that read the documents
+        try:
+            for names, entry in self._walk():
+                if "refused" not in entry:
+                    with contextlib.suppress(NotOpened):
+                        if not self._find_document(names, entry["url"]):
+                            yield entry["url"]
+        finally:
+            self.found = found
+
+    @property
+    def url(self) -> str:
+        """The address of the folder that was handed in; a file has another one, without the slash."""
+        return make_url((self._name,)) + "/"
+
+    def name_format(self, url: str) -> str:
+        """What a file is by its bytes."""
+        try:
+            handle = self._open(url)
+        except NotOpened:
+            return UNKNOWN
+        try:
+            return find_picture(os.read(handle, HEAD))[0]
+        except OSError:
+            return UNKNOWN
+        finally:
+            os.close(handle)
+
     def _list_mails(self, url: str) -> Iterator[Document]:
-        for offset, length, data in self._split_mbox(url):
+        for offset, length, data, cut in self._split_mbox(url):
             address = f"{url}?offset={offset}&length={length}"
             if data is None:
                 failure = ("body_too_large", f"a mail of more than {MAIL_BYTES} bytes", True)
                 yield Document(url=address, mark=str(length), media_type="", failure=failure)
             else:
-                yield self._read_mail(address, data)
+                yield self._read_mail(address, data, cut=cut)
 
-    def _read_mail(self, url: str, data: bytes) -> Document:
+    def _read_mail(self, url: str, data: bytes, *, cut: bool = False) -> Document:
         """One mail without its attachments. What no library can take apart costs its neighbours nothing."""
         mark = hashlib.sha256(data).hexdigest()
         try:
-            body = mail.strip_mail(data)
+            body = mail.strip_mail(data, cut=cut)
         except Exception as exc:  # `email` raises many kinds for hostile mail
             failure = ("page_unreadable", type(exc).__name__, True)
             return Document(url=url, mark=mark, media_type="", failure=failure)
@@ -202,13 +240,14 @@ class Handed:
         finally:
             os.close(handle)
 
-    def _split_mbox(self, url: str) -> Iterator[tuple[int, int, bytes | None]]:
-        """Each mail of an mbox: where its `From ` line begins, its length, its bytes (None for too many of them)."""
+    def _split_mbox(self, url: str) -> Iterator[tuple[int, int, bytes | None, bool]]:
+        """Each mail of an mbox: where its `From ` line begins, its length, its bytes (None for too many of them), and
+        whether the box ends in the middle of a line of it."""
         start, size, lines, blank, whole = 0, 0, list[bytes](), True, True
         with open(self._open(url), "rb", buffering=PIECE) as file:
             while line := read_line(file):
                 if blank and whole and MBOX_START.match(line) and size:
-                    yield start, size, b"".join(lines) if size <= MAIL_BYTES else None
+                    yield start, size, b"".join(lines) if size <= MAIL_BYTES else None, False
                     start, size, lines = start + size, 0, []
                 blank = whole and not line.strip(b"\r\n")
                 whole = line.endswith(b"\n")
@@ -218,7 +257,7 @@ class Handed:
                 else:
                     lines.clear()
         if size:
-            yield start, size, b"".join(lines) if size <= MAIL_BYTES else None
+            yield start, size, b"".join(lines) if size <= MAIL_BYTES else None, not whole
 
     # -- files --------------------------------------------------------------------------------------------------------
 
@@ -364,34 +403,32 @@ class Handed:
         entry |= {"size": status.st_size, "modified": status.st_mtime_ns}
         if self._card.kind is not CardKind.FOLDER:
             return entry
-        kind = find_kind(name, folder)
+        kind, format_name = find_kind(name, folder)
         self.found.files += bool(kind)
-        self.found.other += not kind
-        return {**entry, "kind": kind} if kind else entry
+        return {**entry, "kind": kind} if kind else {**entry, "format": format_name}
 
 
-def find_kind(name: bytes, folder: int) -> str:
-    """`image` or `archive` by its name, or where that says nothing by its first bytes."""
+def find_kind(name: bytes, folder: int) -> tuple[str, str]:
+    """`image` or `archive` by a file's name, or where that says nothing by its first bytes; and else what it is."""
     text = name.decode("utf-8", "replace").lower()
     if is_picture(text):
-        return "image"
+        return "image", ""
     if is_archive(text):
-        return "archive"
-    if text.endswith(OTHER_ENDS):
-        return ""
+        return "archive", ""
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
-        return ""
+        return "", UNKNOWN
     try:
-        start = os.read(handle, 16)
+        start = os.read(handle, HEAD)
     except OSError:
-        return ""
+        return "", UNKNOWN
     finally:
         os.close(handle)
-    if start.startswith(PICTURE_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
-        return "image"
-    return "archive" if start.startswith(ARCHIVE_MAGIC) else ""
+    format_name = find_picture(start)[0]
+    if start.startswith(ARCHIVE_MAGIC):
+        return "archive", format_name
+    return "image" if is_picture_format(format_name) else "", format_name
 
 
 def open_folder(name: bytes, parent: int) -> int:

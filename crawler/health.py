@@ -73,6 +73,9 @@ def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: 
         share, code = measure_share(facts.starts, codes)
         if share == 1:
             return SourceHealth(health=health, reason=f"{code} where the crawl starts", page_id=facts.example.get(code))
+    if truncated := facts.ended.get("truncated", 0):
+        reason = f"truncated: {truncated} of {total} documents end early; what came before was read"
+        return SourceHealth(health=Health.DEGRADED, reason=reason, page_id=facts.example.get("truncated"))
     if not facts.listings and not facts.ended.get("layout_changed"):
         return judge_empty(facts, expected_listings)
     return judge_drift(facts, fields, expected_listings, total)

@@ -8,7 +8,9 @@ run that was killed goes on where it was, and a second run adds nothing.
 import contextlib
 import datetime as dt
 import hashlib
+import itertools
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from crawler.run import (
     DONE,
     LOST_DATABASE,
     PAGES_LEFT,
+    TRUNCATED,
     list_fields,
     make_keeper,
     open_approved,
@@ -32,6 +35,7 @@ from crawler.run import (
 from crawler.spider import PAGE_BYTES
 from vault.blobs import BlobWriter
 from vault.errors import CardError, Unavailable
+from vault.formats import say_counts
 from vault.keys import load_keys
 from vault.log import get_logger
 from vault.records import Page, PageKind, Source
@@ -41,11 +45,14 @@ from vault.store.lease import Heartbeat
 from vault.store.pages import (
     begin_cycle,
     count_open,
+    count_truncated,
     free_pages,
     list_claimed_pages,
+    list_known_keys,
     offer_pages,
     reopen_changed,
 )
+from vault.store.passed_over import count_passed_over, save_passed_over
 from vault.store.sources import mark_crawled, save_health
 from vault.store.work import DOCUMENTS, FILES, claim_rows
 
@@ -80,9 +87,8 @@ class Progress:
             f"{done / max(now - self._began, 1e-3):.0f}/s"
         )
         if last:
-            line += f"; passed over {found.other}"
             refused = ", ".join(f"{code} {count}" for code, count in sorted(found.refused.items()))
-            line += f", refused: {refused}" if refused else ""
+            line += f"; refused: {refused}" if refused else ""
             if not found.files:
                 line += f"; nothing in it is {WANTED[self._card_kind]}"
         self._show(line)
@@ -140,7 +146,19 @@ class Taking:
             self._take_files()
             if self._stopping():
                 break
+        if self._card.kind is CardKind.EXPORT and not self._keeper.stopped:
+            self._note_beside()
         self._progress.tell(last=True)
+
+    def _note_beside(self) -> None:
+        """Count the files of an export that no document of it shows."""
+        counts: Counter[str] = Counter()
+        beside = self._handed.list_beside()
+        while urls := list(itertools.islice(beside, BATCH)):
+            keys = {hash_url(url): url for url in urls}
+            known = list_known_keys(self._conn, self._source.source_id, list(keys))
+            counts.update(self._handed.name_format(url) for key, url in keys.items() if key not in known)
+        save_passed_over(self._conn, self._source.source_id, {self._handed.url: counts})
 
     def _stopping(self) -> bool:
         if dt.datetime.now(dt.UTC).date() > self._card.why.valid_until:
@@ -225,9 +243,14 @@ def close_ingest(conn: Connection, card: Card, source_id: int, show: Callable[[s
         verdict = judge_source(facts, list_fields(card), card.expect.listings)
         save_health(conn, source_id, verdict.health.value, verdict.reason, verdict.page_id)
         show(f"source: {verdict.health.value}{f' ({verdict.reason})' if verdict.reason else ''}")
+    if passed := count_passed_over(conn).get(card.name):
+        show(f"passed over: {say_counts(passed)}")
     left = count_open(conn, source_id)
     if left:
         show(f"left: {left}")
         return PAGES_LEFT
     mark_crawled(conn, source_id)
+    if truncated := count_truncated(conn, source_id):
+        show(f"truncated: {truncated} (they end early or are damaged; what could be read was kept)")
+        return TRUNCATED
     return DONE

@@ -47,6 +47,7 @@ from vault.store.pages import (
     save_captures,
     save_fetches,
 )
+from vault.store.passed_over import save_passed_over
 from vault.store.samples import NewSample, save_page_samples, save_samples, unlock_again
 from vault.store.work import PAGES, fail_row, finish_rows, put_back_row
 
@@ -327,6 +328,8 @@ class Keeper:
         if not found:
             return []
         captures = self._save_captures([each for _, _, _, each in found])
+        passed = {page.url: each.passed_over for page, _, _, each in found if each.passed_over is not None}
+        save_passed_over(self._conn, self._source.source_id, passed)
         self._add_links([(page, parsed) for page, _, parsed, _ in found])
         offered = [(page, listing) for page, _, parsed, _ in found for listing in parsed.listings]
         shown = [
@@ -344,7 +347,7 @@ class Keeper:
                 etag=each.fetched.header("etag") or None,
                 modified=each.fetched.header("last-modified") or None,
                 sizes=(each.text_size, len(parsed.links), len(parsed.listings))
-                if each.verdict in (Verdict.CONTENT, Verdict.CUT)
+                if each.verdict in (Verdict.CONTENT, Verdict.CUT, Verdict.TRUNCATED)
                 else None,
                 changed=page.sha256 is not None,
             )

@@ -44,7 +44,8 @@ from vault.store.sources import (
 )
 from vault.terminal import Screen
 
-DONE, PAGES_LEFT, PAGES_MISSED, LOST_DATABASE = 0, 3, 4, 75  # 75: EX_TEMPFAIL, sysexits.h: run it again
+# 75: EX_TEMPFAIL, sysexits.h: run it again
+DONE, PAGES_LEFT, PAGES_MISSED, TRUNCATED, LOST_DATABASE = 0, 3, 4, 5, 75
 
 log = get_logger(__name__)
 

@@ -64,7 +64,7 @@ SHRUNK = 0.5  # of the text it had: a page that lost its listings and most of it
 
 
 class Verdict(StrEnum):
-    """What a page is. `CONTENT`: what it should be."""
+    """What a page is. `CONTENT`: what it should be; `TRUNCATED`: the beginning of it."""
 
     CONTENT = ""
     LOGIN_WALL = "login_wall"
@@ -74,6 +74,7 @@ class Verdict(StrEnum):
     EMPTY = "empty"
     LAYOUT = "layout_changed"
     CUT = "page_too_complex"
+    TRUNCATED = "truncated"
 
 
 WALLS = (Verdict.LOGIN_WALL, Verdict.CAPTCHA, Verdict.BLOCKED)  # something stands between us and the content

@@ -23,6 +23,8 @@ FAMILIES = {
     "alerts": ("facewarden_alerts", "Alerts, one a person and dataset.", ("state",)),
     "queue": ("facewarden_queue", "Rows that wait for a step.", ("step",)),
     "refused": ("facewarden_refused", "Pages and samples that ended in a code.", ("code",)),
+    "formats": ("facewarden_formats_not_read", "Pictures refused for a format that is not read.", ("format",)),
+    "passed_over": ("facewarden_passed_over", "Files beside samples that are none.", ("source",)),
     "health": ("facewarden_source_health", "How a source is: 1 for the state that it is in.", ("source", "health")),
     "crawled": ("facewarden_source_crawled_timestamp_seconds", "When a source was last crawled whole.", ("source",)),
 }
@@ -73,6 +75,11 @@ class Once(Collector):
             for values, number in sorted(getattr(self._numbers, field).items()):
                 family.add_metric(values, number)
             yield family
+        for name, text, number in (
+            ("facewarden_samples_truncated", "Pictures whose file ends early.", self._numbers.truncated),
+            ("facewarden_faces_left_out", "Faces beyond those looked at in one picture.", self._numbers.faces_left_out),
+        ):
+            yield GaugeMetricFamily(name, text, value=number)
         yield GaugeMetricFamily("facewarden_blobs", "Encrypted files that are kept.", value=self._numbers.blobs)
         yield GaugeMetricFamily("facewarden_blob_bytes", "Bytes of what is in them.", value=self._numbers.blob_bytes)
         yield GaugeMetricFamily("facewarden_scrape_seconds", "How long it took to count all this.", value=self._seconds)

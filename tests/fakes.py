@@ -6,6 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
 Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
@@ -97,3 +100,21 @@ class Socks(threading.Thread):
             pass
         finally:
             target.close()
+
+
+class Crowd:
+    """A detector that finds so many faces in every picture, all too small to be matched but the first."""
+
+    size = "none"
+
+    def __init__(self, faces: int) -> None:
+        self.sides = [30.0, *(10 + 10 * number / faces for number in range(faces - 1))]
+
+    def detect(
+        self, pixels: npt.NDArray[np.uint8], *, whole: bool = False
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        sides = np.array(self.sides, np.float32)
+        places = np.arange(len(sides), dtype=np.float32)
+        boxes = np.stack([places % 1000, places // 1000 * 40, sides, sides], axis=1)
+        landmarks = boxes[:, None, :2] + np.array([[8, 10], [20, 10], [14, 16], [9, 22], [19, 22]], np.float32)
+        return boxes, np.full(len(sides), 0.9, np.float32), landmarks.astype(np.float32)

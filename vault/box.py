@@ -27,7 +27,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from vault import phash
+from vault import formats, phash
 from vault.errors import REFUSALS, InputRefused
 from vault.log import get_logger
 
@@ -53,12 +53,15 @@ log = get_logger(__name__)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
     """Pixels of one picture, (h, w, 3) uint8 BGR, upright, long side at most LONG_SIDE; width and height as shown.
-    `grey` is its luminance, (32, 32) uint8."""
+    `grey` is its luminance, (32, 32) uint8. `truncated`: its file ends early or is damaged; `rows_shown`: the share of
+    its rows that hold anything all the same."""
 
     pixels: npt.NDArray[np.uint8]
     grey: npt.NDArray[np.uint8]
     width: int
     height: int
+    truncated: bool = False
+    rows_shown: float = 1.0
 
     @property
     def scale(self) -> float:
@@ -257,8 +260,7 @@ class Child:
         found: list[Opened] = []
         for number, each in enumerate(heads):
             if isinstance(each, dict) and "refused" in each:
-                code = check_code(each["refused"]) or "image_corrupt"
-                found.append(InputRefused(code, str(each.get("text", ""))[:200]))
+                found.append(make_refusal(each))
             else:
                 grey = luminances[number * side : (number + 1) * side]
                 found.append(self._check_picture(each, grey, (half * GROUP + number) * SLOT_BYTES))
@@ -272,13 +274,23 @@ class Child:
             (w, h), width, height = head["shown"], int(head["width"]), int(head["height"])
             if not (0 < w <= LONG_SIDE and 0 < h <= LONG_SIDE and w <= width <= 12_000 and h <= height <= 12_000):
                 raise ValueError("sizes that cannot be")
+            rows_shown = float(head.get("rows_shown", 1.0))
+            if not 0 < rows_shown <= 1:
+                raise ValueError("a share that cannot be")
             grey = np.frombuffer(luminance, np.uint8).reshape(phash.SIDE, phash.SIDE)
         except (KeyError, TypeError, ValueError) as exc:
             self.stop()
             raise InputRefused("decoder_died", "the decoder talks nonsense") from exc
         assert self._shared is not None
         pixels = np.frombuffer(self._shared, np.uint8, count=w * h * 3, offset=at).reshape(h, w, 3)
-        return Picture(pixels=pixels, grey=grey, width=width, height=height)
+        return Picture(
+            pixels=pixels,
+            grey=grey,
+            width=width,
+            height=height,
+            truncated="rows_shown" in head,
+            rows_shown=rows_shown,
+        )
 
     def make_mosaic(self, data: bytes, box: tuple[float, float, float, float], side: int = 192) -> bytes:
         """A PNG of the square around `box` in which the face is gone: at most 6 x 6 blocks. Raises InputRefused."""
@@ -407,10 +419,10 @@ class Child:
             log.warning("a decoder died", status=name)
             raise InputRefused("decoder_died", name) from exc
         if "refused" in head and "member" not in head:
-            code = check_code(head["refused"]) or "image_corrupt"
-            if code == "decoder_memory":
+            refusal = make_refusal(head)
+            if refusal.stable_code == "decoder_memory":
                 self.stop()
-            raise InputRefused(code, str(head.get("text", ""))[:200])
+            raise refusal
         return head, payload
 
     def _read(self, length: int) -> bytes:
@@ -442,6 +454,14 @@ def make_groups(items: Iterable[bytes | Exception]) -> Iterator[list[bytes | Exc
             group, size = [], 0
     if group:
         yield group
+
+
+def make_refusal(head: dict[str, Any]) -> InputRefused:
+    """What the child refused; of a format that is not read only a name that is known."""
+    code, text = check_code(head["refused"]) or "image_corrupt", str(head.get("text", ""))[:200]
+    if code == "format_not_allowed" and text not in formats.NAMES:
+        text = formats.UNKNOWN
+    return InputRefused(code, text)
 
 
 def check_code(value: object, unknown: str = "image_corrupt") -> str | None:

@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vault import archives, lockdown, pictures
+from vault.refusals import Refused
 
 READ_BYTES = 64 << 10  # asked of the socket at least
 OWN = 3  # the descriptor of the child's only socket
@@ -66,7 +67,7 @@ def serve(line: Line, shared: mmap.mmap) -> None:
             return
         try:
             answer(line, shared, request, payload)
-        except pictures.Refused as exc:
+        except Refused as exc:
             line.send({"refused": exc.code, "text": exc.text})
         except MemoryError:
             line.send({"refused": "decoder_memory"})
@@ -103,10 +104,13 @@ def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: byte
 
 def show_picture(shared: mmap.mmap, data: bytes, long_side: int, at: int) -> tuple[dict[str, Any], bytes]:
     """Pixels into the shared memory; what the parent is told of them."""
-    picture, (width, height) = pictures.open_picture(data, long_side)
-    pixels = picture.tobytes("raw", "BGR")
+    opened = pictures.open_picture(data, long_side)
+    pixels = opened.picture.tobytes("raw", "BGR")
     shared[at : at + len(pixels)] = pixels
-    return {"width": width, "height": height, "shown": list(picture.size)}, pictures.shrink_to_grey(picture)
+    head: dict[str, Any] = {"width": opened.size[0], "height": opened.size[1], "shown": list(opened.picture.size)}
+    if opened.truncated:
+        head["rows_shown"] = opened.shown
+    return head, pictures.shrink_to_grey(opened.picture)
 
 
 def try_picture(shared: mmap.mmap, data: bytes, long_side: int, at: int) -> tuple[dict[str, Any], bytes]:
@@ -114,7 +118,7 @@ def try_picture(shared: mmap.mmap, data: bytes, long_side: int, at: int) -> tupl
     nothing = bytes(pictures.GREY_SIDE**2)
     try:
         return show_picture(shared, data, long_side, at)
-    except pictures.Refused as exc:
+    except Refused as exc:
         return {"refused": exc.code, "text": exc.text}, nothing
     except MemoryError:
         return {"refused": "decoder_memory"}, nothing

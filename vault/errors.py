@@ -32,7 +32,8 @@ REFUSALS: dict[str, str] = {
     "image_too_large": "the header promises more pixels than the limit",
     "image_too_small": "no side of the picture could hold a face",
     "format_not_allowed": "not a JPEG, PNG, WebP, GIF or BMP",
-    "image_truncated": "the picture ends before its data does",
+    "image_too_costly": "decoding the picture would take too long: too many scans, passes or parts",
+    "image_truncated": "the picture ends before anything of it can be shown",
     "image_corrupt": "the picture's data cannot be decoded",
     "body_empty": "nothing was sent",
     "body_too_large": "more bytes than the card allows",
@@ -142,8 +143,8 @@ class Unavailable(_CodedError):
 
 
 class ModelError(_CodedError):
-    """`model_missing`, `model_digest_mismatch`, `model_licence`, `model_unknown`, `model_differs`,
-    `runtime_missing`."""
+    """`model_missing`, `model_digest_mismatch`, `model_licence`, `model_unknown`, `model_differs`, `model_archive`,
+    `model_unwritten`, `runtime_missing`."""
 
 
 class IndexFileError(_CodedError):
@@ -182,4 +183,4 @@ class JudgementError(_CodedError):
 
 class EnrolmentError(_CodedError):
     """`address_invalid`, `already_enrolled`, `subject_unknown`, `no_face`, `several_faces`, `face_unclear`,
-    `photo_unreadable`, `organisation_unnamed`."""
+    `photo_unreadable`, `photo_truncated`, `organisation_unnamed`."""

@@ -1,13 +1,15 @@
 """Step 4: sample images become faces. In come claimed samples, out go face rows with keyed templates, or a refusal.
 
-Bytes are decrypted here and opened in the box; faces of the whole batch are embedded at once; then everything is
-written in one transaction, which also erases pictures that nobody needs any more.
+Bytes are decrypted here and opened in the box; faces are embedded some hundreds at once; then everything is written in
+one transaction, which also erases pictures that nobody needs any more. A batch ends early where pictures hold faces by
+the hundred: the rest goes back uncharged, so that other steps get their turn. A truncated picture is matched like any
+other, and has no perceptual hash if more than a tenth of it is missing: what was cut alike looks alike.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -23,7 +25,7 @@ from vault.steps import Step
 from vault.store.blobs import drop_files, erase_blob, list_places, read_blob, read_blobs, release_blobs
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
-from vault.store.samples import find_place, finish_samples, list_samples, refuse_content
+from vault.store.samples import SeenPicture, find_place, finish_samples, list_samples, refuse_content
 from vault.store.work import IMAGES, Claim, fail_row, put_back_rows
 from workers.context import Context
 from workers.faces.align import Pixels, shrink
@@ -31,6 +33,9 @@ from workers.faces.engine import FoundFace
 
 BATCH = 256  # pictures: the last call of the model is seldom full, and a batch costs some statements
 BATCH_SECONDS = 8.0  # after which no further picture of a batch is opened
+PART_VIEWS = 1024  # crops of faces held at once, 38 KB each
+MOST_FACES = 1000  # of a batch: some ten seconds of embedding; the picture that reaches it is the last
+WHOLE_ENOUGH = 0.9  # of a truncated picture's rows, or it cannot be told from others that were cut alike
 TRANSIENT = {
     "decoder_died",
     "decoder_timeout",
@@ -45,16 +50,23 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """A sample, and what was in it: a picture's size, perceptual hash and faces, or why it was refused."""
+    """A sample, and what was in it: a picture's size, perceptual hash and faces, or why it was refused. `found` and
+    `views` are gone once their faces are `faces`, ready to be rows."""
 
     sample: Sample
     size: tuple[int, int] = (0, 0)
     scale: float = 1.0
-    grey: npt.NDArray[np.uint8] | None = None  # its luminance at 32 x 32
-    faces: tuple[FoundFace, ...] = ()
+    grey: npt.NDArray[np.uint8] | None = None  # its luminance at 32 x 32, where it is whole enough to be hashed
+    truncated: bool = False
+    left_out: int = 0  # faces beyond those that are looked at
+    found: tuple[FoundFace, ...] = ()
     views: tuple[list[Pixels], ...] = ()  # of each face, where the first look is the last
+    faces: tuple[Face, ...] = ()
     refused: Refused | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
+
+    def count_views(self) -> int:
+        return len(self.found) + sum(map(len, self.views))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +84,8 @@ def embed_samples(context: Context) -> int:
     claim = context.claim(IMAGES, BATCH)
     if claim is None:
         return 0
-    opened = open_samples(context, claim)
-    save_batch(context, claim, opened, propose(context, opened))
+    opened = embed_batch(context, claim)
+    save_batch(context, claim, opened)
     if any(each.faces for each in opened):
         context.asker.ask(Step.MATCH_FACES)
     if len(claim.ids) < claim.limit:  # nothing is left: a listing whose pictures are all opened finds its dataset
@@ -81,24 +93,39 @@ def embed_samples(context: Context) -> int:
     return len(opened)
 
 
-def open_samples(context: Context, claim: Claim) -> list[Opened]:
-    """Decode and detect: while faces are looked for in one picture, the box is at the next. Those that are left when
-    the batch has taken long enough go back as they came, so that slow ones hold nobody up."""
-    opened: list[Opened] = []
+def embed_batch(context: Context, claim: Claim) -> list[Opened]:
+    """The claimed samples with the faces of each, embedded in parts, so that few crops are held. Those that are left
+    when the batch has taken long enough or holds a thousand faces go back as they came: nobody is held up."""
+    done: list[Opened] = []
+    part: list[Opened] = []
     started = time.monotonic()
+    views = faces = 0
+    with closing(open_samples(context, claim)) as coming:
+        for each in coming:
+            part.append(each)
+            views += each.count_views()
+            faces += len(each.found)
+            if views >= PART_VIEWS:
+                done += make_faces(context, part)
+                part, views = [], 0
+            if faces >= MOST_FACES or time.monotonic() - started > BATCH_SECONDS:
+                break
+    done += make_faces(context, part)
+    left = set(claim.ids) - {each.sample.sample_id for each in done}
+    if left:
+        put_back_rows(context.conn, IMAGES, sorted(left), claim.token, None, None)
+    return done
+
+
+def open_samples(context: Context, claim: Claim) -> Generator[Opened, None, None]:
+    """Decode and detect: while faces are looked for in one picture, the box is at the next."""
     samples = list_samples(context.conn, claim.ids)
     digests = [sample.sha256 for sample in samples]
     places = list_places(context.conn, digests)
     contents = read_blobs(context.conn, context.keys, context.blobs, digests, places)
     with closing(context.decoder.open_pictures(contents)) as found:
         for sample, picture in zip(samples, found, strict=True):
-            opened.append(look_at(context, sample, picture))
-            if time.monotonic() - started > BATCH_SECONDS:
-                break
-    left = [sample.sample_id for sample in samples[len(opened) :]]
-    if left:
-        put_back_rows(context.conn, IMAGES, left, claim.token, None, None)
-    return opened
+            yield look_at(context, sample, picture)
 
 
 def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Opened:
@@ -110,23 +137,41 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
     if context.gate.looks_at_pixels and context.gate.is_similar(shrink(found.pixels, PDQ_LONG_SIDE)):
         data = read_blob(context.conn, context.keys, context.blobs, sample.sha256)
         return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
-    faces = tuple(context.engine.find_faces(found.pixels))
+    faces, left_out = context.engine.find_all(found.pixels)
     is_last = sample.policy is Policy.RETRO
     return Opened(
         sample=sample,
         size=(found.width, found.height),
         scale=found.scale,
-        grey=found.grey,
-        faces=faces,
+        grey=found.grey if found.rows_shown >= WHOLE_ENOUGH else None,
+        truncated=found.truncated,
+        left_out=left_out,
+        found=tuple(faces),
         views=tuple(context.engine.view_faces(found.pixels, [face.landmarks for face in faces]) if is_last else ()),
     )
 
 
+def make_faces(context: Context, opened: list[Opened]) -> list[Opened]:
+    """The same samples with their faces embedded, and without pixels."""
+    proposals = iter(propose(context, opened))
+    return [
+        replace(
+            each,
+            found=(),
+            views=(),
+            faces=tuple(
+                make_face(context, number, face, each.scale, proposals) for number, face in enumerate(each.found)
+            ),
+        )
+        for each in opened
+    ]
+
+
 def propose(context: Context, opened: list[Opened]) -> list[Proposal]:
-    """A proposal for each face of the batch that is large enough, in order. Faces of pictures that will be kept as
+    """A proposal for each face of the samples that is large enough, in order. Faces of pictures that will be kept as
     templates only are looked at as closely as can be at once, for nobody can look again."""
     engine = context.engine
-    faces = [(each, number) for each in opened for number, face in enumerate(each.faces) if face.crop is not None]
+    faces = [(each, number) for each in opened for number, face in enumerate(each.found) if face.crop is not None]
     vectors = np.zeros((len(faces), engine.pack.dimension), np.float32)
     lengths = np.zeros(len(faces), np.float32)
     exact = np.array([bool(each.views) for each, _ in faces], bool)
@@ -134,7 +179,7 @@ def propose(context: Context, opened: list[Opened]) -> list[Proposal]:
         views = [each.views[number] for (each, number), closely in zip(faces, exact, strict=True) if closely]
         vectors[exact], lengths[exact] = engine.embed_again(views)
     if not exact.all():
-        crops = [each.faces[number].crop for (each, number), closely in zip(faces, exact, strict=True) if not closely]
+        crops = [each.found[number].crop for (each, number), closely in zip(faces, exact, strict=True) if not closely]
         vectors[~exact], lengths[~exact] = engine.embed_faces([crop for crop in crops if crop is not None])
     usable = np.any(vectors != 0, axis=1)
     keyed = iter(context.keys.protect_templates(vectors[usable]) if usable.any() else ())
@@ -144,21 +189,16 @@ def propose(context: Context, opened: list[Opened]) -> list[Proposal]:
     ]
 
 
-def save_batch(context: Context, claim: Claim, opened: list[Opened], proposals: list[Proposal]) -> None:
+def save_batch(context: Context, claim: Claim, opened: list[Opened]) -> None:
     """Faces, states, refusals and released pictures in one transaction. Raises LeaseLost: then nothing is written."""
-    remaining = iter(proposals)
     conn = context.conn
     done = [each for each in opened if each.refused is None]
-    faces = [
-        (each.sample.sample_id, make_face(context, number, face, each.scale, remaining))
-        for each in done
-        for number, face in enumerate(each.faces)
-    ]
+    faces = [(each.sample.sample_id, face) for each in done for face in each.faces]
     with conn.transaction():
         save_faces(conn, faces)
         save_hashes(conn, hash_opened(done))
         ask_linking(conn, (each.sample.listing_id for each in opened))
-        finish_samples(conn, {each.sample.sample_id: each.size for each in done}, claim.token)
+        finish_samples(conn, [describe(each) for each in done], claim.token)
         for each in opened:
             if each.refused is not None:
                 code = each.refused.stable_code
@@ -180,13 +220,24 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened], proposals: 
     drop_files(conn, context.blobs, litter)
 
 
+def describe(each: Opened) -> SeenPicture:
+    return SeenPicture(
+        sample_id=each.sample.sample_id,
+        width=each.size[0],
+        height=each.size[1],
+        truncated=each.truncated,
+        faces_left_out=each.left_out,
+    )
+
+
 def hash_opened(done: list[Opened]) -> dict[str, bytes]:
     """The perceptual hash of each picture that can be told from others, by SHA-256."""
-    if not done:
+    whole = [each for each in done if each.grey is not None]
+    if not whole:
         return {}
-    greys = np.stack([each.grey for each in done if each.grey is not None])
-    hashes = hash_pictures(greys, [each.size for each in done])
-    return {each.sample.sha256: phash for each, phash in zip(done, hashes, strict=True) if phash is not None}
+    greys = np.stack([each.grey for each in whole if each.grey is not None])
+    hashes = hash_pictures(greys, [each.size for each in whole])
+    return {each.sample.sha256: phash for each, phash in zip(whole, hashes, strict=True) if phash is not None}
 
 
 def erase_listed(context: Context, sample: Sample, digests: tuple[str, str]) -> list[UUID]:

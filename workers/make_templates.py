@@ -1,7 +1,8 @@
 """Enrolment pictures become templates. In come claimed template rows, out goes a keyed vector sealed for its subject.
 
 The picture shows one person: a second face counts unless it is much smaller or cut off by the picture's edge, as those
-of bystanders are. The picture is erased in the transaction that keeps the template.
+of bystanders are. A file that ends early is refused unless nine tenths of its rows are there; then
+the face decides, as in every photo. The picture is erased in the transaction that keeps the template.
 """
 
 from vault.errors import EnrolmentError, InputRefused, KeyFileError, VectorError
@@ -10,7 +11,7 @@ from vault.records import Template
 from vault.store.subjects import list_new_templates, open_picture, save_template
 from vault.store.work import TEMPLATES, fail_row, finish_rows
 from workers.context import Context
-from workers.embed_samples import TRANSIENT
+from workers.embed_samples import TRANSIENT, WHOLE_ENOUGH
 from workers.faces.engine import FoundFace
 
 BATCH = 8
@@ -37,11 +38,13 @@ def make_templates(context: Context) -> int:
 
 
 def make_template(context: Context, template: Template) -> None:
-    """Raises InputRefused, EnrolmentError (no_face, several_faces, face_unclear), VectorError, KeyFileError,
-    LeaseLost."""
+    """Raises InputRefused, EnrolmentError (no_face, several_faces, face_unclear, photo_truncated), VectorError,
+    KeyFileError, LeaseLost."""
     conn, engine = context.conn, context.engine
     with context.box.batch() as child:
         picture = child.open_picture(open_picture(conn, context.keys, template))
+    if picture.truncated and picture.rows_shown < WHOLE_ENOUGH:
+        raise EnrolmentError("photo_truncated", f"its file ends early: {picture.rows_shown:.0%} of it is there")
     height, width = picture.pixels.shape[:2]
     face = choose_face(engine.find_faces(picture.pixels), width, height)
     (views,) = engine.view_faces(picture.pixels, [face.landmarks])

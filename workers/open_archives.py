@@ -6,11 +6,13 @@ archive can be begun again at any time.
 """
 
 import hashlib
+from collections import Counter
 from uuid import UUID
 
 from vault.blobs import FiledBlob, FileWriter, unlink_blob
 from vault.box import ARCHIVE_CPU_SECONDS, ArchiveLimits, Member
 from vault.errors import BlobError, InputRefused, KeyFileError
+from vault.formats import READ, find_picture, is_picture
 from vault.gate import hash_md5, record_hit
 from vault.ledger import Kind
 from vault.log import get_logger
@@ -19,7 +21,8 @@ from vault.steps import Step
 from vault.store.blobs import check_folder, drop_files, get_place, keep_filed, open_blob, release_blobs
 from vault.store.ledger import write_entries
 from vault.store.listings import list_passwords
-from vault.store.samples import NewSample, list_samples, save_samples
+from vault.store.passed_over import save_passed_over
+from vault.store.samples import NewSample, find_place, list_samples, save_samples
 from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
 from workers.embed_samples import TRANSIENT
@@ -52,7 +55,23 @@ def open_archives(context: Context) -> int:
 
 
 def open_archive(context: Context, archive: Sample) -> None:
-    """Members that come out before a refusal are kept. Raises InputRefused, BlobError, KeyFileError, LeaseLost."""
+    """Members that come out before a refusal are kept; what is no picture is counted by format. Raises InputRefused,
+    BlobError, KeyFileError, LeaseLost."""
+    conn = context.conn
+    passed: Counter[str] = Counter()
+    places = {find_place(conn, archive.sample_id): passed}
+    try:
+        open_members(context, archive, passed)
+    except InputRefused:
+        save_passed_over(conn, archive.source_id, places)
+        raise
+    with conn.transaction():
+        save_passed_over(conn, archive.source_id, places)
+        finish_rows(conn, ARCHIVES, [archive.sample_id], archive.token)
+
+
+def open_members(context: Context, archive: Sample, passed: Counter[str]) -> None:
+    """Raises InputRefused, BlobError, KeyFileError, LeaseLost."""
     conn = context.conn
     place = get_place(conn, archive.sha256)
     passwords = list_passwords(conn, archive.listing_id)  # the card's and those printed; nothing else is tried
@@ -63,6 +82,10 @@ def open_archive(context: Context, archive: Sample) -> None:
     ):
         try:
             for member in child.open_archive(blob.read_at, place.size, ArchiveLimits(), passwords):
+                name = name_format(member)
+                if name and not is_picture(name) and not member.notice and not context.gate.is_listed(member.content):
+                    passed[name] += 1
+                    continue
                 portion.append(member)
                 if len(portion) == PORTION or sum(len(each.content) for each in portion) > PORTION_BYTES:
                     save_members(context, archive, portion)
@@ -71,7 +94,11 @@ def open_archive(context: Context, archive: Sample) -> None:
             save_members(context, archive, portion)
             raise
     save_members(context, archive, portion)
-    finish_rows(conn, ARCHIVES, [archive.sample_id], archive.token)
+
+
+def name_format(member: Member) -> str:
+    """What a member is that was read; nothing for one that was refused."""
+    return "" if member.refused else find_picture(member.content)[0]
 
 
 def save_members(context: Context, archive: Sample, members: list[Member]) -> None:
@@ -83,7 +110,7 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
     kept: set[UUID] = set()
     with FileWriter(context.blobs) as file:
         for member in members:
-            if not member.refused and member.number not in listed:
+            if not member.refused and member.number not in listed and name_format(member) in READ:
                 filed[member.number] = file.add(member.content)
         if filed:
             file.seal()
@@ -111,7 +138,9 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
 
 
 def make_sample(archive: Sample, member: Member, filed: FiledBlob | None, listed: set[int]) -> NewSample:
-    refused = "hash_listed" if member.number in listed else member.refused
+    refused, text = "hash_listed" if member.number in listed else member.refused, ""
+    if refused is None and filed is None:  # a picture of a format that is not read
+        refused, text = "format_not_allowed", name_format(member)
     if filed is not None:
         digest: str | None = filed.sha256
     else:
@@ -124,6 +153,7 @@ def make_sample(archive: Sample, member: Member, filed: FiledBlob | None, listed
         member=member.number,
         notice=member.notice,
         refused=refused,
+        text=text,
     )
 
 

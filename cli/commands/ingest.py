@@ -2,6 +2,8 @@
 
 Nothing is fetched. A signed card of kind `folder` or `export` says why, and what may be kept: docs/sources.md. A second
 run over the same files adds nothing; a run that was killed goes on where it was. Links are never followed.
+What is no picture, archive or export is counted by what it is ("passed over: 3 text, 2 MP4"). Exit code 5: an export
+or a mail ends early; what could be read was kept.
 
 example:
   ./facewarden ingest seized/ --card cards/seized.toml          (kind folder: each folder in it is a listing)

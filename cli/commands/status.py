@@ -8,6 +8,7 @@ example:
 import argparse
 import contextlib
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +20,7 @@ from cli.supervisor import read_state
 from matcher.calibration import Calibration, Cut, derive_cut, find_shortfall, load_calibration, prefer_own
 from vault.disks import list_disks
 from vault.errors import FacewardenError
+from vault.formats import say_counts
 from vault.letters import count_of
 from vault.log import clean_text
 from vault.settings import Settings, mask_passwords
@@ -26,8 +28,9 @@ from vault.store import DatabaseError, connect
 from vault.store.alerts import get_own_calibration
 from vault.store.faces import count_kept_templates
 from vault.store.hunts import count_hunts
+from vault.store.passed_over import count_passed_over
 from vault.store.pauses import list_pauses
-from vault.store.samples import count_refusals
+from vault.store.samples import count_formats, count_partial, count_refusals
 from vault.store.segments import count_segments
 from vault.store.status import count_live_templates, count_states, list_sources
 from vault.terminal import Grid, Screen, say_json
@@ -124,6 +127,9 @@ def describe_rows(settings: Settings) -> dict[str, Any]:
             "pauses": [asdict(each) for each in list_pauses(conn)],
             "rows": count_states(conn),
             "refused": count_refusals(conn),
+            "formats_not_read": count_formats(conn),
+            "partly_seen": count_partial(conn),
+            "passed_over": count_passed_over(conn),
             "sources": list_sources(conn),
             "strangers_templates": count_kept_templates(conn),
             "gallery": {"templates": templates},
@@ -196,12 +202,22 @@ def show(table: dict[str, Any]) -> None:
         grid.add_row(name, *(str(states.get(key, 0)) for key in ("ready", "running", "done", "quarantined")))
     console.print(grid)
     if table["refused"]:
-        console.print("refused: " + ", ".join(f"{code} {count}" for code, count in table["refused"].items()))
+        console.print("refused: " + ", ".join(describe_refusals(table["refused"], table["formats_not_read"])))
+    partly = table["partly_seen"]
+    if partly["truncated"]:
+        console.print(f"truncated pictures, seen as far as they go: {partly['truncated']}")
+    if partly["faces_left_out"]:
+        crowded = partly["pictures_with_faces_left_out"]
+        console.print(
+            f"faces left out: {partly['faces_left_out']} (pictures that hold more than are looked at: {crowded})"
+        )
     for source in table["sources"]:
         reason = f" ({source['reason']})" if source["reason"] else ""
         last = show_value(source["last_crawl_at"]) if source["last_crawl_at"] else "never"
         console.print(f"source {source['name']}: {source['health']}{reason}, {count_of(source['pages'], 'page')}, "
                       f"{count_of(source['listings'], 'listing')}, last crawled {last}")  # fmt: skip
+        if passed := table["passed_over"].get(source["name"]):
+            console.print(f"  passed over: {say_counts(passed)}")
     kept, cut = table["strangers_templates"], table["cut"]
     console.print(f"strangers' templates kept: {kept['kept']}, of them too long: {kept['overdue']}")
     index, hunts = table["segments"], table["hunts"]
@@ -216,6 +232,13 @@ def show(table: dict[str, Any]) -> None:
                   f"(95 %: {low:.1e} to {high:.1e}; {cut['calibration']})")  # fmt: skip
     if not cut["supported_by_data"]:
         show_shortfall(console, cut)
+
+
+def describe_refusals(refused: dict[str, int], formats: dict[str, int]) -> Iterator[str]:
+    """Each code with its number; the formats that are not read by name."""
+    for code, count in refused.items():
+        names = ", ".join(f"{name} {number}" for name, number in formats.items())
+        yield f"{code} {count}" + (f" ({names})" if code == "format_not_allowed" and names else "")
 
 
 def show_shortfall(console: Screen, cut: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@ are one. Messages that follow each other within seconds, from one author, were s
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
@@ -34,16 +35,19 @@ class Post:
 
 def parse_export(body: bytes, url: str, content_type: str, card: Card, seen: dt.date | None) -> Reading:
     kind = content_type.split(";")[0].strip().lower()
+    chats = telegram.Chats(body)
+    messages: Iterable[Message]
     if kind == "message/rfc822":
-        messages, problem = mail.list_messages(body), ""
+        messages, problem, truncated = mail.list_messages(body), "", mail.is_truncated(body)
     elif kind == "application/json":
-        messages, problem = telegram.list_messages(body), "no Telegram export: it has no list of messages"
+        messages, problem, truncated = chats, "no Telegram export: it has no list of messages", False
     else:
         messages = telegram.list_shown_messages(body, url, content_type)
-        problem = "no Telegram export: it shows no message"
+        problem, truncated = "no Telegram export: it shows no message", telegram.ends_early(body)
     listings: dict[str, Listing] = {}
+    passed: Counter[str] = Counter()
     some = cut = False
-    for post in join_messages(messages):
+    for post in join_messages(count_left_out(messages, passed)):
         some = True
         listing = read_post(post, url, card.read.passwords)
         if listing is not None:
@@ -53,7 +57,20 @@ def parse_export(body: bytes, url: str, content_type: str, card: Card, seen: dt.
             address = listing.url if listing.url not in listings else f"{listing.url}-{len(listings)}"
             listings[address] = replace(listing, url=address)
     parsed = ParsedPage(listings=tuple(listings.values()), links=(), cut=cut)
-    return Reading(parsed=parsed if some else NOTHING, text=f"{len(listings)} offers", problem="" if some else problem)
+    return Reading(
+        parsed=parsed if some else NOTHING,
+        text=f"{len(listings)} offers",
+        problem="" if some else problem,
+        passed_over=passed,
+        truncated=truncated or chats.truncated,
+    )
+
+
+def count_left_out(messages: Iterable[Message], passed: Counter[str]) -> Iterator[Message]:
+    """The same messages; what they show and cannot be read is counted."""
+    for message in messages:
+        passed.update(message.left_out)
+        yield message
 
 
 def join_messages(messages: Iterable[Message]) -> Iterable[Post]:

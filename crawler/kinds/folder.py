@@ -1,11 +1,12 @@
 """A folder that a person handed in: one listing a folder, read from the list of its files that was made on receipt.
 
 The list is JSON: the listing's address and title, and of each file its path as the address has it, size and time of
-change. Long folders come in several lists; they are one listing all the same.
+change; of one that is no sample what it is. Long folders come in several lists; they are one listing all the same.
 """
 
 import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -28,12 +29,15 @@ def parse_folder(body: bytes, url: str, content_type: str, card: Card, seen: dt.
     try:
         found = json.loads(body)
         listing, files = str(found["listing"]), [file for file in found["files"] if file.get("kind")]
+        others = Counter(
+            str(file.get("refused") or file.get("format")) for file in found["files"] if not file.get("kind")
+        )
         offers = {kind: tuple(file["url"] for file in files if file["kind"] == kind and is_handed_in(file["url"]))
                   for kind in ("image", "archive")}  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         return Reading(parsed=NOTHING, text="", problem=f"no list of files: {type(exc).__name__}")
     if not is_handed_in(listing) or not (offers["image"] or offers["archive"]):
-        return Reading(parsed=NOTHING, text=f"{len(files)} files")
+        return Reading(parsed=NOTHING, text=f"{len(files)} files", passed_over=others)
     title = unquote(listing.rstrip("/").rpartition("/")[2], errors="replace") or "/"
     made = make_listing(
         url=listing,
@@ -43,4 +47,4 @@ def parse_folder(body: bytes, url: str, content_type: str, card: Card, seen: dt.
         passwords=card.read.passwords,
         sold=False,
     )
-    return Reading(parsed=ParsedPage(listings=(made,), links=()), text=f"{len(files)} files")
+    return Reading(parsed=ParsedPage(listings=(made,), links=()), text=f"{len(files)} files", passed_over=others)

@@ -10,18 +10,26 @@ import email.policy
 import hashlib
 import re
 from collections.abc import Iterator
+from email import errors
 from email.message import Message as Mail
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from parsel import Selector
 
 from crawler.kinds.reading import Message, is_archive, is_picture, read_lines
 from crawler.listing import LONGEST_TEXT
+from vault import formats
 from vault.log import clean_text
 
 MOST_PARTS = 500
 PICTURE_TYPES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif",
                  "image/bmp": ".bmp"}  # fmt: skip
+# of what is a picture by its bytes and is not called one
+ENDS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WebP": ".webp", "BMP": ".bmp", "HEIC": ".heic", "AVIF": ".avif",
+        "TIFF": ".tif", "JPEG 2000": ".jp2", "JPEG XL": ".jxl", "PSD": ".psd"}  # fmt: skip
+TRUNCATED = "X-Facewarden-Truncated"
+CUT_SHORT = (errors.CloseBoundaryNotFoundDefect, errors.StartBoundaryNotFoundDefect)
+CUT_CONTENT = (errors.InvalidBase64PaddingDefect, errors.InvalidBase64LengthDefect)  # of the last part
 MOST_HTML = 200_000  # letters
 
 
@@ -40,24 +48,36 @@ def list_parts(mail: Mail) -> list[Mail]:
     return found
 
 
-def strip_mail(data: bytes) -> bytes:
-    """The message with everything but its texts replaced by digests."""
+def strip_mail(data: bytes, *, cut: bool = False) -> bytes:
+    """The message with everything but its texts replaced by digests. `cut`: the mailbox ends in it."""
     mail = open_mail(data)
     head = data.partition(b"\n\n")[0].partition(b"\r\n\r\n")[0].rstrip(b"\r\n")
     original = b"X-Facewarden-Original: sha256 " + hashlib.sha256(data).hexdigest().encode()
-    lines = [shield(head), original, b""]
-    for number, part in enumerate(list_parts(mail)):
-        content = read_content(part)
+    parts = list_parts(mail)
+    contents = [read_content(part) for part in parts]
+    cut = cut or ends_early(mail, parts)
+    lines = [shield(head), original, *([TRUNCATED.encode() + b": yes"] if cut else []), b""]
+    for number, (part, content) in enumerate(zip(parts, contents, strict=True)):
         if is_text(part):
             what, text = "text", read_letters(part, content).encode("utf-8", "replace")
         else:
             what, text = "attachment", b""
         digest = hashlib.sha256(content).hexdigest()
-        kind, name = part.get_content_type(), quote(name_part(part), safe="")
+        kind, name = part.get_content_type(), quote(name_part(part, content), safe="")
         mark = f"--facewarden part {number} {what} {kind} {len(content)} {digest} {name}"
+        if what == "attachment" and not name:
+            mark += " " + quote(formats.find_picture(content)[0], safe="")
         lines.append(mark.encode("utf-8", "replace"))
         lines.append(shield(text))
     return b"\n".join(lines) + b"\n"
+
+
+def ends_early(mail: Mail, parts: list[Mail]) -> bool:
+    """Does the message lack its end? Only MIME says so: a boundary that does not close, a last part whose letters do
+    not make whole bytes."""
+    defects = [defect for part in mail.walk() for defect in part.defects]
+    last = parts[-1].defects if parts else []
+    return any(isinstance(each, CUT_SHORT) for each in defects) or any(isinstance(each, CUT_CONTENT) for each in last)
 
 
 def shield(text: bytes) -> bytes:
@@ -65,7 +85,7 @@ def shield(text: bytes) -> bytes:
     return (b"\n" + text).replace(b"\n--facewarden part", b"\n --facewarden part")[1:]
 
 
-PART = re.compile(r"^--facewarden part (\d+) (text|attachment) (\S+) \d+ [0-9a-f]{64} ?(.*)$", re.MULTILINE)
+PART = re.compile(r"^--facewarden part (\d+) (text|attachment) (\S+) \d+ [0-9a-f]{64} ?(\S*)(?: (\S+))?$", re.MULTILINE)
 
 
 def list_messages(body: bytes) -> Iterator[Message]:
@@ -75,11 +95,14 @@ def list_messages(body: bytes) -> Iterator[Message]:
     head = email.message_from_bytes(body[: len(letters[: places[0].start()].encode()) if places else len(body)])
     texts: dict[str, str] = {}
     files: list[str] = []
+    left_out: list[str] = []
     for place, after in zip(places, [*places[1:], None], strict=True):
         if place[2] == "text":
             texts.setdefault(place[3], letters[place.end() : after.start() if after else None].strip())
         elif place[4]:
             files.append(f"?part={place[1]}&name={place[4]}")
+        else:
+            left_out.append(unquote(place[5] or formats.UNKNOWN))
     text = texts.get("text/plain") or strip_tags(texts.get("text/html", ""))
     if not places and not head.keys():
         return
@@ -92,7 +115,13 @@ def list_messages(body: bytes) -> Iterator[Message]:
         text=text[: 2 * LONGEST_TEXT],
         files=tuple(files),
         subject=read_header(head, "Subject"),
+        left_out=tuple(left_out),
     )
+
+
+def is_truncated(body: bytes) -> bool:
+    """Was the message that `strip_mail` left one that ends early?"""
+    return (TRUNCATED.encode() + b": yes") in body.partition(b"\n\n")[0].splitlines()
 
 
 def list_contents(data: bytes) -> list[bytes]:
@@ -127,8 +156,9 @@ def read_letters(part: Mail, content: bytes) -> str:
         return content.decode("utf-8", "replace").replace("\0", "")
 
 
-def name_part(part: Mail) -> str:
-    """A name whose end says what it is: the file's, or one after its type; nothing for what is no sample."""
+def name_part(part: Mail, content: bytes) -> str:
+    """A name whose end says what it is: the file's, or one after its type or its bytes; nothing for what is no
+    sample."""
     try:
         name = clean_text(decode_words(part.get_filename() or ""), 100)
     except (ValueError, LookupError, TypeError):
@@ -136,7 +166,8 @@ def name_part(part: Mail) -> str:
     name = name.replace("/", "_").replace("\\", "_").encode("utf-8", "replace").decode()
     if is_picture(name) or is_archive(name):
         return name
-    return f"picture{end}" if (end := PICTURE_TYPES.get(part.get_content_type())) else ""
+    end = PICTURE_TYPES.get(part.get_content_type()) or ENDS.get(formats.find_picture(content)[0])
+    return f"picture{end}" if end else ""
 
 
 def read_header(mail: Mail, name: str) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from parsel import Selector
 
 from crawler.cards import Card
-from crawler.kinds.reading import Reading, is_archive, is_picture
+from crawler.kinds.reading import Reading, is_archive, is_picture, name_end
 from crawler.listing import make_listing
 from crawler.pages import HIDDEN_LINKS, MOST_LINKS, ParsedPage, join_urls, open_page
 from crawler.verdicts import measure_text
@@ -52,8 +52,11 @@ class Entry:
 def parse_index(body: bytes, url: str, content_type: str, card: Card, seen: dt.date | None) -> Reading:
     root, base = open_page(body, url, content_type)
     cut = sum(1 for _ in islice(root.root.iter("a"), MOST_FILES + 1)) > MOST_FILES
-    parsed = read_folder(list_entries(root, base, url), url, card, cut=cut)
-    return Reading(parsed=parsed, text=measure_text(root), root=root)
+    entries = list_entries(root, base, url)
+    parsed = read_folder(entries, url, card, cut=cut)
+    names = [entry.name for entry in entries if not entry.folder]
+    others = Counter(name_end(name) for name in names if not is_picture(name) and not is_archive(name))
+    return Reading(parsed=parsed, text=measure_text(root), root=root, passed_over=others)
 
 
 def read_folder(entries: list[Entry], url: str, card: Card, *, cut: bool) -> ParsedPage:

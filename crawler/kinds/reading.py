@@ -1,6 +1,8 @@
 """What the readers of all kinds share: the record they return."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from parsel import Selector
@@ -9,9 +11,12 @@ from crawler.pages import ParsedPage
 
 INGEST = "ingest:///"  # addresses of what a person handed in
 LONGEST_PLACE = 3 * 4096  # letters: the longest path of Linux with every byte escaped
+END = re.compile(r"\.([A-Za-z0-9]{1,8})$")
 NOTHING = ParsedPage(listings=(), links=())
 BLOCKS = {"br", "p", "div", "tr", "td", "li", "h1", "h2", "h3", "h4", "table", "body", "blockquote", "pre"}
-PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
+# the last are pictures, too: fetched, and refused by their format's name (icons and drawings are no samples)
+PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".heic", ".heif", ".avif", ".tif",
+                ".tiff", ".jp2", ".j2k", ".jxl", ".psd")  # fmt: skip
 ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", ".tar.gz", ".tar.bz2", ".tar.xz",
                 ".tar.zst")  # fmt: skip
 
@@ -19,13 +24,16 @@ ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst",
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """What a page says, and what tells whether it is one. `text`: what a reader of it sees; `root`: its tree, where it
-    is HTML; `said`: what an answer for machines says of its own failing; `problem`: why nothing could be read."""
+    is HTML; `said`: what an answer for machines says of its own failing; `problem`: why nothing could be read.
+    `passed_over`: files it names that are no samples, by format; `truncated`: it ends before its end."""
 
     parsed: ParsedPage
     text: str
     root: Selector | None = None
     said: str = ""
     problem: str = ""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    truncated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +49,7 @@ class Message:
     text: str
     files: tuple[str, ...]
     subject: str = ""
+    left_out: tuple[str, ...] = ()  # what it shows and is not there to be read, by format
 
 
 def read_lines(element: Any) -> str:
@@ -55,6 +64,12 @@ def read_lines(element: Any) -> str:
 
 def is_handed_in(url: object) -> bool:
     return isinstance(url, str) and url.startswith(INGEST) and len(url) <= LONGEST_PLACE
+
+
+def name_end(name: str) -> str:
+    """What a file is by its name alone: `mp4`, or `no ending`."""
+    found = END.search(name)
+    return found[1].lower() if found else "no ending"
 
 
 def is_picture(name: str) -> bool:

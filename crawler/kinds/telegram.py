@@ -17,26 +17,49 @@ from crawler.pages import open_page
 
 LISTS = re.compile(rb'(?<!\\)"messages"\s*:\s*\[')
 NAME = re.compile(rb'"name"\s*:\s*("(?:[^"\\]|\\.){0,400}")')
+TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]"]', re.DOTALL)
 NAME_REACH = 2000  # bytes before its messages in which a chat's name stands
 PIECE = 64 << 10
 LONGEST_MESSAGE = 1 << 20  # letters of JSON
 FILES = ("photo", "file")
 NOT_THERE = "(File "  # "(File not included. Change data exporting settings to download.)"
+NOT_INCLUDED = "not in the export"
+END_OF_PAGE = b"</html>"
 SHOWN_TIME = re.compile(r"(\d{2})\.(\d{2})\.(\d{4}) (\d{2}):(\d{2}):(\d{2})")
 
 
-def list_messages(body: bytes) -> Iterator[Message]:
-    """The messages of every chat in a `result.json`, in its order."""
-    end = 0
-    for found in LISTS.finditer(body):
-        if found.start() < end:  # inside a message
-            continue
-        place = find_chat(body, end, found.start())
-        values = Values(body, found.end())
-        for value in values:
-            if isinstance(value, dict) and value.get("type", "message") == "message":
-                yield read_message(value, place)
-        end = values.end
+class Chats:
+    """The messages of every chat in a `result.json`, in its order. `truncated`, once they were read: the file ends
+    early, or in the middle of a list something else than a message begins."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.truncated = False
+
+    def __iter__(self) -> Iterator[Message]:
+        body, end, depth = self._body, 0, 0
+        for found in LISTS.finditer(body):
+            if found.start() < end:  # inside a message
+                continue
+            depth += count_depth(body[end : found.end()])
+            place = find_chat(body, end, found.start())
+            values = Values(body, found.end())
+            for value in values:
+                if isinstance(value, dict) and value.get("type", "message") == "message":
+                    yield read_message(value, place)
+            end = values.end
+            self.truncated = self.truncated or values.broken
+        self.truncated = self.truncated or depth + count_depth(body[end:]) != 0
+
+
+def count_depth(text: bytes) -> int:
+    """How many braces and brackets of a piece of JSON are left open; a string that does not end counts, too."""
+    depth = 0
+    for found in TOKENS.finditer(text):
+        if found[0] == b'"':  # what follows is in it; to try each quote behind it would take for ever
+            return depth + 1
+        depth += 1 if found[0] in (b"{", b"[") else -1 if found[0] in (b"}", b"]") else 0
+    return depth
 
 
 def find_chat(body: bytes, first: int, last: int) -> str:
@@ -48,11 +71,13 @@ def find_chat(body: bytes, first: int, last: int) -> str:
 
 
 class Values:
-    """The values of a JSON list that begins behind `start`, one after the other; `end`: how far they reach."""
+    """The values of a JSON list that begins behind `start`, one after the other; `end`: how far they reach; `broken`:
+    they end without the list's end."""
 
     def __init__(self, body: bytes, start: int) -> None:
         self._body = body
         self.end = start
+        self.broken = False
 
     def __iter__(self) -> Iterator[Any]:
         decoder, letters = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
@@ -67,7 +92,7 @@ class Values:
                 value, at = decoder.raw_decode(window, at)
             except (ValueError, RecursionError) as exc:
                 if read >= len(self._body) or len(window) - at > LONGEST_MESSAGE or isinstance(exc, RecursionError):
-                    self.end = read  # broken: what was looked at is not looked at again
+                    self.end, self.broken = read, True  # what was looked at is not looked at again
                     return
                 window, at = window[at:] + letters.decode(self._body[read : read + more]), 0
                 read, more = (
@@ -89,6 +114,7 @@ def read_message(value: dict[str, Any], place: str) -> Message:
         at=read_time(value),
         text=read_text(value.get("text")),
         files=tuple(name for name in names if not name.startswith(NOT_THERE)),
+        left_out=(NOT_INCLUDED,) * sum(name.startswith(NOT_THERE) for name in names),
     )
 
 
@@ -147,6 +173,11 @@ def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Me
             ),
             files=tuple(unquote(link) for link in links[:20]),
         )
+
+
+def ends_early(body: bytes) -> bool:
+    """Does a `messages*.html` lack its end?"""
+    return not body.rstrip().lower().endswith(END_OF_PAGE)
 
 
 def show(found: Any) -> str:

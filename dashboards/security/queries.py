@@ -66,7 +66,7 @@ def list_faces(conn: Connection, alert_id: UUID) -> list[Row]:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """select face_id, match.band, matched_at, calibration_id, sample.sha256, sample.member,
-                      sample.archive_id is not null as archived, received_at
+                      sample.archive_id is not null as archived, received_at, truncated, faces_left_out
                from match join face using (face_id) join sample using (sample_id)
                where alert_id = %(id)s order by match.score desc, face_id""",
             {"id": alert_id},
@@ -80,7 +80,14 @@ def list_listings(conn: Connection, dataset_id: int) -> list[Row]:
             """select distinct on (listing_id) listing_id, listing.url, source.name as source, version, title, seller,
                       description, price_text, price, currency, unit_price, claimed_text, claimed_count,
                       claimed_people, language, counts, kinds, contacts, dates, invalid_fields, first_seen, last_seen,
-                      seen_at, capture.sha256 as capture, captured_at, warc_file
+                      seen_at, capture.sha256 as capture, captured_at, warc_file,
+                      (select jsonb_object_agg(kind, files order by kind) from (
+                           select kind, sum(files) as files from passed_over
+                           where passed_over.source_id = listing.source_id and place in (
+                               select page.url from page where page_id = listing.page_id
+                               union select page.url from listing_page join page using (page_id)
+                               where listing_page.listing_id = listing.listing_id and page.kind = 'archive')
+                           group by kind) as each) as passed_over
                from listing join listing_version using (listing_id) join capture using (capture_id)
                join source using (source_id)
                where dataset_id = %(id)s order by listing_id, version desc""",

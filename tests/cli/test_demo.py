@@ -71,7 +71,7 @@ def test_the_alerts_are_what_was_planted(run: Run) -> None:
 
 def test_the_hostile_samples_end_in_their_codes(run: Run) -> None:
     expected = {"archive_name_unsafe": 3, "archive_nested": 1, "format_not_allowed": 1, "image_too_large": 1,
-                "image_truncated": 1, "not_a_sample": 1}  # fmt: skip
+                "not_a_sample": 1}  # fmt: skip  # the picture that was cut in half is shown as far as it goes
     assert run.figures["refused"] == expected
 
 

@@ -327,7 +327,7 @@ def test_an_mbox_of_any_bytes_is_split_into_all_of_itself(pieces: list[bytes], t
     (tmp_path / "x.mbox").write_bytes(data)
     with Handed(tmp_path / "x.mbox", open_card("export")) as handed:
         mails = list(handed._split_mbox("ingest:///x.mbox"))
-        assert b"".join(content or b"" for _start, _length, content in mails) == data
+        assert b"".join(content or b"" for _start, _length, content, _cut in mails) == data
         for batch in handed.list_documents():
             assert all(each.failure is None for each in batch)
 

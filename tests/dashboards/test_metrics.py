@@ -7,7 +7,18 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from dashboards.app import make_app
-from tests.samples import STRANGERS, add_sample, count, make_listing, png, portrait, raise_alert, run_steps
+from tests.samples import (
+    STRANGERS,
+    add_sample,
+    count,
+    draw_picture,
+    encode,
+    make_listing,
+    png,
+    portrait,
+    raise_alert,
+    run_steps,
+)
 from vault.errors import SettingError
 from vault.records import PageKind
 from workers.context import Context
@@ -38,7 +49,11 @@ def test_the_numbers_are_those_of_the_rows_and_name_nobody(context: Context, cli
     listing_id = make_listing(conn)
     subject = raise_alert(context, listing_id)
     add_sample(context, listing_id, b"<html>no picture</html>")
+    add_sample(context, listing_id, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(90))
+    add_sample(context, listing_id, encode(draw_picture(1), 90)[:-2])
     run_steps(context)
+    conn.execute("update sample set faces_left_out = 7 where truncated")
+    conn.execute("insert into passed_over select source_id, 'x', 'MP4', 3 from source")
     add_sample(context, listing_id, portrait(STRANGERS[0].name))
     add_sample(context, listing_id, png(40, 40), PageKind.ARCHIVE)
     conn.execute("update source set state = 'paused'")
@@ -47,13 +62,15 @@ def test_the_numbers_are_those_of_the_rows_and_name_nobody(context: Context, cli
     found = read(answer.text)
     expected = {
         ("facewarden_pages", "page", "done"): 1, ("facewarden_listings", "offered"): 1,
-        ("facewarden_samples", "image", "done"): 1, ("facewarden_samples", "image", "ready"): 1,
-        ("facewarden_samples", "image", "quarantined"): 1, ("facewarden_samples", "archive", "ready"): 1,
+        ("facewarden_samples", "image", "done"): 2, ("facewarden_samples", "image", "ready"): 1,
+        ("facewarden_samples", "image", "quarantined"): 2, ("facewarden_samples", "archive", "ready"): 1,
         ("facewarden_faces", "matched", "done"): 1, ("facewarden_matches", "strong", ""): 1,
         ("facewarden_alerts", "open"): 1, ("facewarden_queue", "embed_samples"): 1,
         ("facewarden_queue", "open_archives"): 1, ("facewarden_queue", "match_faces"): 0,
         ("facewarden_queue", "crawl"): 0, ("facewarden_queue", "deliver"): 0,
-        ("facewarden_refused", "format_not_allowed"): 1,
+        ("facewarden_refused", "format_not_allowed"): 2, ("facewarden_formats_not_read", "HTML"): 1,
+        ("facewarden_formats_not_read", "HEIC"): 1, ("facewarden_samples_truncated",): 1,
+        ("facewarden_faces_left_out",): 7, ("facewarden_passed_over", "test-source"): 3,
         ("facewarden_source_health", "paused", "test-source"): 1,
         ("facewarden_blobs",): count(conn, "select count(*) from blob"),
         ("facewarden_blob_bytes",): count(conn, "select sum(size)::bigint from blob"),

@@ -294,6 +294,24 @@ def test_prices_that_cannot_be_are_drawn_all_the_same(price: int) -> None:
     assert all(0 <= point.x <= 640 and 0 <= point.y <= 160 for point in chart.points)
 
 
+def test_the_alert_page_says_what_of_a_picture_was_not_seen(client: TestClient, context: Context, alert: UUID) -> None:
+    sign_in_operator(client, context.conn)
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "ends early" not in page
+    assert "not looked at" not in page
+    context.conn.execute("update sample set truncated = true, faces_left_out = 1234 where state = 'done'")
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "its file ends early or is damaged" in page
+    assert "1,234 more faces in it were not looked at" in page
+    assert "Passed over" not in page
+    context.conn.execute(
+        """insert into passed_over select source_id, url, what, files
+           from page, (values ('MP4', 1200), ('<b>text', 3)) as new (what, files) where page.kind = 'page'"""
+    )
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "1,200 MP4, 3 &lt;b&gt;text" in page or "3 &lt;b&gt;text, 1,200 MP4" in page
+
+
 def test_a_look_at_an_alert_is_logged(client: TestClient, context: Context, alert: UUID) -> None:
     sign_in_operator(client, context.conn)
     client.get(f"/security/alerts/{alert}")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from cli.demo.people import HTML_AS_JPG, draw_bomb
 from tests.samples import png, portrait
-from vault.box import LONG_SIDE, Box, Child
+from tests.vault import bombs
+from vault.box import LONG_SIDE, Box, Child, make_refusal
 from vault.errors import InputRefused
 
 
@@ -122,14 +123,6 @@ def lying_jpeg() -> bytes:
     return bytes(data)
 
 
-def png_chunks(width: int, height: int, body: bytes) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
 def other_format(kind: str) -> bytes:
     return save(Image.new("RGB", (64, 64)), kind)
 
@@ -140,12 +133,30 @@ HOSTILE = {
     "jpeg that lies 65500x65500": (lying_jpeg(), "image_too_large"),
     "1 x 60000": (png(1, 60_000, "1"), "image_too_large"),
     "60000 x 1": (png(60_000, 1, "1"), "image_too_large"),
-    "0 x 0": (png_chunks(0, 0, b""), "image_corrupt"),
+    "gif on a canvas of 60000 x 60000": (
+        b"GIF89a"
+        + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+        + b"\x2c"
+        + struct.pack("<HHHHB", 0, 0, 16, 16, 0)
+        + b"\2\1\x44\0;",
+        "image_too_large",
+    ),
+    "webp of 16383 x 16383": (
+        b"RIFF\x1e\0\0\0WEBPVP8 \x12\0\0\0\x30\1\0\x9d\1\x2a\xff\x3f\xff\x3f" + bytes(8),
+        "image_too_large",
+    ),
+    "bmp that lies 12000x3300": (
+        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, 54, 40, 12_000, 3300, 1, 24, *[0] * 6),
+        "image_truncated",
+    ),
+    "0 x 0": (bombs.write_png(0, 0, b""), "image_corrupt"),
     "8 x 8": (png(8, 8), "image_too_small"),
-    "cut jpeg": (portrait("astronaut")[:3000], "image_truncated"),
-    "cut png": (png(600, 600, "RGB", (1, 2, 3))[:-30], "image_truncated"),
-    "png with rubbish inside": (png_chunks(64, 64, b"rubbish"), "image_corrupt"),
-    "png that ends early inside": (png_chunks(64, 64, zlib.compress(b"\0" * 100)), "image_truncated"),
+    "jpeg cut in its header": (portrait("astronaut")[:300], "image_truncated"),
+    "jpeg cut after a row": (portrait("astronaut")[:630], "image_truncated"),
+    "png cut in its first rows": (bombs.write_png(600, 600, bombs.draw_rows(600, 600))[:100], "image_truncated"),
+    "a jpeg's name and nothing": (b"\xff\xd8\xff", "image_corrupt"),
+    "png with rubbish inside": (bombs.write_png(64, 64, b"rubbish"), "image_corrupt"),
+    "png that ends early inside": (bombs.write_png(64, 64, zlib.compress(b"\0" * 100)), "image_truncated"),
     "html": (HTML_AS_JPG, "format_not_allowed"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>', "format_not_allowed"),
     "billion laughs": (b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>', "format_not_allowed"),
@@ -172,6 +183,29 @@ def test_a_hostile_picture_ends_in_its_code(child: Child, name: str) -> None:
     with pytest.raises(InputRefused) as caught:
         child.open_picture(data)
     assert caught.value.stable_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"),
+    [("html", "HTML"), ("svg", "SVG"), ("psd", "PSD"), ("jp2", "JPEG 2000"), ("mp4", "MP4"), ("avif", "AVIF"),
+     ("heic", "HEIC"), ("tiff", "TIFF"), ("ico", "ICO"), ("tga", "TGA"), ("noise", "unknown")],
+)  # fmt: skip
+def test_a_format_that_is_not_read_is_named(child: Child, name: str, format_name: str) -> None:
+    with pytest.raises(InputRefused) as caught:
+        child.open_picture(HOSTILE[name][0])
+    assert caught.value.message == format_name
+
+
+def test_a_name_that_the_child_made_up_is_not_believed() -> None:
+    refusal = make_refusal({"refused": "format_not_allowed", "text": "<script>"})
+    assert refusal.message == "unknown"
+
+
+def test_a_large_picture_in_sixteen_bits_of_grey_is_scaled_down(child: Child) -> None:
+    grey = Image.fromarray(np.tile(np.linspace(0, 65_535, 2000).astype(np.uint16), (1500, 1)))
+    picture = child.open_picture(save(grey, "PNG"))
+    assert picture.pixels.shape == (960, LONG_SIDE, 3)
+    assert np.abs(picture.pixels[500, :, 0].astype(int) - np.linspace(0, 255, LONG_SIDE)).max() <= 2
 
 
 def test_a_decompression_bomb_of_many_rows_stays_within_memory(child: Child) -> None:

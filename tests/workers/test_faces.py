@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cli.demo.people import T1_FACES, open_t1
+from tests.fakes import Crowd
 from vault.errors import CalibrationError, ModelError
 from vault.settings import Faces, Settings
 from workers.faces.align import PLACES, align_face, fit_similarity
@@ -108,11 +109,23 @@ def test_values_that_are_no_vector_become_zeros_and_never_vectors() -> None:
     assert not unit[1:].any()
 
 
-def test_a_picture_full_of_faces_is_capped_at_64(engine: Engine) -> None:
+def test_every_face_of_a_contact_sheet_is_looked_at(engine: Engine) -> None:
     face = t1_pixels()[240:440, 20:200]
     tile = cv2.resize(face, (72, 80))
     wall = np.tile(tile, (9, 10, 1))[:640, :640]
-    assert 0 < len(engine.find_faces(np.ascontiguousarray(wall))) <= 64
+    found, left_out = engine.find_all(np.ascontiguousarray(wall))
+    assert len(found) > 64
+    assert left_out == 0
+
+
+@pytest.mark.parametrize(("faces", "left_out"), [(65, 0), (1000, 0), (1001, 1), (5000, 4000)])
+def test_the_thousand_largest_faces_are_looked_at_and_the_rest_counted(faces: int, left_out: int) -> None:
+    engine = Engine(opencv_zoo())
+    engine.detector = Crowd(faces)
+    found, beyond = engine.find_all(np.zeros((1280, 1280, 3), np.uint8))
+    assert (len(found), beyond) == (min(faces, 1000), left_out)
+    sides = sorted((side for side in Crowd(faces).sides), reverse=True)[: len(found)]
+    assert sorted((each.box[2] for each in found), reverse=True) == pytest.approx(sides)
 
 
 def test_a_face_of_a_few_pixels_is_counted_and_not_matched(engine: Engine) -> None:
@@ -199,17 +212,6 @@ def make_scrfd() -> bytes:
     graph = helper.make_graph(nodes, "scrfd", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return bytes(model.SerializeToString())
-
-
-@pytest.mark.parametrize("content", [{}, {"a.onnx": b"not a model"}, {"a.txt": b"x"}])
-def test_a_zip_without_models_is_refused_and_leaves_nothing(tmp_path: Path, content: dict[str, bytes]) -> None:
-    archive = tmp_path / "pack.zip"
-    with zipfile.ZipFile(archive, "w") as package:
-        for name, data in content.items():
-            package.writestr(name, data)
-    with pytest.raises(ModelError):
-        add_pack(settings_with(tmp_path), "insightface:test", "research-only", archive)
-    assert not list((tmp_path / "models").iterdir())
 
 
 @pytest.mark.parametrize("name", ["buffalo_l", "insightface:../x", "insightface:", "opencv-zoo"])

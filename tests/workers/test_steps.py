@@ -84,7 +84,7 @@ def test_a_batch_of_good_and_hostile_samples_ends_each_in_its_own_way(context: C
     group = add_sample(context, listing_id, save_jpeg(open_t1(), 90))
     empty = add_sample(context, listing_id, png(64, 64))
     html = add_sample(context, listing_id, HTML_AS_JPG)
-    cut = add_sample(context, listing_id, portrait("astronaut")[:2000])
+    cut = add_sample(context, listing_id, portrait("astronaut")[:630])
     assert embed_samples(context) == 4
     assert ends(context.conn) == {
         group: "done",
@@ -158,17 +158,17 @@ def test_a_step_that_fails_gives_its_rows_back_at_once(context: Context, monkeyp
 
 def test_a_database_that_goes_away_in_mid_batch_leaves_nothing_half_written(context: Context) -> None:
     add_sample(context, make_listing(context.conn), portrait("astronaut"))
-    original = context.engine.find_faces
+    original = context.engine.find_all
 
     def cut_off(pixels: object) -> object:
         context.conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid = pg_backend_pid()")
         return original(pixels)  # type: ignore[arg-type]
 
-    context.engine.find_faces = cut_off  # type: ignore[method-assign, assignment]
+    context.engine.find_all = cut_off  # type: ignore[method-assign, assignment]
     try:
         assert take_turn(context, Step.EMBED_SAMPLES) == 0
     finally:
-        context.engine.find_faces = original  # type: ignore[method-assign]
+        context.engine.find_all = original  # type: ignore[method-assign]
     assert count(context.conn, "select count(*) from face") == 0
     assert context.conn.execute("select state, attempts from sample").fetchone() == ("ready", 0), "not its fault"
     context.conn.execute("update sample set not_before = null")
@@ -206,7 +206,6 @@ def test_an_archives_pictures_become_samples_and_the_archive_is_dropped(context:
     assert rows == [
         (0, "ready", None, None),
         (1, "ready", None, "archive_name_unsafe"),
-        (2, "ready", None, None),
         (4, "quarantined", "archive_nested", None),
     ]
     assert ends(context.conn)[digest] == "done"
@@ -311,7 +310,7 @@ def test_a_listed_picture_is_known_again_when_it_was_made_smaller_mirrored_or_sa
     (tmp_path / "list").write_text(f"pdq:{hash_pdq(pixels)[0].tobytes().hex()}\n")
     home = Settings(home=tmp_path, key_file=tmp_path / "k")
     gate = load_gate(home.replace("crawl", hash_lists=(tmp_path / "list",)))
-    assert gate.digests == frozenset()
+    assert not gate.digests
     assert gate.is_similar(pixels)
     assert gate.is_similar(pixels[::2, ::2])
     assert gate.is_similar(pixels[:, ::-1])
@@ -684,6 +683,8 @@ def blur(photo: bytes) -> Image.Image:
         (save_jpeg(open_t1(), 90), "several_faces"),
         (png(200, 200), "no_face"),
         (HTML_AS_JPG, "format_not_allowed"),
+        (portrait("astronaut")[: len(portrait("astronaut")) * 3 // 4], "photo_truncated"),
+        (portrait("astronaut")[:630], "image_truncated"),
         (save_jpeg(blur(portrait("astronaut")), 90), "face_unclear"),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from vault.archives import crypt, sevenzips, tars, zips
 from vault.archives.reading import PACKERS, PIECE, Meter, Passwords
 from vault.archives.rules import Member, name_kind
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 __all__ = ["PIECE", "list_members", "warm_up"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from Cryptodome.Cipher import AES
 
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 TABLE = [zlib.crc32(bytes((n,)), 0xFFFFFFFF) ^ 0xFFFFFFFF for n in range(256)]
 CRYPTO_HEAD = 12  # bytes before the data (APPNOTE 6.1.3)

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 LOADED = (encodings.utf_16_le,)
 SIGNATURE_BYTES = 32

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -3,7 +3,7 @@
 import tarfile
 from dataclasses import dataclass
 
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 MAGIC = {
     "zip": (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"),

@@ -32,7 +32,7 @@ from vault.archives.reading import (
     refuse_failures,
 )
 from vault.archives.rules import Member, name_kind, note_name
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 HEADER_BASE, HEADER_ENTRY = 64 << 10, 1024  # bytes of headers allowed: an entry has a name, three times, a checksum
 DEEPEST_HEADER = 3  # a packed header may hold a packed header

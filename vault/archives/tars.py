@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from vault.archives.reading import PACKERS, Meter, Stream, read_pieces, unpack_frames
 from vault.archives.rules import Member, is_tar_header, name_kind, note_name
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 BLOCK = tarfile.BLOCKSIZE
 ZEROS = bytes(BLOCK)

@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 from vault.archives.crypt import unlock_winzip, unlock_zipcrypto
 from vault.archives.reading import PIECE, Passwords
 from vault.archives.rules import Member, name_kind, note_name
-from vault.pictures import Refused
+from vault.refusals import Refused
 
 LOADED = (bz2, encodings.cp437, encodings.utf_8, lzma, zlib)  # what zipfile would load later, when it no longer can
 SMALL_PIECE = 4096  # of bzip2 and LZMA, whose output zipfile does not bound: 4 KB may grow to 90 MB

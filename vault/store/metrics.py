@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from vault.store import Connection
+from vault.store.passed_over import count_passed_over
+from vault.store.samples import count_formats, count_partial
 
 STEPS_OF_PAGES = "crawl"
 STEPS_OF_SAMPLES = {"image": "embed_samples", "archive": "open_archives"}
@@ -26,8 +28,12 @@ class Numbers:
     refused: dict[Labels, int]  # code
     health: dict[Labels, int]  # source, health: always 1
     crawled: dict[Labels, int]  # source: Unix time of the last whole crawl
+    formats: dict[Labels, int]  # format that is not read
+    passed_over: dict[Labels, int]  # source
     blobs: int
     blob_bytes: int
+    truncated: int
+    faces_left_out: int
 
 
 def read_numbers(conn: Connection) -> Numbers:
@@ -44,6 +50,7 @@ def read_numbers(conn: Connection) -> Numbers:
     queue[STEP_OF_FACES] += sum(number for (state, _), number in faces.items() if state == "ready")
     health, crawled = read_sources(conn)
     blobs, blob_bytes = count_blobs(conn)
+    partial = count_partial(conn)
     return Numbers(
         pages=fold(pages, 2),
         listings=count_listings(conn),
@@ -55,8 +62,12 @@ def read_numbers(conn: Connection) -> Numbers:
         refused={(code,): number for code, number in refused.items() if code and number},
         health=health,
         crawled=crawled,
+        formats={(name,): number for name, number in count_formats(conn).items()},
+        passed_over={(name,): sum(kinds.values()) for name, kinds in count_passed_over(conn).items()},
         blobs=blobs,
         blob_bytes=blob_bytes,
+        truncated=partial["truncated"],
+        faces_left_out=partial["faces_left_out"],
     )
 
 

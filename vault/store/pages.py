@@ -271,6 +271,14 @@ def has_open(conn: Connection, source_id: int) -> bool:
     return row == (True,)
 
 
+def count_truncated(conn: Connection, source_id: int) -> int:
+    """Documents of a source that end early, as they were read last."""
+    row = conn.execute(
+        "select count(*) from page where source_id = %(id)s and verdict = 'truncated'", {"id": source_id}
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def count_open(conn: Connection, source_id: int) -> int:
     """Pages that are still to be fetched."""
     row = conn.execute(

@@ -1,9 +1,11 @@
 """Rows of `sample`: images and archives that listings show or offer."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vault.errors import LeaseLost
+from vault.formats import NAMES, UNKNOWN
 from vault.records import PageKind, Sample
 from vault.store import Connection, require_transaction
 from vault.store.rows import record_row
@@ -23,6 +25,17 @@ class NewSample:
     notice: str | None = None
     refused: str | None = None
     text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeenPicture:
+    """A sample picture that was looked at: its size as shown, in pixels; see `sample` in schema.sql."""
+
+    sample_id: int
+    width: int
+    height: int
+    truncated: bool
+    faces_left_out: int
 
 
 def save_samples(conn: Connection, listing_id: int, page_id: int, samples: list[NewSample]) -> int:
@@ -113,23 +126,27 @@ def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
         ).fetchall()
 
 
-def finish_samples(conn: Connection, sizes: Mapping[int, tuple[int, int]], token: int) -> None:
-    """Mark claimed pictures done and keep their width and height as shown, in pixels, by sample: one version of each
-    row instead of two. Raises LeaseLost (roll back!) if any of them is not ours any more."""
+def finish_samples(conn: Connection, seen: Sequence[SeenPicture], token: int) -> None:
+    """Mark claimed pictures done and keep what they are: one version of each row instead of two. Raises LeaseLost
+    (roll back!) if any of them is not ours any more."""
     done = conn.execute(
-        """update sample set width = new.width, height = new.height, state = 'done', lease_until = null,
-                  error_code = null, error_text = null
-           from unnest(%(ids)s::bigint[], %(widths)s::integer[], %(heights)s::integer[]) as new (id, width, height)
+        """update sample set width = new.width, height = new.height, truncated = new.truncated,
+                  faces_left_out = new.left_out, state = 'done', lease_until = null, error_code = null,
+                  error_text = null
+           from unnest(%(ids)s::bigint[], %(widths)s::integer[], %(heights)s::integer[], %(truncated)s::boolean[],
+                       %(left_out)s::integer[]) as new (id, width, height, truncated, left_out)
            where sample_id = new.id and token = %(token)s and state = 'running'""",
         {
-            "ids": list(sizes),
-            "widths": [width for width, _ in sizes.values()],
-            "heights": [height for _, height in sizes.values()],
+            "ids": [each.sample_id for each in seen],
+            "widths": [each.width for each in seen],
+            "heights": [each.height for each in seen],
+            "truncated": [each.truncated for each in seen],
+            "left_out": [each.faces_left_out for each in seen],
             "token": token,
         },
     ).rowcount
-    if done != len(sizes):
-        raise LeaseLost(f"{len(sizes) - done} of {len(sizes)} rows of sample are no longer ours")
+    if done != len(seen):
+        raise LeaseLost(f"{len(seen) - done} of {len(seen)} rows of sample are no longer ours")
 
 
 def find_place(conn: Connection, sample_id: int) -> str:
@@ -166,3 +183,27 @@ def count_refusals(conn: Connection) -> dict[str, int]:
            where code is not null group by code order by code"""
     ).fetchall()
     return dict(rows)
+
+
+def count_formats(conn: Connection) -> dict[str, int]:
+    """How many samples were refused because their format is not read, by its name."""
+    rows = conn.execute(
+        """select coalesce(error_text, ''), count(*) from sample
+           where state = 'quarantined' and error_code = 'format_not_allowed' group by 1"""
+    ).fetchall()
+    found: Counter[str] = Counter()
+    for name, number in rows:
+        found[name if name in NAMES else UNKNOWN] += number
+    return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+
+
+def count_partial(conn: Connection) -> dict[str, int]:
+    """What of the pictures that were looked at was not seen: how many are truncated, how many of their faces were left
+    out, and in how many pictures."""
+    row = conn.execute(
+        """select count(*) filter (where truncated), coalesce(sum(faces_left_out), 0),
+                  count(*) filter (where faces_left_out > 0)
+           from sample where truncated or faces_left_out > 0"""
+    ).fetchone()
+    assert row is not None
+    return {"truncated": int(row[0]), "faces_left_out": int(row[1]), "pictures_with_faces_left_out": int(row[2])}

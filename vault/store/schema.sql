@@ -233,6 +233,8 @@ create table listing_page (
 );
 create index listing_page_page on listing_page (page_id);
 
+-- `truncated`: the picture's file ends early or is damaged, and what is left was looked at; `faces_left_out`: how many of
+-- its faces are more than are looked at in one picture.
 create table sample (
     sample_id   bigint generated always as identity primary key,
     listing_id  bigint not null references listing,
@@ -254,6 +256,8 @@ create table sample (
     error_code  text,
     error_text  text,
     share_id    bigint not null references source,
+    truncated   boolean not null default false,
+    faces_left_out integer not null default 0,
     unique (listing_id, sha256),
     unique (archive_id, member)
 );
@@ -268,6 +272,16 @@ begin
 end $$;
 create trigger sample_has_source before insert on sample
     for each row when (new.share_id is null) execute function fill_source_of_sample();
+
+-- Files that are no samples, by format (vault/formats.py): of a list of files, an export, a mail or an archive, whose
+-- address is `place`.
+create table passed_over (
+    source_id   bigint not null references source,
+    place       text not null,
+    kind        text not null,
+    files       integer not null check (files > 0),
+    primary key (source_id, place, kind)
+);
 
 -- The perceptual hash of a picture (vault/phash.py), and its parts by which near ones are found. Pictures that are too
 -- small or too flat have none and count for nothing when listings are compared.

@@ -21,7 +21,7 @@ from workers.faces.quality import Quality, measure_quality
 from workers.faces.runtimes import Runtime, Session, open_session
 from workers.faces.vary import mirror_crop, vary_crop
 
-MOST_FACES = 64  # of one picture, the largest
+MOST_FACES = 1000  # of one picture, the largest
 SMALLEST_FACE = 24.0  # pixels of the picture as opened; a smaller face is counted, not matched
 
 
@@ -60,7 +60,11 @@ class Engine:
         return self._session if self.runtime.exact else open_session(self._model, Runtime.ONNXRUNTIME)
 
     def find_faces(self, pixels: Pixels) -> list[FoundFace]:
-        """The faces in (h, w, 3) uint8 BGR pixels, the 64 largest, from left to right."""
+        """The faces in (h, w, 3) uint8 BGR pixels, the MOST_FACES largest, from left to right."""
+        return self.find_all(pixels)[0]
+
+    def find_all(self, pixels: Pixels) -> tuple[list[FoundFace], int]:
+        """As `find_faces`, and how many smaller ones were left out."""
         boxes, scores, landmarks = self.detector.detect(pixels)
         rows = sorted(enumerate(boxes.tolist()), key=lambda row: -row[1][2] * row[1][3])[:MOST_FACES]
         faces = []
@@ -75,7 +79,7 @@ class Engine:
                     crop=crop,
                 )
             )
-        return faces
+        return faces, len(boxes) - len(rows)
 
     def embed_crops(self, crops: Sequence[Pixels]) -> Vectors:
         """(n, d) f32 unit vectors of n crops, by the chosen runtime. Rows that are not finite or zero come back as

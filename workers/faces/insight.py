@@ -14,6 +14,7 @@ from workers.faces.align import Pixels, Points
 INPUT_SIZE = (640, 640)  # pinned: SCRFD otherwise follows each picture
 PROVIDERS = ["CPUExecutionProvider"]
 SCORE = 0.6
+MOST_VALUES = 4096  # of a template
 
 
 def open_model(path: Path) -> Any:
@@ -42,7 +43,8 @@ def classify_model(path: Path) -> tuple[str, int]:
         return "other", 0
     task = getattr(model, "taskname", "")
     if task == "recognition":
-        return "recogniser", int(model.output_shape[-1])
+        width = model.output_shape[-1]  # a name, where the graph does not say
+        return ("recogniser", int(width)) if isinstance(width, int) and 0 < width <= MOST_VALUES else ("other", 0)
     if task == "detection":
         try:  # the library guesses by the shape of the input; whether it can read the outputs shows only here
             InsightDetector(path).detect(np.zeros((64, 64, 3), np.uint8))

@@ -9,15 +9,16 @@ import hashlib
 import json
 import re
 import shutil
-import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from vault.errors import ModelError
+from vault.files import write_parts
 from vault.settings import Settings
+from workers.faces.packages import open_package
 
-MOST_MODEL_BYTES = 1 << 30
+UNFINISHED = ".new"  # a folder that was being written when its command was killed
 RESEARCH_ONLY = "research-only"
 
 
@@ -67,7 +68,8 @@ def opencv_zoo() -> Pack:
 
 def list_packs(settings: Settings) -> list[Pack]:
     """The default pack and those added by hand."""
-    added = (read_added(path) for path in sorted(settings.models_folder.glob("*/pack.json")))
+    found = sorted(settings.models_folder.glob("*/pack.json"))
+    added = (read_added(path) for path in found if not path.parent.name.endswith(UNFINISHED))
     return [opencv_zoo(), *added]
 
 
@@ -137,7 +139,8 @@ def read_added(path: Path) -> Pack:
 def add_pack(settings: Settings, name: str, licence: str, archive: Path) -> Pack:
     """Take a pack from a zip of onnx files: the detector and the recogniser are told apart by insightface itself.
 
-    Raises ModelError: model_licence (the licence was not stated), model_unknown (no such files in the zip).
+    Raises ModelError: model_licence (the licence was not stated), model_archive (the zip may not be opened),
+    model_unknown (no such files in it), model_unwritten.
     """
     if not re.fullmatch(r"insightface:[a-z0-9_]{1,40}", name):
         raise ModelError("model_unknown", f"{name!r} is not insightface:<name>", mend="e.g. insightface:buffalo_l")
@@ -148,41 +151,39 @@ def add_pack(settings: Settings, name: str, licence: str, archive: Path) -> Pack
             mend=f"say so with --licence {RESEARCH_ONLY}",
         )
     folder = settings.models_folder / name.replace(":", "_")
-    fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh = folder.with_name(folder.name + UNFINISHED)
     try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
         roles = _unpack_models(archive, fresh)
         table = {"name": name, "licence": f"{RESEARCH_ONLY} (insightface model licence)", "source": archive.name}
         (fresh / "pack.json").write_text(json.dumps({**table, **roles}, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
+    except OSError as exc:
+        raise ModelError(
+            "model_unwritten", f"cannot write {folder}: {exc.strerror}", mend="make room there, or name another folder"
+        ) from exc
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return read_added(folder / "pack.json")
 
 
 def _unpack_models(archive: Path, folder: Path) -> dict[str, object]:
+    """Role -> file and digest, and the dimension. Raises ModelError; OSError, where `folder` cannot be written."""
     from workers.faces.insight import classify_model  # imports insightface, which is slow
 
     roles: dict[str, object] = {}
-    try:
-        with zipfile.ZipFile(archive) as package:
-            entries = [entry for entry in package.infolist() if entry.filename.endswith(".onnx")]
-            for number, entry in enumerate(entries[:20]):
-                if entry.file_size > MOST_MODEL_BYTES:
-                    continue
-                path = folder / f"{number}.onnx"
-                path.write_bytes(package.read(entry))
-                role, dimension = classify_model(path)
-                if role in ("detector", "recogniser") and role not in roles:
-                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                    roles[role] = {"file": path.name, "sha256": digest}
-                    roles |= {"dimension": dimension} if role == "recogniser" else {}
-                else:
-                    path.unlink()
-    except (OSError, zipfile.BadZipFile) as exc:
-        raise ModelError("model_missing", f"cannot read {archive}: {exc}", mend="give a zip of onnx files") from exc
+    with open_package(archive) as package:
+        for number, entry in enumerate(package.list_models()):
+            path = folder / f"{number}.onnx"
+            digest = write_parts(path, package.read(entry))
+            role, dimension = ("other", 0) if has_external_data(path) else classify_model(path)
+            if role in ("detector", "recogniser") and role not in roles:
+                roles[role] = {"file": path.name, "sha256": digest}
+                roles |= {"dimension": dimension} if role == "recogniser" else {}
+            else:
+                path.unlink()
     if not {"detector", "recogniser"} <= roles.keys():
         raise ModelError(
             "model_unknown",
@@ -190,6 +191,25 @@ def _unpack_models(archive: Path, folder: Path) -> dict[str, object]:
             mend="use the pack as insightface publishes it",
         )
     return roles
+
+
+def has_external_data(path: Path) -> bool:
+    """Does the model name other files for its weights? They would be read from wherever it says; such a model, or
+    what is none, is not opened."""
+    import onnx  # slow
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # whatever a stranger's file makes the library raise
+        return True
+    graphs = [model.graph]
+    for graph in graphs:  # grows: a node may hold graphs of its own
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        tensors = [*graph.initializer, *(attribute.t for attribute in attributes)]
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
+            return True
+        graphs += [inner for attribute in attributes for inner in (attribute.g, *attribute.graphs) if inner.node]
+    return False
 
 
 def describe_pack(pack: Pack) -> dict[str, object]:
