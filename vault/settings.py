@@ -110,7 +110,7 @@ class Organisation:
 class Delivery:
     mail_folder: Path | None = None  # default <home>/mail; one .eml a message
     sender: str = "facewarden@localhost"
-    alert_minutes: int = 60  # a person gets at most one message about finds in this time
+    alert_minutes: int = 60  # a person gets at most one message about finds in this time; 0: one a find
 
     def __post_init__(self) -> None:
         if not 0 <= self.alert_minutes <= 7 * 24 * 60:

@@ -153,7 +153,7 @@ def send_delivery(context: Context, delivery: Delivery) -> set[UUID]:
         with conn.transaction():
             finish_rows(conn, DELIVERIES, [delivery.delivery_id], delivery.token)
             mark_sent(conn, delivery.delivery_id)
-            if delivery.kind == "alert":
+            if delivery.kind == "alert" and context.settings.delivery.alert_minutes:
                 covered = cover_messages(conn, delivery.delivery_id, delivery.token)
             person = context.keys.digest_text(f"subject:{delivery.subject_id}")
             write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)

@@ -37,13 +37,16 @@ def hourly(context: Context) -> Context:
     return context
 
 
-def test_many_finds_at_once_are_one_message(context: Context) -> None:
+@pytest.mark.parametrize(("minutes", "messages"), [(60, 1), (0, 20)])
+def test_many_finds_at_once_are_one_message(context: Context, minutes: int, messages: int) -> None:
+    """But where no limit is set, which is for demonstrations."""
+    context.settings = context.settings.replace("delivery", alert_minutes=minutes)
     enrol_person(context, "astronaut")
     find(context, *(f"market-{number}" for number in range(20)))
     assert count(context.conn, "select count(*) from alert") == 20
-    assert len(list_mails(context, "something you should see")) == 1
+    assert len(list_mails(context, "something you should see")) == messages
     assert count(context.conn, "select count(*) from delivery where kind = 'alert' and state = 'done'") == 20
-    assert count(context.conn, "select count(*) from delivery where covered_by is not null") == 19
+    assert count(context.conn, "select count(*) from delivery where covered_by is not null") == 20 - messages
 
 
 def test_finds_of_the_next_hour_wait_and_are_one_message_then(hourly: Context) -> None:
