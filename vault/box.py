@@ -34,8 +34,12 @@ from vault.log import get_logger
 LONG_SIDE = 1280  # pixels handed out at most; larger pictures are scaled down inside
 SLOT_BYTES = LONG_SIDE * LONG_SIDE * 3  # of the shared memory; what is not written to takes no memory
 GROUP, GROUP_BYTES = 16, 512 << 10  # small pictures asked for at once; twice as many slots: to look at, to fill
+# Of CPU time of the child, or of standing still: a slow or busy machine refuses nothing that a quick one takes
 ITEM_SECONDS = 10.0
+GROUP_SECONDS = 4.0  # for some pictures at once; what is not done by then is opened alone another time
 ARCHIVE_SECONDS = 60.0
+MOST_WAITING = 30.0  # times these, by the clock on the wall
+STILL = 0.01  # of its time on the CPU: a child that gets less does not run
 RENEW_AFTER = 500
 MEMORY_BYTES = 448 << 20  # what a child may map beyond what it starts with: 40 MP of RGBA, twice, and room
 CPU_SECONDS = 120
@@ -54,7 +58,7 @@ log = get_logger(__name__)
 class Picture:
     """Pixels of one picture, (h, w, 3) uint8 BGR, upright, long side at most LONG_SIDE; width and height as shown.
     `grey` is its luminance, (32, 32) uint8. `truncated`: its file ends early or is damaged; `rows_shown`: the share of
-    its rows that hold anything all the same."""
+    its rows that hold anything all the same; `seconds`: of CPU that it took to decode, as the child says."""
 
     pixels: npt.NDArray[np.uint8]
     grey: npt.NDArray[np.uint8]
@@ -62,6 +66,7 @@ class Picture:
     height: int
     truncated: bool = False
     rows_shown: float = 1.0
+    seconds: float = 0.0
 
     @property
     def scale(self) -> float:
@@ -207,8 +212,9 @@ class Child:
     ) -> Generator[Opened, None, None]:
         """Decode many, a few at a time: while the caller looks at some, the child is at the next. Gives, for each item,
         its picture, or the InputRefused that came of it; an item that is an exception is handed through. If the child
-        dies over some, they are opened again one by one. A picture's pixels are those of the shared memory: they are
-        gone when those after the next are asked for. Close it if you break off."""
+        dies over some, they are opened again one by one; if they take too long, all of them are refused. A picture's
+        pixels are those of the shared memory: they are gone when those after the next are asked for. Close it if you
+        break off."""
         half, asked = 0, list[bytes | Exception]()
         try:
             for group in make_groups(items):
@@ -240,7 +246,9 @@ class Child:
             try:
                 answers = self._read_group(len(wanted), half)
             except InputRefused as exc:
-                answers = [exc] if len(wanted) == 1 else [self._try_picture(item, long_side) for item in wanted]
+                late = exc.stable_code == "decoder_timeout"
+                again = len(wanted) > 1 and not late
+                answers = [self._try_picture(item, long_side) for item in wanted] if again else [exc] * len(wanted)
         coming = iter(answers)
         return [item if isinstance(item, Exception) else next(coming) for item in group]
 
@@ -251,7 +259,7 @@ class Child:
             return exc
 
     def _read_group(self, count: int, half: int) -> list[Opened]:
-        head, luminances = self._receive(ITEM_SECONDS)
+        head, luminances = self._receive(GROUP_SECONDS)
         heads = head.get("pictures")
         side = phash.SIDE * phash.SIDE
         if not isinstance(heads, list) or len(heads) != count or len(luminances) != count * side:
@@ -274,7 +282,7 @@ class Child:
             (w, h), width, height = head["shown"], int(head["width"]), int(head["height"])
             if not (0 < w <= LONG_SIDE and 0 < h <= LONG_SIDE and w <= width <= 12_000 and h <= height <= 12_000):
                 raise ValueError("sizes that cannot be")
-            rows_shown = float(head.get("rows_shown", 1.0))
+            rows_shown, seconds = float(head.get("rows_shown", 1.0)), read_seconds(head)
             if not 0 < rows_shown <= 1:
                 raise ValueError("a share that cannot be")
             grey = np.frombuffer(luminance, np.uint8).reshape(phash.SIDE, phash.SIDE)
@@ -290,6 +298,7 @@ class Child:
             height=height,
             truncated="rows_shown" in head,
             rows_shown=rows_shown,
+            seconds=seconds,
         )
 
     def make_mosaic(self, data: bytes, box: tuple[float, float, float, float], side: int = 192) -> bytes:
@@ -403,16 +412,17 @@ class Child:
     def _receive(self, seconds: float) -> tuple[dict[str, Any], bytes]:
         """The next frame. Raises InputRefused for a refusal, a death, a timeout or nonsense."""
         assert self._sock is not None
+        deadline = Deadline(self._pid, seconds)
         try:
-            self._sock.settimeout(seconds)
-            head_length, payload_length = struct.unpack(">II", self._read(8))
+            self._sock.settimeout(deadline.look_every)
+            head_length, payload_length = struct.unpack(">II", self._read(8, deadline))
             if head_length > MOST_HEAD or payload_length > MOST_INPUT:
                 raise ValueError("a frame that cannot be")
-            head = json.loads(self._read(head_length))
-            payload = self._read(payload_length)
+            head = json.loads(self._read(head_length, deadline))
+            payload = self._read(payload_length, deadline)
         except TimeoutError as exc:
             self.stop()
-            raise InputRefused("decoder_timeout", f"no answer in {seconds:.0f} s") from exc
+            raise InputRefused("decoder_timeout", str(exc), seconds=seconds / GROUP) from exc
         except (EOFError, OSError, ValueError) as exc:
             status = self.stop()
             name = signal.Signals(-status).name if -65 < status < 0 else f"exit {status}"
@@ -425,17 +435,62 @@ class Child:
             raise refusal
         return head, payload
 
-    def _read(self, length: int) -> bytes:
-        """So many bytes; what came beyond them is kept for the next call, since a call to the system costs more."""
+    def _read(self, length: int, deadline: "Deadline") -> bytes:
+        """So many bytes; what came beyond them is kept for the next call, since a call to the system costs more. Raises
+        TimeoutError, EOFError."""
         assert self._sock is not None
         while len(self._come) < length:
-            piece = self._sock.recv(max(READ_BYTES, length - len(self._come)))
+            try:
+                piece = self._sock.recv(max(READ_BYTES, length - len(self._come)))
+            except TimeoutError:
+                deadline.check()
+                continue
             if not piece:
                 raise EOFError
             self._come += piece
         data = bytes(memoryview(self._come)[:length])
         del self._come[:length]
         return data
+
+
+class Deadline:
+    """How long a child may be at one answer: `seconds` of its CPU time, or of standing still while we wait for it."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._pid, self._seconds = pid, seconds
+        self._began = self._looked = time.monotonic()
+        self._free = 0.0  # seconds of CPU before this answer
+        self._seen: float | None = None  # and at the look before; both are known from the first look on
+        self.look_every = seconds / 4
+
+    def check(self) -> None:
+        """After `look_every` seconds without a byte. Raises TimeoutError."""
+        now, used = time.monotonic(), read_cpu_seconds(self._pid)
+        waited = now - self._began
+        if used is None:
+            if waited >= self._seconds:
+                raise TimeoutError(f"no answer in {waited:.0f} s")
+            return
+        if self._seen is None:
+            self._free = used - min(used, waited)
+        if used - self._free >= self._seconds or waited >= MOST_WAITING * self._seconds:
+            raise TimeoutError(f"no answer in {used - self._free:.0f} s of work")
+        if self._seen is None or now - self._looked >= self._seconds:
+            if self._seen is not None and used - self._seen < STILL * (now - self._looked):
+                raise TimeoutError(f"it stands still for {now - self._looked:.0f} s")
+            self._looked, self._seen = now, used
+
+
+def read_cpu_seconds(pid: int) -> float | None:
+    """What a process has used of the CPU: the scheduler counts nanoseconds, stat (proc(5): 14 and 15) ticks; None
+    where neither can be read."""
+    folder = Path(f"/proc/{pid}")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((folder / "schedstat").read_bytes().split()[0]) / 1e9
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return None
 
 
 def make_groups(items: Iterable[bytes | Exception]) -> Iterator[list[bytes | Exception]]:
@@ -461,7 +516,13 @@ def make_refusal(head: dict[str, Any]) -> InputRefused:
     code, text = check_code(head["refused"]) or "image_corrupt", str(head.get("text", ""))[:200]
     if code == "format_not_allowed" and text not in formats.NAMES:
         text = formats.UNKNOWN
-    return InputRefused(code, text)
+    return InputRefused(code, text, seconds=read_seconds(head))
+
+
+def read_seconds(head: dict[str, Any]) -> float:
+    """What the child says that it took; it may say what it likes."""
+    said = head.get("seconds")
+    return said if isinstance(said, float) and 0 <= said <= ITEM_SECONDS else 0.0
 
 
 def check_code(value: object, unknown: str = "image_corrupt") -> str | None:

@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,9 @@ def answer(line: Line, shared: mmap.mmap, request: dict[str, Any], payload: byte
     elif request["do"] == "pictures":
         heads, greys, start = [], [], 0
         for size, at in zip(request["sizes"], request["at"], strict=True):
+            began = time.process_time()
             head, luminance = try_picture(shared, payload[start : start + size], request["long_side"], at)
-            heads.append(head)
+            heads.append({**head, "seconds": time.process_time() - began})
             greys.append(luminance)
             start += size
         line.send({"pictures": heads}, b"".join(greys))

@@ -165,12 +165,14 @@ class EgressRefused(_CodedError):
 
 
 class InputRefused(_CodedError):
-    """Hostile or unreadable bytes. The code is one of `REFUSALS`; the row keeps it."""
+    """Hostile or unreadable bytes. The code is one of `REFUSALS`; the row keeps it. `seconds`: of CPU that it took to
+    find out."""
 
-    def __init__(self, code: str, message: str = "") -> None:
+    def __init__(self, code: str, message: str = "", *, seconds: float = 0.0) -> None:
         if code not in REFUSALS:
             raise ValueError(f"not a refusal code: {code}")
         super().__init__(code, message)
+        self.seconds = seconds
 
 
 class EvidenceError(FacewardenError):

@@ -22,10 +22,10 @@ from vault.store import Connection, DatabaseError, TransactionStatus, connect
 from vault.store.alerts import get_own_calibration, save_calibration
 from vault.store.clock import GalleryClock
 from vault.store.lease import Heartbeat
-from vault.store.work import Claim, WorkTable, claim_rows, give_back_rows, put_back_rows
+from vault.store.work import Claim, Share, WorkTable, claim_rows, give_back_rows, put_back_rows
 from workers.faces.engine import Engine, load_engine
 from workers.faces.packs import get_pack
-from workers.pace import Pace
+from workers.pace import Pace, Shares
 from workers.pauses import Pauses
 
 PATIENCE_SECONDS = 20.0  # for a database that restarts
@@ -51,6 +51,7 @@ class Context:
         self._conn: Connection | None = None
         self._claimed: Claimed | None = None
         self._paces: dict[WorkTable, Pace] = {}
+        self._shares: dict[WorkTable, Shares] = {}
 
     @property
     def conn(self) -> Connection:
@@ -65,11 +66,18 @@ class Context:
         them."""
         self.let_go()
         pace = self._paces.setdefault(table, Pace())
-        claim = claim_rows(self.conn, table, pace.limit(most), fresh_first=not pace.may_retry(), **only)
+        limit, shares = pace.limit(most), list[Share]()
+        if table.share:
+            limit, shares = most, self.shares(table).list(most)
+        claim = claim_rows(self.conn, table, limit, fresh_first=not pace.may_retry(), shares=shares, **only)
         if claim is not None:
             self._claimed = Claimed(table=table, claim=claim, since=time.monotonic())
             self.heartbeat.hold(table, claim.ids, claim.token)
         return claim
+
+    def shares(self, table: WorkTable) -> Shares:
+        """What the rows of each source cost here."""
+        return self._shares.setdefault(table, Shares())
 
     def let_go(self) -> None:
         """What was claimed is worked off."""

@@ -7,6 +7,7 @@ other, and has no perceptual hash if more than a tenth of it is missing: what wa
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vault.box import Picture
-from vault.errors import BlobError, InputRefused, KeyFileError
+from vault.errors import BlobError, FacewardenError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
 from vault.log import get_logger
 from vault.phash import hash_pictures
@@ -42,6 +43,7 @@ TRANSIENT = {
     "decoder_memory",
     "blob_unreadable",
 }  # worth another attempt; the rest is final
+DEADLINES = {"decoder_timeout", "decoder_memory"}  # one more attempt, alone
 
 Refused = InputRefused | BlobError | KeyFileError
 
@@ -63,6 +65,7 @@ class Opened:
     views: tuple[list[Pixels], ...] = ()  # of each face, where the first look is the last
     faces: tuple[Face, ...] = ()
     refused: Refused | None = None
+    seconds: float = 0.0  # that it took to decode and to look at
     listed: tuple[str, str] | None = None  # MD5, SHA-256, where the picture may not be kept
 
     def count_views(self) -> int:
@@ -111,10 +114,21 @@ def embed_batch(context: Context, claim: Claim) -> list[Opened]:
             if faces >= MOST_FACES or time.monotonic() - started > BATCH_SECONDS:
                 break
     done += make_faces(context, part)
+    if not claim.tried:
+        note_costs(context, done)
     left = set(claim.ids) - {each.sample.sample_id for each in done}
     if left:
         put_back_rows(context.conn, IMAGES, sorted(left), claim.token, None, None)
     return done
+
+
+def note_costs(context: Context, done: list[Opened]) -> None:
+    """What the pictures of each source cost, for its share of the next claims."""
+    costs: dict[int, list[float]] = defaultdict(list)
+    for each in done:
+        costs[each.sample.source_id].append(each.seconds)
+    for source_id, seconds in costs.items():
+        context.shares(IMAGES).note(source_id, len(seconds), sum(seconds))
 
 
 def open_samples(context: Context, claim: Claim) -> Generator[Opened, None, None]:
@@ -131,14 +145,17 @@ def open_samples(context: Context, claim: Claim) -> Generator[Opened, None, None
 def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Opened:
     """The faces of one picture."""
     if isinstance(found, (InputRefused, BlobError, KeyFileError)):
-        return Opened(sample=sample, refused=found)
+        seconds = found.seconds if isinstance(found, InputRefused) else 0.0
+        return Opened(sample=sample, refused=found, seconds=seconds)
     if isinstance(found, Exception):
         raise found
     if context.gate.looks_at_pixels and context.gate.is_similar(shrink(found.pixels, PDQ_LONG_SIDE)):
         data = read_blob(context.conn, context.keys, context.blobs, sample.sha256)
         return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
+    began = time.monotonic()
     faces, left_out = context.engine.find_all(found.pixels)
     is_last = sample.policy is Policy.RETRO
+    views = context.engine.view_faces(found.pixels, [face.landmarks for face in faces]) if is_last else ()
     return Opened(
         sample=sample,
         size=(found.width, found.height),
@@ -147,18 +164,22 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
         truncated=found.truncated,
         left_out=left_out,
         found=tuple(faces),
-        views=tuple(context.engine.view_faces(found.pixels, [face.landmarks for face in faces]) if is_last else ()),
+        views=tuple(views),
+        seconds=found.seconds + time.monotonic() - began,
     )
 
 
 def make_faces(context: Context, opened: list[Opened]) -> list[Opened]:
     """The same samples with their faces embedded, and without pixels."""
+    began = time.monotonic()
     proposals = iter(propose(context, opened))
+    a_view = (time.monotonic() - began) / max(1, sum(each.count_views() for each in opened))
     return [
         replace(
             each,
             found=(),
             views=(),
+            seconds=each.seconds + a_view * each.count_views(),
             faces=tuple(
                 make_face(context, number, face, each.scale, proposals) for number, face in enumerate(each.found)
             ),
@@ -204,14 +225,14 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened]) -> None:
                 code = each.refused.stable_code
                 fail_row(
                     conn, IMAGES, each.sample.sample_id, claim.token, code, each.refused.message,
-                    final=code not in TRANSIENT,
+                    final=is_final(each.refused, claim),
                 )  # fmt: skip
                 log.info("a sample was refused", sample_id=each.sample.sample_id, code=code)
         with_faces = {sample_id for sample_id, face in faces if face.template is not None}
         finished = [
             each.sample.sha256
             for each in opened
-            if each.sample.sample_id not in with_faces and (each.refused is None or not is_transient(each))
+            if each.sample.sample_id not in with_faces and (each.refused is None or is_final(each.refused, claim))
         ]  # a picture with a face to be matched is needed until then
         litter = release_blobs(conn, finished)
         for each in opened:
@@ -249,8 +270,10 @@ def erase_listed(context: Context, sample: Sample, digests: tuple[str, str]) -> 
     return erase_blob(conn, sample.sha256)
 
 
-def is_transient(each: Opened) -> bool:
-    return each.refused is not None and each.refused.stable_code in TRANSIENT
+def is_final(refused: FacewardenError, claim: Claim) -> bool:
+    """Is another attempt pointless? What is too much for the box also when it is alone is always."""
+    code = refused.stable_code
+    return code not in TRANSIENT or (claim.tried and code in DEADLINES)
 
 
 def make_face(context: Context, ordinal: int, face: FoundFace, scale: float, remaining: Iterator[Proposal]) -> Face:

@@ -11,7 +11,7 @@ from vault.records import Template
 from vault.store.subjects import list_new_templates, open_picture, save_template
 from vault.store.work import TEMPLATES, fail_row, finish_rows
 from workers.context import Context
-from workers.embed_samples import TRANSIENT, WHOLE_ENOUGH
+from workers.embed_samples import WHOLE_ENOUGH, is_final
 from workers.faces.engine import FoundFace
 
 BATCH = 8
@@ -30,7 +30,7 @@ def make_templates(context: Context) -> int:
         try:
             make_template(context, template)
         except (InputRefused, EnrolmentError, VectorError, KeyFileError) as exc:
-            final = exc.stable_code not in TRANSIENT
+            final = is_final(exc, claim)
             fail_row(context.conn, TEMPLATES, template.template_id, template.token, exc.stable_code, exc.message,
                      final=final)  # fmt: skip
             log.info("an enrolment picture was refused", template_id=template.template_id, code=exc.stable_code)

@@ -6,6 +6,7 @@ archive can be begun again at any time.
 """
 
 import hashlib
+import time
 from collections import Counter
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from vault.store.passed_over import save_passed_over
 from vault.store.samples import NewSample, find_place, list_samples, save_samples
 from vault.store.work import ARCHIVES, extend_lease, fail_row, finish_rows
 from workers.context import Context
-from workers.embed_samples import TRANSIENT
+from workers.embed_samples import is_final
 
 PORTION = 256  # members a transaction: the pictures of a portion share a file and its sync
 PORTION_BYTES = 32 << 20  # and no more content than this and one member, which may have as much
@@ -39,10 +40,11 @@ def open_archives(context: Context) -> int:
     if claim is None:
         return 0
     (archive,) = list_samples(context.conn, claim.ids)
+    began = time.monotonic()
     try:
         open_archive(context, archive)
     except (InputRefused, BlobError, KeyFileError) as exc:
-        final = exc.stable_code not in TRANSIENT
+        final = is_final(exc, claim)
         with context.conn.transaction():
             fail_row(
                 context.conn, ARCHIVES, archive.sample_id, archive.token, exc.stable_code, exc.message, final=final
@@ -50,6 +52,8 @@ def open_archives(context: Context) -> int:
         log.info("an archive was refused", sample_id=archive.sample_id, code=exc.stable_code)
         if not final:
             return 1
+    finally:
+        context.shares(ARCHIVES).note(archive.source_id, 1, time.monotonic() - began)
     release_archive(context, archive)
     return 1
 

@@ -1,8 +1,10 @@
 """The walls of the box, and that its parent outlives everything that happens inside."""
 
+import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
+from cli.demo.people import save_jpeg
 from tests.samples import png, portrait
 from tests.vault.packing import pack, pack_zip
 from vault import box as box_module
-from vault.box import GROUP, RENEW_AFTER, ArchiveLimits, Box, Child
+from vault.box import GROUP, RENEW_AFTER, ArchiveLimits, Box, Child, Picture
 from vault.errors import InputRefused
 
 
@@ -105,6 +109,69 @@ def test_a_decoder_that_hangs_is_killed_at_its_deadline(box: Box, monkeypatch: p
         assert caught.value.stable_code == "decoder_timeout"
         assert time.monotonic() - started < 3
         assert not psutil.pid_exists(pid)
+
+
+@contextlib.contextmanager
+def slowed(pid: int, share: float) -> Iterator[None]:
+    """The process runs for no more than a share of the time, as on a busy or slow machine."""
+    over, period = threading.Event(), 0.05
+
+    def hold() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            while not over.is_set():
+                os.kill(pid, signal.SIGSTOP)
+                over.wait(period * (1 - share))
+                os.kill(pid, signal.SIGCONT)
+                over.wait(period * share)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_slow_machine_refuses_nothing_that_a_quick_one_takes(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline is of the child's own time: this takes five times as long as that, by the clock on the wall."""
+    large = save_jpeg(Image.effect_noise((5000, 4000), 60).convert("RGB"), 92)
+    with box.batch() as child:
+        child.open_picture(large)
+        (picture,) = child.open_pictures([large])
+        assert isinstance(picture, Picture)
+        alone = picture.seconds  # of its own time
+        monkeypatch.setattr(box_module, "ITEM_SECONDS", 2 * alone)
+        with slowed(child.pid, 0.1):
+            started = time.monotonic()
+            assert child.open_picture(large).width == picture.width
+        assert time.monotonic() - started > 2 * alone
+
+
+def test_a_decoder_that_stands_still_is_killed_too(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_module, "ITEM_SECONDS", 0.5)
+    with box.batch() as child:
+        child.open_picture(portrait("astronaut"))
+        os.kill(child.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        with pytest.raises(InputRefused, match="decoder_timeout"):
+            child.open_picture(portrait("astronaut"))
+        assert time.monotonic() - started < 3
+        assert child.open_picture(portrait("astronaut")).width > 0
+
+
+def test_pictures_that_take_too_long_together_are_refused_together_and_soon(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(box_module, "GROUP_SECONDS", 0.3)
+    dear = save_jpeg(Image.effect_noise((2500, 2000), 90).convert("RGB"), 30)
+    monkeypatch.setattr(box_module, "GROUP_BYTES", 64 << 20)
+    with box.batch() as child:
+        found = list(child.open_pictures([dear] * 16))
+        assert {each.stable_code for each in found if isinstance(each, InputRefused)} == {"decoder_timeout"}
+        (alone,) = child.open_pictures([portrait("astronaut")])
+        assert isinstance(alone, Picture)
+        assert 0 < alone.seconds < 5
 
 
 def test_a_child_is_renewed_after_many_items(box: Box) -> None:

@@ -20,6 +20,7 @@ from vault.store.work import (
     MOST_ATTEMPTS,
     TRIED,
     Claim,
+    Share,
     claim_rows,
     count_claimable,
     extend_lease,
@@ -143,7 +144,7 @@ def test_a_claim_looks_only_at_rows_that_are_left(conn: Connection) -> None:
     """Both ways to claim have an index, so that a long queue does not make each claim slower."""
     add_images(conn, 50)
     conn.execute("set enable_seqscan = off")
-    values = {"limit": 16, "most": MOST_ATTEMPTS, "lease": 30.0}
+    values = {"limit": 16, "most": MOST_ATTEMPTS, "lease": 30.0, "shares": [], "mosts": [], "spent": [], "unknown": 32}
     for which, index in ((TRIED, "sample_tried"), (FRESH, "sample_fresh")):
         plan = "\n".join(row[0] for row in conn.execute(sql.SQL("explain ") + make_claim(IMAGES, which), values))
         assert index in plan
@@ -243,6 +244,46 @@ def test_each_source_has_its_share_of_a_claim(conn: Connection) -> None:
     claim = claim_rows(conn, IMAGES, 32)
     assert claim is not None
     assert len(claim.ids) == 32, "who is alone takes it all"
+
+
+def add_few(conn: Connection, count: int) -> tuple[int, int]:
+    """Images of a second source beside those of a first; the keys of both."""
+    add_images(conn, 500)
+    other = make_listing(conn, "other")
+    (page_id,) = conn.execute("select page_id from listing where listing_id = %s", [other]).fetchone() or (0,)
+    few = [NewSample(kind=PageKind.IMAGE, sha256=f"{index:064x}", size=1) for index in range(1000, 1000 + count)]
+    save_samples(conn, other, page_id, few)
+    first, second = conn.execute("select distinct share_id from sample order by 1").fetchall()
+    return first[0], second[0]
+
+
+def count_claimed(conn: Connection, limit: int, *shares: Share) -> dict[int, int]:
+    claim = claim_rows(conn, IMAGES, limit, shares=shares)
+    assert claim is not None
+    return dict(
+        conn.execute(
+            "select share_id, count(*) from sample where sample_id = any(%s) group by 1", [list(claim.ids)]
+        ).fetchall()
+    )
+
+
+def test_a_source_whose_rows_are_dear_has_few_of_a_claim_and_the_others_have_the_rest(conn: Connection) -> None:
+    dear, cheap = add_few(conn, 100)
+    shares = (Share(key=dear, most=2, spent=9.0), Share(key=cheap, most=1000, spent=0.1))
+    assert count_claimed(conn, 64, *shares) == {dear: 2, cheap: 62}
+    assert count_claimed(conn, 64, *shares) == {dear: 2, cheap: 38}, "all there are"
+    assert count_claimed(conn, 64, *shares) == {dear: 2}, "who is alone takes as much as may be taken at once"
+
+
+def test_a_claim_of_one_row_is_of_whoever_had_the_least_of_our_time(conn: Connection) -> None:
+    first, second = add_few(conn, 3)
+    assert count_claimed(conn, 1, Share(key=first, most=9, spent=600.0), Share(key=second, most=9, spent=5.0)) == {
+        second: 1
+    }
+    assert count_claimed(conn, 1, Share(key=first, most=9, spent=600.0)) == {second: 1}, "nothing is known of it"
+    assert count_claimed(conn, 1, Share(key=first, most=9, spent=4.0), Share(key=second, most=9, spent=5.0)) == {
+        first: 1
+    }
 
 
 def test_a_claim_of_one_row_is_drawn_among_sources(conn: Connection) -> None:

@@ -124,21 +124,26 @@ def test_a_decoder_that_dies_costs_one_attempt_and_the_batch_goes_on(
     assert ends(context.conn)[victim] == "done"
 
 
-def test_a_poison_sample_is_quarantined_after_five_attempts_with_its_reason(
-    context: Context, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "attempts"),
+    [("decoder_died", MOST_ATTEMPTS), ("decoder_memory", 2), ("decoder_timeout", 2)],
+)
+def test_a_poison_sample_is_quarantined_with_its_reason(
+    context: Context, monkeypatch: pytest.MonkeyPatch, code: str, attempts: int
 ) -> None:
+    """After five attempts; what is too much for the box also when it is alone, after that one."""
     digest = add_sample(context, make_listing(context.conn), portrait("astronaut"))
 
     def die(self: Child, *_: object) -> object:
-        raise InputRefused("decoder_memory")
+        raise InputRefused(code)
 
     monkeypatch.setattr(Child, "_read_group", die)
     monkeypatch.setattr(Child, "open_picture", die)
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(attempts):
         assert embed_samples(context) == 1
         context.conn.execute("update sample set not_before = null")
     assert embed_samples(context) == 0
-    assert ends(context.conn) == {digest: "quarantined:decoder_memory"}
+    assert ends(context.conn) == {digest: f"quarantined:{code}"}
 
 
 def test_a_step_that_fails_gives_its_rows_back_at_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

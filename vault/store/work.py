@@ -16,6 +16,7 @@ from vault.store.times import check_clocks
 
 LEASE_SECONDS = 30.0
 MOST_ATTEMPTS = 5
+UNKNOWN_ROWS = 32  # claimed at once of a share of which nothing is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,16 +52,26 @@ TRIED = sql.SQL("""attempts > 0 and attempts < %(most)s and state in ('ready', '
 PICK = sql.SQL("""picked as materialized (
             select {key} as row_key from {table} where {only} and {which}
             order by {key} limit %(limit)s for update skip locked)""")
-# The values of the share column that have rows, one probe of the index each (a loose index scan); then as many rows
-# of each as its share is, of as many of them as there is room for, drawn anew each time.
+# The values of the share column that have rows, one probe of the index each (a loose index scan). Of as many of them
+# as there is room for, those that had the least of our time first: as many rows of each as may be taken at once, where
+# that is less than its part of the claim; the others part what is left.
 PICK_SHARES = sql.SQL("""shares (share) as (
             (select {share} from {table} where {only} and {which} order by {share} limit 1)
             union all
             select (select {share} from {table} where {only} and {which} and {share} > shares.share
                     order by {share} limit 1) from shares where shares.share is not null),
+        wanted as materialized (
+            select shares.share, coalesce(known.most, %(unknown)s) as most, coalesce(known.spent, 0) as spent
+            from shares left join unnest(%(shares)s::bigint[], %(mosts)s::int[], %(spent)s::float[])
+                as known (share, most, spent) on known.share = shares.share
+            where shares.share is not null order by 3, random() limit %(limit)s),
+        parted as (
+            select *, most < %(limit)s::float / count(*) over () as few from wanted),
         drawn as materialized (
-            select share, ceil(%(limit)s::float / count(*) over ())::int as most
-            from (select share from shares where share is not null order by random() limit %(limit)s) as wanted),
+            select share, least(most, case when few then most else ceil(
+                (%(limit)s - coalesce(sum(most) filter (where few) over (), 0))::float
+                / count(*) filter (where not few) over ()) end)::int as most
+            from parted order by spent),
         picked as materialized (
             select row_key from drawn cross join lateral (
                 select {key} as row_key from {table} where {share} = drawn.share and {only} and {which}
@@ -104,6 +115,16 @@ ERASURES = WorkTable(name="erasure", key="subject_id")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What is known of the rows with one value (`key`) of the share column: how many may be claimed at once, and how
+    many seconds they have had lately."""
+
+    key: int
+    most: int
+    spent: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """What one claim took: the keys, and the token that proves they are still ours. `limit`: how many were asked for;
     `tried`: it is one row that was tried before."""
@@ -115,19 +136,31 @@ class Claim:
 
 
 def claim_rows(
-    conn: Connection, table: WorkTable, limit: int, *, fresh_first: bool = False, **only: Any
+    conn: Connection,
+    table: WorkTable,
+    limit: int,
+    *,
+    fresh_first: bool = False,
+    shares: Sequence[Share] = (),
+    **only: Any,
 ) -> Claim | None:
     """Take up to `limit` rows, or one row that has been tried before, alone: so a row that kills its worker is soon
     by itself, and rows that happened to be beside it are not charged again. What was tried comes first, but with
     `fresh_first` last. None when there is nothing to do. Raises Unavailable where the clocks differ."""
     check_clocks(conn)
+    values: dict[str, Any] = {"lease": LEASE_SECONDS, "most": MOST_ATTEMPTS, **only}
+    if table.share:
+        values |= {"shares": [each.key for each in shares], "mosts": [each.most for each in shares],
+                   "spent": [each.spent for each in shares], "unknown": UNKNOWN_ROWS}  # fmt: skip
     if fresh_first:
-        return _claim(conn, table, FRESH, limit, only) or _claim(conn, table, TRIED, 1, only)
-    return _claim(conn, table, TRIED, 1, only) or _claim(conn, table, FRESH, limit, only)
+        return _claim(conn, table, FRESH, limit, values) or _claim(conn, table, TRIED, 1, values)
+    return _claim(conn, table, TRIED, 1, values) or _claim(conn, table, FRESH, limit, values)
 
 
-def _claim(conn: Connection, table: WorkTable, which: sql.Composable, limit: int, only: dict[str, Any]) -> Claim | None:
-    values = {"lease": LEASE_SECONDS, "most": MOST_ATTEMPTS, "limit": limit, **only}
+def _claim(
+    conn: Connection, table: WorkTable, which: sql.Composable, limit: int, values: dict[str, Any]
+) -> Claim | None:
+    values = {**values, "limit": limit}
     rows = conn.execute(make_claim(table, which), values).fetchall()
     if not rows:
         return None
