@@ -75,6 +75,14 @@ def test_a_larger_gallery_or_more_faces_raise_the_cut() -> None:
     assert all(cut.strong_score >= cut.score and cut.supported for cut in (small, large, busy, lenient))
 
 
+def test_the_shipped_record_rests_on_no_wrong_caption() -> None:
+    """Somebody under two names, or under another's, looks like an impostor: the cut at 1,000 enrolled was 0.655."""
+    shipped = load_calibration("opencv-zoo")
+    assert shipped.record["data"]["people_dropped"]["count"] == 1
+    assert shipped.record["data"]["people_joined"]["count"] == 3
+    assert derive_cut(shipped, false_alerts=1, faces=10_000, templates=1000).score <= 0.58
+
+
 def test_a_rate_that_the_data_cannot_support_is_said() -> None:
     shipped = load_calibration("opencv-zoo")
     cut = derive_cut(shipped, false_alerts=1, faces=10**6, templates=10**5)
