@@ -109,7 +109,8 @@ def take_source(conn: Connection, approved: Approved) -> tuple[Source, bool]:
     card = approved.card
     before = get_source(conn, card.name)
     if before is not None and before.state == "paused":
-        raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend="a person has to decide")
+        mend = f'if it may go on: ./facewarden source resume {card.name} --why "..."'
+        raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend=mend)
     digest = hash_card(approved.text)
     source = save_source(conn, card.name, approved.text, digest, card.keep.policy, card.keep.days)
     if not lock_source(conn, source.source_id):

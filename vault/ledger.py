@@ -23,6 +23,7 @@ class Kind(StrEnum):
     ERASURE = "erasure"
     REFUSAL = "refusal"
     LOGIN = "login"
+    SOURCE = "source"  # paused or resumed by a person
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

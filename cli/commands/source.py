@@ -10,6 +10,7 @@ example:
   ./facewarden source sign cards/shop.toml
   ./facewarden source test cards/shop.toml          (ten pages, nothing kept)
   ./facewarden source session cards/forum.toml cookies.txt    (a login that you made in your browser)
+  ./facewarden source pause forum-3 --why "its operator asked us to wait for the court"
   ./facewarden source list
 """
 
@@ -46,6 +47,7 @@ from vault.records import Listing, Said
 from vault.settings import Money, Settings, config_folder
 from vault.store.ledger import write_entry
 from vault.store.logins import forget_login, reopen_walled, save_login
+from vault.store.sources import get_source, pause_source, resume_source
 from vault.store.status import list_sources
 from vault.terminal import Grid, Screen, say, say_json
 
@@ -91,14 +93,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = session.add_mutually_exclusive_group(required=True)
     what.add_argument("cookies", type=Path, nargs="?", help="cookies.txt, or a browser extension's JSON")
     what.add_argument("--forget", action="store_true", help="erase the session and its key")
+    decisions = {"pause": "fetch nothing of a source until it is resumed", "resume": "let it be crawled again"}
+    for name, meaning in decisions.items():
+        parser = actions.add_parser(name, help=meaning)
+        parser.add_argument("name", help="as `source list` shows it")
+        parser.add_argument("--why", required=True, help="kept in the ledger with your name")
     listing = actions.add_parser("list", help="every source and how it is")
     listing.add_argument("--json", action="store_true")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     actions = {"key": make_key, "trust": trust, "new": propose, "sign": sign, "test": test, "session": session,
-               "list": show_sources}  # fmt: skip
+               "pause": switch, "resume": switch, "list": show_sources}  # fmt: skip
     return actions[args.action](args, settings)
+
+
+def switch(args: argparse.Namespace, settings: Settings) -> int:
+    """Pause or resume: a crawl that runs stops within seconds, and goes on where it was."""
+    pausing = args.action == "pause"
+    why = " ".join(args.why.split())
+    if not why:
+        raise CardError("card_invalid", "no reason is given", mend='say why, for whoever asks later: --why "..."')
+    with open_database(settings) as (_settings, _keys, conn):
+        source = get_source(conn, args.name)
+        if source is None:
+            raise CardError("card_missing", f"there is no source {args.name}", mend="see ./facewarden source list")
+        if pausing == (source.state == "paused"):
+            say(f"{args.name} {'is paused already' if pausing else 'is not paused'}{pausing * f': {source.reason}'}")
+            return 0
+        with conn.transaction():
+            if pausing:
+                pause_source(conn, source.source_id, why)
+            else:
+                resume_source(conn, source.source_id)
+            write_entry(conn, Kind.SOURCE, about=f"source:{args.name}", what=f"{args.action}d", why=why[:500],
+                        by=name_user())  # fmt: skip
+    before = f" (it was paused: {source.reason})" if not pausing else ""
+    say(f"{args.name} is {'paused' if pausing else 'no longer paused'}{before}")
+    return 0
 
 
 # -- approval ---------------------------------------------------------------------------------------------------------
@@ -397,12 +429,14 @@ def show_sources(args: argparse.Namespace, settings: Settings) -> int:
     console.print(table)
     for each in sources:
         if each["fix"]:
-            console.print(f"{each['name']}: {each['mend']}")
+            console.print(f"{each['name']}: {each['fix']}")
     return 0
 
 
 def mend_source(source: dict[str, Any]) -> str:
     """What a person can do about a source that waits for one."""
+    if source["health"] == "paused":
+        return f'if it may go on: ./facewarden source resume {source["name"]} --why "..."'
     if source["health"] != "login_wall":
         return ""
     if source["session_since"] is None:

@@ -36,6 +36,10 @@ def pause_source(conn: Connection, source_id: int, reason: str) -> None:
     )
 
 
+def resume_source(conn: Connection, source_id: int) -> None:
+    conn.execute("update source set state = 'active', reason = '' where source_id = %(id)s", {"id": source_id})
+
+
 def is_paused(conn: Connection, source_id: int) -> bool:
     """Has somebody paused it since, a person or a step that saw a picture which may not be kept?"""
     row = conn.execute("select state = 'paused' from source where source_id = %(id)s", {"id": source_id}).fetchone()
