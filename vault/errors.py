@@ -185,4 +185,4 @@ class JudgementError(_CodedError):
 
 class EnrolmentError(_CodedError):
     """`address_invalid`, `already_enrolled`, `subject_unknown`, `no_face`, `several_faces`, `face_unclear`,
-    `photo_unreadable`, `photo_truncated`, `organisation_unnamed`."""
+    `photo_unreadable`, `photo_truncated`, `organisation_unnamed`, `not_confirmed`."""

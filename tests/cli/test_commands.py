@@ -6,6 +6,7 @@ import importlib
 import ipaddress
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_the_examples_of_the_help_are_commands_that_exist(name: str) -> None:
     parser = make_parser((name,))
     assert lines
     for line in lines:
-        words = line.split("   ")[0].split()
+        words = shlex.split(line.split("   ")[0])
         if words[0] == name:
             parser.parse_args(words)
 

@@ -66,7 +66,7 @@ def test_a_full_disk_ends_nothing_and_is_named(small: Path, tmp_path: Path) -> N
         done = facewarden(settings, "status")
         assert f"disk_full: {home} is on a disk of" in done.stdout
         assert facewarden(settings, "login").returncode == 0
-        done = facewarden(settings, "withdraw", "--address", ADDRESS)
+        done = facewarden(settings, "withdraw", "--address", ADDRESS, "--yes")
         assert done.returncode == 0, done.stderr
         with connect(find_running(settings)) as conn:
             erased = "select 1 from erasure where state = 'done'"

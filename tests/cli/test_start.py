@@ -34,7 +34,7 @@ from vault.store import Connection
 
 NEEDS = (
     ("status",), ("status", "--json"), ("alerts",), ("alerts", "--json"), ("calibrate",), ("datasets",), ("hunts",),
-    ("ledger", "verify"), ("ledger", "show"), ("login",), ("withdraw", "--address", "a@b.example"),
+    ("ledger", "verify"), ("ledger", "show"), ("login",), ("people",), ("withdraw", "--address", "a@b.example"),
     ("enrol", "--address", "a@b.example", "--photo", "PHOTO"), ("ingest", "FOLDER", "--card", "CARD"),
     ("crawl", "CARD"), ("source", "list"), ("source", "trust", "olga", "0" * 64), ("source", "test", "CARD"),
     ("source", "session", "CARD", "--forget"), ("keys", "fingerprint"), ("crawler",),

@@ -161,14 +161,17 @@ def market() -> Iterator[int]:
         server.shutdown()
 
 
-def run_on_terminal(settings: Settings, *arguments: str, term: str = "dumb") -> str:
-    """What a person sees of a command: both streams on one pty."""
+def run_on_terminal(settings: Settings, *arguments: str, term: str = "dumb", typed: str = "") -> str:
+    """What a person sees of a command: both streams on one pty; they type there, too, if they type anything."""
     ours, theirs = pty.openpty()
     env = {**child_environment(settings), "PYTHONPATH": str(ROOT), "TERM": term, "NO_COLOR": "1", "COLUMNS": "200",
            "LANG": "C.UTF-8"}  # fmt: skip
     argv = [sys.executable, "-P", "-m", "cli", *arguments]
-    process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        argv, env=env, stdin=theirs if typed else subprocess.DEVNULL, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
+    os.write(ours, typed.encode())
     shown = bytearray()
     while True:
         try:
