@@ -28,8 +28,9 @@ from vault.keys import load_keys
 from vault.lockdown import landlock_version
 from vault.settings import Settings, mask_passwords
 from vault.steps import check_broker
-from vault.store import DatabaseError, connect
+from vault.store import Connection, DatabaseError, connect
 from vault.store.keys import get_deployment
+from vault.store.times import compare_clocks, read_clocks
 from vault.terminal import Grid, Screen
 from workers.faces.packs import get_pack, read_model
 
@@ -57,10 +58,12 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Database:
-    """What a look at the database gave. `deployment`: the public key it belongs to, None where nothing is set up."""
+    """What a look at the database gave. `deployment`: the public key it belongs to, None where nothing is set up;
+    `clocks`: its clock against this machine's, where it holds a deployment."""
 
     check: Check
     deployment: str | None = None
+    clocks: tuple[Check, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +94,7 @@ def check_all(settings: Settings) -> list[Check]:
         check_pack(settings),
         check_state_folder(settings),
         database.check,
+        *database.clocks,
         check_redis(running),
         check_key_file(settings, database.deployment),
         check_disk(settings),
@@ -173,6 +177,7 @@ def check_database(settings: Settings) -> Database:
         with connect(settings) as conn:
             version = conn.info.server_version // 10_000
             deployment = get_deployment(conn)
+            clocks = (check_time(conn),) if deployment else ()
     except FacewardenError as exc:
         return Database(check=failed("postgresql", exc))
     except DatabaseError as exc:
@@ -182,7 +187,17 @@ def check_database(settings: Settings) -> Database:
         told = ServerError(f"PostgreSQL {version} is too old", mend=f"use {OLDEST_POSTGRES} or newer")
         return Database(check=failed("postgresql", told))
     state = "holds a deployment" if deployment else "nothing is set up in it yet"
-    return Database(check=passed("postgresql", f"PostgreSQL {version} answers; {state}"), deployment=deployment)
+    check = passed("postgresql", f"PostgreSQL {version} answers; {state}")
+    return Database(check=check, deployment=deployment, clocks=clocks)
+
+
+def check_time(conn: Connection) -> Check:
+    """A clock that is wrong stops all work: the database's against this machine's."""
+    try:
+        compare_clocks(*read_clocks(conn))
+    except FacewardenError as exc:
+        return failed("clock", exc)
+    return passed("clock", "this machine's and the database's agree")
 
 
 def check_redis(settings: Settings) -> Check:

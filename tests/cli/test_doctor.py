@@ -1,6 +1,7 @@
 """`doctor` asks the servers it is told of, knows a lost key file from one that was never made, and says what to do."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_servers_that_answer_are_ok(settings: Settings, keys: Keys) -> None:
     found = states(settings)
     assert found["postgresql"] == (State.OK, "PostgreSQL 18 answers; holds a deployment")
     assert found["redis"][0] is found["key file"][0] is State.OK
+
+
+def test_a_clock_that_is_wrong_is_failed(settings: Settings, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert states(settings)["clock"][0] is State.OK
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 40 * 86_400)
+    state, detail = states(settings)["clock"]
+    assert (state, "40 days ahead" in detail) == (State.FAILED, True)
 
 
 @pytest.mark.parametrize("sign", ["postgres/PG_VERSION", "run/deployment.json"])

@@ -30,8 +30,19 @@ class Readings:
 
 
 def check_clocks(conn: Connection) -> None:
-    """Raises Unavailable: clock_differs, clock_jumped."""
+    """Compares, and keeps the mark of this look. Raises Unavailable: clock_differs, clock_jumped."""
     readings, mark = read_clocks(conn)
+    compare_clocks(readings, mark)
+    ahead = readings.database - readings.running
+    if mark is None or abs(ahead - mark) > MOST_DRIFT + readings.slack:
+        save_mark(conn, ahead)
+
+
+def compare_clocks(readings: Readings, mark: float | None) -> None:
+    """`mark`: by how much the database's clock was ahead of the running time at an earlier look.
+
+    Raises Unavailable: clock_differs, clock_jumped.
+    """
     apart = readings.local - readings.database
     if abs(apart) - readings.slack > MOST_APART:
         raise Unavailable(
@@ -46,8 +57,6 @@ def check_clocks(conn: Connection) -> None:
             f"the clock has jumped: it is {describe(ahead - mark)} of where it was",
             mend="set it right, and the work goes on by itself; if it is right now, start the workers anew",
         )
-    if mark is None or abs(ahead - mark) > MOST_DRIFT + readings.slack:
-        save_mark(conn, ahead)
 
 
 def read_clocks(conn: Connection) -> tuple[Readings, float | None]:
