@@ -1,7 +1,8 @@
 """measure how strangers score among the faces that are kept here, and use that instead of the record that is shipped
 
-Counted are faces of different datasets (linked listings are one) in different pictures. Pairs so alike that they may be
-one person are left out; how many is said, never which. Needs faces of sources with the policy `retro`.
+Counted are faces of different datasets (linked listings are one) in different pictures, of sources whose card two
+approvers have signed. Pairs so alike that they may be one person are left out; how many is said, never which. Needs
+faces of sources with the policy `retro`.
 
 example:
   ./facewarden calibrate                   (shows what these faces would support; keeps nothing)
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if len(kept) < FEWEST_FACES:
             raise CalibrationError(
                 f"{count_of(len(kept), 'kept face')} can be compared, {FEWEST_FACES:,} are needed",
-                mend="sources with the policy retro keep faces; until then the shipped record is used",
+                mend="retro sources with two signatures keep them; until then the shipped record is used",
             )
         with working(f"comparing {count_of(len(kept), 'face')} with one another"):
             strangers = tally_faces(kept, pack)
