@@ -35,7 +35,7 @@ from vault.store.hashes import ask_linking, save_hashes
 from vault.store.listings import Shown, save_listings
 from vault.store.pages import NewPage, add_pages, save_captures
 from vault.store.samples import NewSample, save_samples
-from vault.store.sources import save_source
+from vault.store.sources import SourceCard, save_source
 from workers.context import Context
 from workers.link_datasets import link_datasets
 
@@ -92,7 +92,11 @@ def change_picture(path: Path, scale: float, quality: int, crop: float) -> bytes
 
 def list_offer(conn: Connection, child: Child, offer: Offer, rng: random.Random, crop: float) -> int:
     """Rows as the crawler and `embed_samples` leave them; the listing's id."""
-    source = save_source(conn, f"market-{rng.randrange(5)}", "card", "0" * 64, Policy.EPHEMERAL, 0)
+    source = save_source(
+        conn,
+        SourceCard(name=f"market-{rng.randrange(5)}", text="card", sha256="0" * 64, policy=Policy.EPHEMERAL,
+                   signers=("1" * 64, "2" * 64)),
+    )  # fmt: skip
     url = f"http://market.example/{offer.name}"
     key = hashlib.sha256(url.encode()).hexdigest()
     ids, _ = add_pages(conn, source.source_id, [NewPage(url=url, url_key=key, kind=PageKind.PAGE, depth=0)])

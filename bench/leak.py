@@ -13,7 +13,6 @@ end.
 """
 
 import argparse
-import datetime as dt
 import io
 import json
 import os
@@ -35,12 +34,14 @@ from cli.commands.enrol import enrol
 from cli.commands.up import start_base, start_parts
 from cli.demo.outcome import is_settled
 from cli.setup import prepare_keys
-from cli.supervisor import Supervisor
-from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
+from cli.supervisor import Child, Supervisor
+from crawler.approval import DemoApprovers
+from crawler.ingest import run_ingest
 from matcher.calibration import is_calibration_name
-from vault.keys import Keys
-from vault.settings import Settings
+from vault.keys import Keys, load_keys
+from vault.settings import Settings, load_settings
 from vault.store import Connection, connect
+from vault.store.deployment import DeploymentKind
 from vault.store.status import count_live_templates, count_states
 from vault.store.subjects import confirm_consent, find_subject
 from vault.terminal import Screen
@@ -136,17 +137,26 @@ def wait_for_templates(conn: Connection, settings: Settings, supervisor: Supervi
 # -- the clock ---------------------------------------------------------------------------------------------------------
 
 
+def start_ingest(supervisor: Supervisor, leak: Path, card: Path) -> Child:
+    """By this file and not by the command, which no demo's deployment lets be used."""
+    argv = [sys.executable, "-P", "-m", "bench.leak", "--ingest", str(leak), str(card)]
+    return supervisor.start(Child(name="ingest", role="ingest", argv=argv, environ=supervisor.environ(), keep=False))
+
+
+def ingest(leak: Path, card: Path) -> int:
+    """In a process of its own, with the settings of its environment."""
+    return run_ingest(load_settings(), leak, card, lambda line: print(line, flush=True))
+
+
 def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, console: Screen) -> dict[str, Any]:
     """Ingest and wait for the last row. Returns seconds and what the rows say."""
     settings = supervisor.settings
     card = settings.home / "leak.toml"
-    key = settings.home.with_name("approver.pem")
-    trust_approver(settings, "bench", make_approver_key(key, ""))
-    card.write_text(sign_card(CARD, load_approver_key(key, ""), "bench", dt.datetime.now(dt.UTC)), encoding="utf-8")
+    card.write_text(DemoApprovers(conn, load_keys(settings.key_file)).sign(CARD), encoding="utf-8")
     (before,) = conn.execute("select clock_timestamp()").fetchone() or (None,)
     started, told = time.monotonic(), 0.0
-    ingest = supervisor.start_command("ingest", "ingest", ["ingest", str(leak), "--card", str(card)], keep=False)
-    while ingest.running or not is_decided(conn):
+    running = start_ingest(supervisor, leak, card)
+    while running.running or not is_decided(conn):
         supervisor.poll()
         elapsed = time.monotonic() - started
         if elapsed - told > 10:
@@ -159,8 +169,8 @@ def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, 
     while not is_settled(states := count_states(conn)):
         supervisor.poll()
         time.sleep(POLL_SECONDS)
-    if ingest.exit_code:
-        raise SystemExit(f"ingest ended with {ingest.exit_code}: see ingest.log")
+    if running.exit_code:
+        raise SystemExit(f"ingest ended with {running.exit_code}: see ingest.log")
     row = conn.execute(
         """select extract(epoch from max(created_at) - %(before)s), count(*),
                   (select extract(epoch from max(matched_at) - %(before)s) from match),
@@ -248,8 +258,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--people", type=int, default=200, help="enrolled")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--keep", type=Path, help="leave the state folder here, logs and all")
+    parser.add_argument("--ingest", nargs=2, type=Path, metavar=("FOLDER", "CARD"), help=argparse.SUPPRESS)
     add_options(parser)
     args = parser.parse_args(arguments)
+    if args.ingest:
+        return ingest(*args.ingest)
     args.folder = find_folder(args.folder)
     console = Screen(highlight=False)
     people = QUICK_PEOPLE if args.quick else args.people
@@ -263,7 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = settings.replace("organisation", **ORGANISATION)
         supervisor = Supervisor(settings=settings)
         with supervisor.running():
-            settings = start_base(supervisor, console)
+            settings = start_base(supervisor, console, DeploymentKind.DEMO)
             keys = prepare_keys(settings)
             engine = load_engine(settings)  # chooses the runtime before the clock starts
             report.settings(engine.describe()).hold_settings()

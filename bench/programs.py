@@ -5,7 +5,6 @@ crawled with the proposed card, and compared with what went in. Nothing of a pro
 
 import argparse
 import contextlib
-import datetime as dt
 import hashlib
 import json
 import os
@@ -23,8 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.servers import make_demo
 from cli.supervisor import ROOT, read_state
-from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
 from crawler.propose import MOST_PAGES, Proposal, SavedPage, propose_card, write_card
 from vault.settings import Servers, Settings
 from vault.store import connect
@@ -181,12 +180,8 @@ def decide(text: str) -> str:
 
 
 def sign(text: str, home: Path) -> str:
-    """The card with the signature of an approver whom this state folder trusts."""
-    home.mkdir(mode=0o700)
-    key = home.parent / "bench.key"
-    settings = Settings(home=home, key_file=home / "none")
-    trust_approver(settings, "bench", make_approver_key(key, ""))
-    return sign_card(text, load_approver_key(key, ""), "bench", dt.datetime.now(dt.UTC))
+    """The card with the signatures of the approvers of a demo's deployment, which is made in this state folder."""
+    return make_demo(home).sign(text)
 
 
 # -- the crawl --------------------------------------------------------------------------------------------------------

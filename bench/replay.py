@@ -37,14 +37,10 @@ from cli.demo.people import list_people, save_jpeg
 from cli.supervisor import ROOT, Supervisor
 from crawler.browser import find_chromium
 from evidence.verify import check_bundle
-from vault.keys import load_keys, make_key_file
 from vault.log import set_up_logging
 from vault.settings import Settings, child_environment
 from vault.steps import Step
-from vault.store import connect
 from vault.store.bundles import ask_bundle
-from vault.store.keys import check_deployment
-from vault.store.migrate import migrate
 from vault.store.subjects import confirm_consent, find_subject
 from workers.app import take_turn
 from workers.context import Context
@@ -110,10 +106,6 @@ def make_bundle(folder: Path, rendering: str) -> tuple[bytes, bytes]:
         )
         with supervisor.running():
             settings = supervisor.start_servers()
-            make_key_file(settings.key_file)
-            with connect(settings) as conn:
-                migrate(conn)
-                check_deployment(conn, load_keys(settings.key_file))
             context = Context(settings)
             enrol(context.conn, context.keys, settings, ADDRESS, save_jpeg(person.portrait, 92), recorded_by="bench")
             work(context)

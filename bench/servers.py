@@ -7,7 +7,10 @@ from pathlib import Path
 
 from cli.setup import prepare_database, prepare_keys
 from cli.supervisor import Supervisor
+from crawler.approval import DemoApprovers
+from vault.embedded import make_home
 from vault.settings import Settings
+from vault.store.deployment import DeploymentKind
 
 
 @contextlib.contextmanager
@@ -18,5 +21,17 @@ def start_servers(name: str) -> Iterator[Settings]:
         supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
         with supervisor.running():
             settings = supervisor.start_servers()
-            prepare_database(settings, prepare_keys(settings)).close()
+            prepare_database(settings, prepare_keys(settings), DeploymentKind.DEMO).close()
             yield settings
+
+
+def make_demo(home: Path) -> DemoApprovers:
+    """A demo's deployment in a state folder that does not exist yet, stopped again; and its approvers. Raises
+    FacewardenError."""
+    supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name(f"{home.name}.key")))
+    make_home(home)
+    with supervisor.running():
+        settings = supervisor.start_servers()
+        keys = prepare_keys(settings)
+        with contextlib.closing(prepare_database(settings, keys, DeploymentKind.DEMO)) as conn:
+            return DemoApprovers(conn, keys)

@@ -16,7 +16,7 @@ from vault.keys import Keys, load_keys, make_key_file
 from vault.settings import Settings, mask_passwords
 from vault.store import LONG, Connection, connect
 from vault.store.blobs import bind_folder
-from vault.store.keys import check_deployment, get_deployment
+from vault.store.deployment import DeploymentKind, check_deployment, get_deployment
 from vault.store.migrate import migrate
 from workers.faces.packs import Pack, get_pack, read_model
 
@@ -87,10 +87,10 @@ def prepare_keys(settings: Settings) -> Keys:
     return keys
 
 
-def prepare_database(settings: Settings, keys: Keys) -> Connection:
-    """A connection to a database at the newest schema and of this key file and blobs folder. Raises StoreError,
-    KeyFileError, ServerError, OSError."""
-    conn = open_schema(settings, keys)
+def prepare_database(settings: Settings, keys: Keys, kind: DeploymentKind | None = None) -> Connection:
+    """A connection to a database at the newest schema, of this key file and blobs folder, and of this `kind` if one is
+    wanted. Raises StoreError, KeyFileError, DeploymentError, ServerError, OSError."""
+    conn = open_schema(settings, keys, kind)
     bind_folder(conn, settings.home / "blobs")
     return conn
 
@@ -105,12 +105,12 @@ def find_database(settings: Settings, keys: Keys) -> Connection:
     return open_schema(settings, keys)
 
 
-def open_schema(settings: Settings, keys: Keys) -> Connection:
-    """Raises StoreError, KeyFileError: key_wrong, ServerError."""
+def open_schema(settings: Settings, keys: Keys, kind: DeploymentKind | None = None) -> Connection:
+    """Raises StoreError, KeyFileError: key_wrong, DeploymentError, ServerError."""
     with connect(settings, patience=30.0, limits=LONG) as migrating:
         migrate(migrating)
     conn = connect(settings)
-    check_deployment(conn, keys)
+    check_deployment(conn, keys, kind)
     return conn
 
 

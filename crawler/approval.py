@@ -1,47 +1,59 @@
 """Who approved a card: in come a card's text and an approver's key, out comes the signed text; and back, a verdict.
 
-A signature stands at the end of the card as a table of its own and covers every byte before it (Ed25519, RFC 8032).
-What is crawled is read from those bytes alone, so nothing can be slipped in behind or beside them. Private keys are
-made outside the repository and the state folder, for one person each; the verifier only keeps public ones.
+Signatures stand at the end of the card, one table each, and each covers every byte before the first (Ed25519, RFC
+8032). What is crawled is read from those bytes alone, so nothing can be slipped in behind or beside them. One signature
+that counts lets a card be crawled; two, by different approvers, open what is found there (`vault/store/visibility.py`).
+Private keys are made outside the repository and the state folder, for one person each; the database keeps public ones.
 """
 
 import base64
+import binascii
+import contextlib
 import datetime as dt
-import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from crawler.cards import Card, parse_card, read_text, split_signature
+from crawler.cards import Card, Signature, parse_card, read_text, split_signatures
 from vault.egress import Policy
+from vault.embedded import with_embedded_urls
 from vault.errors import CardError
 from vault.files import write_whole
+from vault.keys import Keys, load_keys
 from vault.settings import Settings
-from vault.toml import Misfit, parse_toml
-
-APPROVER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+from vault.signatures import is_signed, show_public, sign_message, write_removal, write_trust
+from vault.store import Connection, connect
+from vault.store.approvers import (
+    Approver,
+    check_name,
+    find_approver,
+    list_approvers,
+    remove_approver,
+    replace_demo_approvers,
+)
+from vault.store.approvers import trust_approver as save_approver
+from vault.store.deployment import check_deployment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Approved:
-    """A card that may be crawled: signed by a trusted approver, unchanged since, and not expired."""
+    """A card that may be crawled: signed by approvers who count, unchanged since, and not expired."""
 
     card: Card
     text: str
-    approver: str
+    signers: tuple[Approver, ...]  # each once
 
 
-def open_card(settings: Settings, path: Path, now: dt.datetime) -> Approved:
+def open_card(approvers: Sequence[Approver], path: Path, now: dt.datetime) -> Approved:
     """The card at `path`. Raises CardError: card_missing, card_invalid, card_expired, card_unsigned, card_changed,
     card_untrusted."""
     text = read_text(path)
     card = parse_card(text, str(path), now.date())
-    return Approved(card=card, text=text, approver=check_signature(text, path.name, read_approvers(settings)))
+    return Approved(card=card, text=text, signers=check_signatures(text, path.name, approvers))
 
 
 def make_policy(approved: Approved, lab: tuple[str, ...]) -> Policy:
@@ -58,41 +70,66 @@ def make_policy(approved: Approved, lab: tuple[str, ...]) -> Policy:
 
 
 def sign_card(text: str, key: Ed25519PrivateKey, approver: str, now: dt.datetime) -> str:
-    """The text with a signature at its end; an older one is replaced. Raises CardError for a name that is none."""
-    check_approver(approver)
-    body, _old = split_signature(text)
+    """The text with one signature more at its end. An older one by this approver is replaced; one by another that does
+    not hold any more, because the card has changed, is left out. Raises ApproverError for a name that is none."""
+    check_name(approver)
+    body, known = split_signatures(text)
     if body and not body.endswith("\n"):
         body += "\n"
+    public = show_public(key.public_key())
     signed_at = now.astimezone(dt.UTC).isoformat(timespec="seconds")
     value = base64.b64encode(key.sign(make_message(body, approver, signed_at))).decode("ascii")
+    new = Signature(approver=approver, key=public, signed_at=signed_at, value=value)
+    kept = [each for each in known if holds(each, body) and each.key != public and each.approver != approver]
+    return body + "".join(map(write_signature, (*kept, new)))
+
+
+def write_signature(signature: Signature) -> str:
     return (
-        f'{body}[signature]\napprover = "{approver}"\nkey = "{show_public(key.public_key())}"\n'
-        f'signed_at = "{signed_at}"\nvalue = "{value}"\n'
+        f'[[signature]]\napprover = "{signature.approver}"\nkey = "{signature.key}"\n'
+        f'signed_at = "{signature.signed_at}"\nvalue = "{signature.value}"\n'
     )
 
 
-def check_signature(text: str, name: str, approvers: dict[str, str]) -> str:
-    """The approver of a card. Raises CardError: card_unsigned, card_changed, card_untrusted."""
-    body, signature = split_signature(text)
-    if signature is None:
+def holds(signature: Signature, body: str) -> bool:
+    """Did the holder of its key sign this body in this name at this time?"""
+    try:
+        value = base64.b64decode(signature.value, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return is_signed(signature.key, make_message(body, signature.approver, signature.signed_at), value)
+
+
+def check_signatures(text: str, name: str, approvers: Sequence[Approver]) -> tuple[Approver, ...]:
+    """The approvers whose signature of this card counts, each once, in the order of the card: one at least. Raises
+    CardError: card_unsigned, card_changed, card_untrusted."""
+    body, signatures = split_signatures(text)
+    if not signatures:
         raise CardError(
             "card_unsigned", f"{name} is not signed", mend="whoever approves it: ./facewarden source sign CARD"
         )
-    if approvers.get(signature.approver) != signature.key:
+    known = {(each.name, each.public_key): each for each in approvers}
+    named = [(known[each.approver, each.key], each) for each in signatures if (each.approver, each.key) in known]
+    found = {who.public_key: who for who, signature in named if holds(signature, body)}
+    counting = tuple(who for who in found.values() if who.counts)
+    if counting:
+        return counting
+    if found:
+        first = min(found.values(), key=lambda who: who.counts_from)
         raise CardError(
             "card_untrusted",
-            f"{name} is signed by {signature.approver!r}, who is not a trusted approver with this key",
-            mend="./facewarden source trust NAME KEY, if you trust them",
+            f"{name} is signed by {first.name!r}, who counts from {first.counts_from:%Y-%m-%d %H:%M} UTC on",
+            mend="wait until then, or have it signed by another approver",
         )
-    try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.key))
-        value = base64.b64decode(signature.value, validate=True)
-        public.verify(value, make_message(body, signature.approver, signature.signed_at))
-    except (InvalidSignature, ValueError) as exc:
+    if named:
         raise CardError(
             "card_changed", f"{name} has changed since it was signed", mend="look at it again, then sign it again"
-        ) from exc
-    return signature.approver
+        )
+    raise CardError(
+        "card_untrusted",
+        f"{name} is signed by {signatures[0].approver!r}, who is not a trusted approver with this key",
+        mend="./facewarden source trust NAME KEY, if you trust them",
+    )
 
 
 def make_message(body: str, approver: str, signed_at: str) -> bytes:
@@ -103,36 +140,46 @@ def make_message(body: str, approver: str, signed_at: str) -> bytes:
 # -- approvers --------------------------------------------------------------------------------------------------------
 
 
-def read_approvers(settings: Settings) -> dict[str, str]:
-    """name -> public key (64 hex digits) of everybody whose signature counts. Raises CardError."""
-    path = settings.approvers_file
-    try:
-        table = parse_toml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, Misfit) as exc:
-        raise CardError("card_untrusted", f"cannot read {path}: {exc}", mend="mend or remove the file") from exc
-    for name, key in table.items():
-        if not APPROVER.fullmatch(name) or not isinstance(key, str) or not PUBLIC_KEY.fullmatch(key):
-            raise CardError("card_untrusted", f'{path}: {name}: write it as name = "64 hex digits"', mend="mend it")
-    return table
+def trust_approver(
+    settings: Settings, name: str, key: str, signer: Ed25519PrivateKey | None = None, *, by: str = "a program"
+) -> Approver:
+    """Let somebody's signature count: the first approver of a deployment, or a further one, whom `signer`, the key of
+    one who is there, lets in. Where the settings name no database it is the embedded one. Raises ApproverError,
+    DeploymentError, ServerError, KeyFileError."""
+    with contextlib.closing(connect(with_embedded_urls(settings))) as conn:
+        keys = load_keys(settings.key_file)
+        check_deployment(conn, keys)
+        if signer is None:
+            return save_approver(conn, keys, name, key, by=by)
+        signature = sign_message(signer, write_trust(keys.public_key.hex(), name, key))
+        return save_approver(conn, keys, name, key, by=by, signer=show_public(signer.public_key()), signature=signature)
 
 
-def trust_approver(settings: Settings, name: str, key: str) -> None:
-    """Let somebody's signature count from now on. Raises CardError."""
-    check_approver(name)
-    if not PUBLIC_KEY.fullmatch(key):
-        raise CardError("card_untrusted", "a public key has 64 hex digits", mend="copy it from `source key new`")
-    known = {**read_approvers(settings), name: key}
-    lines = [f'"{each}" = "{known[each]}"\n' for each in sorted(known)]
-    write_whole(settings.approvers_file, "".join(lines).encode())
+def distrust_approver(conn: Connection, keys: Keys, name: str, signer: Ed25519PrivateKey, *, by: str) -> Approver:
+    """Remove an approver, with the key of one who is there. Raises ApproverError, DeploymentError."""
+    leaving = find_approver(list_approvers(conn, keys), name)
+    signature = sign_message(signer, write_removal(keys.public_key.hex(), leaving.public_key))
+    return remove_approver(conn, keys, name, by=by, signer=show_public(signer.public_key()), signature=signature)
 
 
-def check_approver(name: str) -> None:
-    if not APPROVER.fullmatch(name):
-        raise CardError(
-            "card_untrusted", f"{name!r} is no approver's name", mend="small letters, digits, dots, hyphens"
-        )
+class DemoApprovers:
+    """The two approvers of a demo or a bench. Their private keys live in this object and nowhere else, so that nobody
+    can sign another card for it later."""
+
+    NAMES = ("demo-1", "demo-2")
+
+    def __init__(self, conn: Connection, keys: Keys) -> None:
+        """Takes the place of the approvers of an earlier run. Raises DeploymentError: deployment_own."""
+        self._keys = {name: Ed25519PrivateKey.generate() for name in self.NAMES}
+        public = {name: show_public(key.public_key()) for name, key in self._keys.items()}
+        replace_demo_approvers(conn, keys, public)
+
+    def sign(self, text: str) -> str:
+        """The card, signed by both."""
+        now = dt.datetime.now(dt.UTC)
+        for name, key in self._keys.items():
+            text = sign_card(text, key, name, now)
+        return text
 
 
 # -- keys of approvers ------------------------------------------------------------------------------------------------
@@ -177,7 +224,3 @@ def read_key_file(path: Path) -> bytes:
         raise CardError(
             "key_missing", f"cannot read {path}: {exc.strerror}", mend="make one: ./facewarden source key new"
         ) from exc
-
-
-def show_public(key: Ed25519PublicKey) -> str:
-    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()

@@ -22,7 +22,8 @@ from vault.records import Policy
 from vault.toml import Misfit, read_record
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-SIGNATURE = re.compile(r"^\[signature\][ \t]*$", re.MULTILINE)
+SIGNATURE = re.compile(r"^\[\[signature\]\][ \t]*$", re.MULTILINE)
+MOST_SIGNATURES = 16
 NO_SELECTORS = {"passwords", "page_parameter"}  # fields of [read] that are none
 MOST_PASSWORDS = 5  # of a card; ten are tried on an archive, so those printed have a chance
 MOST_RETENTION_DAYS = 1095  # BIPA sec. 15(a): three years
@@ -241,23 +242,40 @@ class Signature:
     signed_at: str
     value: str  # base64
 
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            # a line break here could stand for one of the card: a signature of it would be one of a card cut short
+            if not getattr(self, name).isprintable():
+                raise ValueError(f"{name}: one line of letters")
 
-def split_signature(text: str) -> tuple[str, Signature | None]:
-    """What an approver signs, and the signature behind it. Raises CardError: card_invalid, for a signature that is
-    not one table at the end."""
-    places = list(SIGNATURE.finditer(text))
-    if not places:
-        return text, None
-    body, tail = text[: places[-1].start()], text[places[-1].start() :]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tail:
+    signature: tuple[Signature, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.signature) > MOST_SIGNATURES:
+            raise ValueError(f"signature: more than {MOST_SIGNATURES}")
+
+
+def split_signatures(text: str) -> tuple[str, tuple[Signature, ...]]:
+    """What every approver signs, which is all before the first signature, and the signatures behind it. Raises
+    CardError: card_invalid, where something else stands behind the first one."""
+    place = SIGNATURE.search(text)
+    if place is None:
+        return text, ()
+    body, tail = text[: place.start()], text[place.start() :]
     try:
         return body, read_record(Tail, tail).signature
     except Misfit as exc:
         raise CardError("card_invalid", f"signature: {exc.field}: {exc.message}", mend="sign the card again") from exc
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tail:
-    signature: Signature
+def list_places(card: Card) -> tuple[str, ...]:
+    """What a card lets be read: its hosts and its proxy, or that somebody hands it in."""
+    if card.kind in LOCAL:
+        return ("handed in",)
+    return (*card.where.hosts, *card.where.image_hosts, *((card.where.proxy,) if card.where.proxy else ()))
 
 
 def check_where(card: Card) -> None:
@@ -343,10 +361,10 @@ def read_text(path: Path) -> str:
 
 
 def parse_card(text: str, name: str, today: dt.date) -> Card:
-    """A card from its text, its signature left aside; `name` is used in errors. Raises CardError: card_invalid,
+    """A card from its text, its signatures left aside; `name` is used in errors. Raises CardError: card_invalid,
     card_expired."""
     try:
-        card = read_record(Card, split_signature(text)[0])
+        card = read_record(Card, split_signatures(text)[0])
     except Misfit as exc:
         place = f"{name}:{exc.line}" if exc.line else name
         raise CardError("card_invalid", f"{place}: {exc.field}: {exc.message}", mend=exc.mend) from exc
@@ -360,5 +378,5 @@ def parse_card(text: str, name: str, today: dt.date) -> Card:
 
 
 def hash_card(text: str) -> str:
-    """SHA-256 of a card without its signature."""
-    return hashlib.sha256(split_signature(text)[0].encode()).hexdigest()
+    """SHA-256 of a card without its signatures."""
+    return hashlib.sha256(split_signatures(text)[0].encode()).hexdigest()

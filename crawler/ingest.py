@@ -26,6 +26,7 @@ from crawler.run import (
     LOST_DATABASE,
     PAGES_LEFT,
     TRUNCATED,
+    describe_visibility,
     list_fields,
     make_keeper,
     open_approved,
@@ -95,15 +96,18 @@ class Progress:
 
 
 def run_ingest(settings: Settings, path: Path, card_path: Path, show: Callable[[str], None]) -> int:
-    """Raises CardError, ServerError, KeyFileError, SettingError."""
-    approved = open_approved(settings, card_path, place="ingest")
-    card = approved.card
-    if card.kind not in LOCAL:
-        kinds = " or ".join(LOCAL)
-        raise CardError("card_kind", f"{card.name} is of kind {card.kind}", mend=f"{kinds}; or ./facewarden crawl CARD")
+    """Raises CardError, ServerError, KeyFileError, SettingError, DeploymentError."""
     keys = load_keys(settings.key_file)
     with contextlib.closing(connect(settings, patience=20.0)) as conn:
-        source, changed = take_source(conn, approved)
+        approved = open_approved(conn, keys, card_path, place="ingest")
+        card = approved.card
+        if card.kind not in LOCAL:
+            kinds = " or ".join(LOCAL)
+            raise CardError(
+                "card_kind", f"{card.name} is of kind {card.kind}", mend=f"{kinds}; or ./facewarden crawl CARD"
+            )
+        source, changed = take_source(conn, approved, alone=True)
+        show(describe_visibility(source, approved))
         with Handed(path, card) as handed, WarcFile(settings.home / "warc", card.name) as warc:
             keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
             try:

@@ -49,6 +49,7 @@ from vault.store.pages import (
 )
 from vault.store.passed_over import save_passed_over
 from vault.store.samples import NewSample, save_page_samples, save_samples, unlock_again
+from vault.store.visibility import reopen_archives
 from vault.store.work import PAGES, fail_row, finish_rows, put_back_row
 
 GATHER_SECONDS = 0.1
@@ -430,9 +431,10 @@ class Keeper:
             save_blob_captures(self._conn, heads)
         save_page_samples(self._conn, [(page.page_id, page.kind, blob.sha256, blob.size) for _, page, blob in found])
         self._new_samples = True
-        for _, page, blob in found:
-            if page.kind is PageKind.ARCHIVE:
-                unlock_again(self._conn, page.page_id, blob.sha256)
+        archives = [(page.page_id, blob.sha256) for _, page, blob in found if page.kind is PageKind.ARCHIVE]
+        for page_id, sha256 in archives:
+            unlock_again(self._conn, page_id, sha256)
+        reopen_archives(self._conn, archives)
         return [
             Fetch(
                 page_id=page.page_id,

@@ -1,6 +1,5 @@
 """Running a crawl: in come settings and a card's path, out comes an exit code. One process a crawl."""
 
-import contextlib
 import datetime as dt
 import logging
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.approval import Approved, make_policy, open_card
 from crawler.capture import WarcFile
-from crawler.cards import LOCAL, Card, Login, Rendering, hash_card
+from crawler.cards import LOCAL, Card, Login, Rendering, hash_card, list_places
 from crawler.cookies import Jar, choose_cookies, list_rules, read_cookies
 from crawler.crawl import Crawl
 from crawler.health import CycleFacts, Health, SourceHealth, judge_source
@@ -20,21 +19,25 @@ from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from crawler.spider import MarketSpider, spider_settings
 from vault.egress import REFUSAL_TEXT
-from vault.errors import CardError, ServerError
+from vault.errors import CardError
 from vault.gate import load_gate
 from vault.keys import Keys, load_keys
 from vault.ledger import Kind
 from vault.letters import count_of
 from vault.log import get_logger
-from vault.records import Source
+from vault.records import Source, Visibility
 from vault.settings import Settings
 from vault.steps import Asker
-from vault.store import Connection, DatabaseError, connect
+from vault.store import Connection, connect
+from vault.store.approvers import list_approvers
+from vault.store.datasets import lock_datasets
+from vault.store.deployment import require_own
 from vault.store.ledger import write_entry
 from vault.store.listings import settle_cycle
 from vault.store.logins import get_login
 from vault.store.pages import count_missed, count_open, count_pages, lock_source, open_cycle
 from vault.store.sources import (
+    SourceCard,
     count_endings,
     count_listings,
     get_source,
@@ -42,6 +45,7 @@ from vault.store.sources import (
     save_health,
     save_source,
 )
+from vault.store.visibility import reveal_source
 from vault.terminal import Screen
 
 # 75: EX_TEMPFAIL, sysexits.h: run it again
@@ -61,15 +65,16 @@ def run_crawl(
 ) -> int:
     """Crawl one source until nothing is left; with `due_only` only what is due. Raises CardError, ServerError,
     KeyFileError, SettingError."""
-    approved = open_approved(settings, card_path)
+    keys = load_keys(settings.key_file)
+    conn = connect(settings, patience=20.0)
+    approved = open_approved(conn, keys, card_path)
     card = approved.card
     if card.kind in LOCAL:
         raise CardError(
             "card_kind", f"{card.name}: kind {card.kind} is not crawled", mend="./facewarden ingest PATH --card CARD"
         )
-    keys = load_keys(settings.key_file)
-    conn = connect(settings, patience=20.0)
-    source, changed = take_source(conn, approved)
+    source, changed = take_source(conn, approved, alone=bool(lab))
+    show(describe_visibility(source, approved))
     jar = open_session(conn, keys, card)
     if lab:
         log.warning("loopback is open for this crawl", pairs=list(lab))
@@ -93,33 +98,57 @@ def run_crawl(
     return close_crawl(conn, card, source.source_id, keeper, show)
 
 
-def open_approved(settings: Settings, path: Path, place: str = "crawl") -> Approved:
-    """The card, or its refusal as a ledger row (where there is a ledger) and a CardError."""
+def open_approved(conn: Connection, keys: Keys, path: Path, place: str = "crawl") -> Approved:
+    """The card, or its refusal as a ledger row. Raises CardError; DeploymentError, in a demo of other cards."""
     try:
-        return open_card(settings, path, dt.datetime.now(dt.UTC))
+        return open_card(list_approvers(conn, keys), path, dt.datetime.now(dt.UTC))
     except CardError as exc:
-        with contextlib.suppress(ServerError, DatabaseError), connect(settings) as conn:
-            write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place=place)
+        write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place=place)
+        if exc.stable_code in ("card_unsigned", "card_untrusted"):
+            require_own(conn)
         raise
 
 
-def take_source(conn: Connection, approved: Approved) -> tuple[Source, bool]:
-    """The card's source, held by this connection until it closes; and has its card changed? Raises CardError:
-    card_paused, card_busy."""
+def take_source(conn: Connection, approved: Approved, *, alone: bool) -> tuple[Source, bool]:
+    """The card's source, held by this connection until it closes, open to operators as its signatures say; and has its
+    card changed? `alone`: one operator alone chooses what is read now. Raises CardError: card_paused, card_busy."""
     card = approved.card
-    before = get_source(conn, card.name)
-    if before is not None and before.state == "paused":
-        mend = f'if it may go on: ./facewarden source resume {card.name} --why "..."'
-        raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend=mend)
     digest = hash_card(approved.text)
-    source = save_source(conn, card.name, approved.text, digest, card.keep.policy, card.keep.days)
-    if not lock_source(conn, source.source_id):
-        raise CardError(
-            "card_busy",
-            f"{card.name} is being crawled already, or taken in",
-            mend="wait for that crawl or ingest to end",
-        )
+    with conn.transaction():
+        before = get_source(conn, card.name)
+        if before is not None and before.state == "paused":
+            mend = f'if it may go on: ./facewarden source resume {card.name} --why "..."'
+            raise CardError("card_paused", f"{card.name} is paused: {before.reason}", mend=mend)
+        signers = tuple(each.public_key for each in approved.signers)
+        new = SourceCard(name=card.name, text=approved.text, sha256=digest, policy=card.keep.policy,
+                         days=card.keep.days, signers=signers, alone=alone, places=list_places(card))  # fmt: skip
+        source = save_source(conn, new)
+        if not lock_source(conn, source.source_id):
+            raise CardError(
+                "card_busy",
+                f"{card.name} is being crawled already, or taken in",
+                mend="wait for that crawl or ingest to end",
+            )
+        if before is not None and before.visibility is not source.visibility:
+            names = ", ".join(each.name for each in approved.signers)
+            write_entry(conn, Kind.APPROVAL, about=f"source:{card.name}", act=source.visibility.value, signed_by=names)
+            if source.visibility is Visibility.OPEN:
+                lock_datasets(conn, change=True)  # whoever decides about its faces has ended, or sees that it is open
+                reveal_source(conn, source.source_id)
     return source, before is not None and before.card_sha256 != digest
+
+
+def describe_visibility(source: Source, approved: Approved) -> str:
+    """Who signed the card, and who is told of what is found, in a line."""
+    names = " and ".join(each.name for each in approved.signers)
+    told = {
+        Visibility.OPEN: "what is found is shown to operators",
+        Visibility.LABELLED: "operators see each alert under a label, until a second approver signs",
+        Visibility.PRIVATE: "what is found is told to its person only, until a second approver signs",
+    }[source.visibility]
+    if source.visibility is not Visibility.OPEN and len(approved.signers) > 1:
+        told = "what is found stays closed: it was read before under a card that names other places than this one"
+    return f"approved by {names}: {told}"
 
 
 def make_keeper(

@@ -2,8 +2,9 @@
 was left out.
 
 Nobody knows who these people are. So pairs within one dataset (linked listings are one) are left out, since it shows
-one person many times; pictures that look alike; and pairs above `one_person`, taken for one person and listed for
-review, because one person sold twice looks like an impostor. What is left can only be too low: the record says so.
+one person many times; pictures that look alike; and pairs above `one_person`, taken for one person, because one person
+sold twice looks like an impostor. They are counted, not named: which faces are one person's is a search. What is left
+can only be too low: the record says so.
 """
 
 from dataclasses import dataclass
@@ -27,11 +28,10 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strangers:
-    """`counts` in bins of WIDTH from LOW; `suspects`: (row, row, score) of pairs taken for one person, best first."""
+    """`counts` in bins of WIDTH from LOW; `left_out`: how many ordered pairs, by why."""
 
     counts: Counts
     tops: Tops
-    suspects: list[tuple[int, int, float]]
     left_out: dict[str, int]
 
 
@@ -68,7 +68,6 @@ def tally_strangers(
     for people."""
     counts = np.zeros(BINS, np.int64)
     tops: list[tuple[Scores, Counts, Counts]] = []
-    suspects: list[tuple[int, int, float]] = []
     left_out = {"one_dataset": 0, "one_picture": 0, "one_person": 0}
     numbers = np.arange(len(vectors))
     for start in range(0, len(vectors), BLOCK):
@@ -77,9 +76,6 @@ def tally_strangers(
         linked = datasets[rows][:, None] == datasets[None]
         alike = (pictures[rows][:, None] == pictures[None]) & ~linked
         same = (scores >= one_person) & ~linked & ~alike
-        left, right = np.nonzero(same)
-        suspects += [(int(rows[a]), int(b), float(scores[a, b]))
-                     for a, b in zip(left, right, strict=True) if rows[a] < b]  # fmt: skip
         for name, mask in (("one_dataset", linked), ("one_picture", alike), ("one_person", same)):
             left_out[name] += int(mask.sum())
         fair = ~(linked | alike | same)
@@ -96,6 +92,5 @@ def tally_strangers(
         tops=Tops(
             scores=found[order], left=one[order], right=other[order], pairs=int(counts.sum()), people=len(vectors)
         ),
-        suspects=sorted(suspects, key=lambda each: -each[2]),
         left_out=left_out,
     )

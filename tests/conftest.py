@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -14,7 +15,7 @@ from vault.keys import Keys, load_keys, make_key_file
 from vault.settings import Delivery, Organisation, Servers, Settings
 from vault.steps import connect_redis
 from vault.store import Connection, connect
-from vault.store.keys import check_deployment
+from vault.store.deployment import check_deployment
 from vault.store.migrate import migrate
 from workers.context import Context
 from workers.faces.engine import Engine
@@ -41,17 +42,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield settings.servers
 
 
-@pytest.fixture
-def settings(servers: Servers, tmp_path: Path) -> Iterator[Settings]:
-    """Settings with a state folder and a migrated database of their own."""
+@contextmanager
+def make_settings(servers: Servers, folder: Path) -> Iterator[Settings]:
+    """Settings with a state folder (in `folder`) and a migrated database of their own."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(servers.database_url.replace("/facewarden?", "/postgres?"), autocommit=True) as admin:
         admin.execute(f"create database {name} template facewarden".encode())
-        home = tmp_path / "home"
+        home = folder / "home"
         home.mkdir()
         made = Settings(
             home=home,
-            key_file=tmp_path / "home.key",
+            key_file=folder / "home.key",
             organisation=Organisation(
                 name="Test Bank", contact="privacy@bank.example", privacy_url="https://bank.example/privacy"
             ),
@@ -63,6 +64,12 @@ def settings(servers: Servers, tmp_path: Path) -> Iterator[Settings]:
         connect_redis(made).flushall()
         yield made
         admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture
+def settings(servers: Servers, tmp_path: Path) -> Iterator[Settings]:
+    with make_settings(servers, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from PIL import Image
 from cli.commands.enrol import enrol
 from cli.demo.people import list_people, save_jpeg
 from crawler.capture import WarcFile, seal_body
+from tests.approvers import TWO, approve_enrolment, trust_two
 from vault.blobs import sync_blobs
 from vault.ledger import Kind
 from vault.records import Capture, Listing, PageKind, Policy
@@ -21,7 +22,7 @@ from vault.store.ledger import write_entry
 from vault.store.listings import Shown, save_listings
 from vault.store.pages import NewPage, add_pages, save_captures
 from vault.store.samples import NewSample, save_samples
-from vault.store.sources import save_source
+from vault.store.sources import SourceCard, save_source
 from vault.store.subjects import confirm_consent, find_subject
 from workers.app import take_turn
 from workers.context import Context
@@ -57,10 +58,19 @@ def encode(picture: Image.Image, quality: int, scale: float = 1.0) -> bytes:
 
 
 def make_listing(
-    conn: Connection, name: str = "test-source", *, policy: Policy = Policy.EPHEMERAL, days: int = 0
+    conn: Connection,
+    name: str = "test-source",
+    *,
+    policy: Policy = Policy.EPHEMERAL,
+    days: int = 0,
+    signers: tuple[str, ...] = TWO,
+    alone: bool = False,
 ) -> int:
-    """A source with one page, captured, that shows one listing; the listing's id."""
-    source = save_source(conn, name, "card", hashlib.sha256(b"card").hexdigest(), policy, days)
+    """A source with one page, captured, that shows one listing; the listing's id. Two approvers have signed its card,
+    unless it is said who did."""
+    card = SourceCard(name=name, text="card", sha256=hashlib.sha256(b"card").hexdigest(), policy=policy, days=days,
+                      signers=signers, alone=alone)  # fmt: skip
+    source = save_source(conn, card)
     url = f"http://{name}.example/item/1"
     key = hashlib.sha256(url.encode()).hexdigest()
     ids, _ = add_pages(conn, source.source_id, [NewPage(url=url, url_key=key, kind=PageKind.PAGE, depth=0)])
@@ -95,14 +105,17 @@ def add_sample(context: Context, listing_id: int, content: bytes, kind: PageKind
     return writer.sha256
 
 
-def enrol_person(context: Context, name: str, *, confirmed: bool = True) -> UUID:
-    """Enrol one of the demo's people through the common door, make the template, confirm."""
+def enrol_person(context: Context, name: str, *, confirmed: bool = True, signed: bool = True) -> UUID:
+    """Enrol one of the demo's people through the common door; make the template, have two approvers sign, confirm."""
+    trust_two(context.conn, context.keys)
     address = f"{name}@test.example"
     enrol(context.conn, context.keys, context.settings, address, portrait(name), recorded_by="test")
     while make_templates(context):
         pass
     subject_id = find_subject(context.conn, context.keys, address)
     assert subject_id is not None
+    if signed:
+        approve_enrolment(context.conn, context.keys, subject_id)
     if confirmed:
         confirm_consent(context.conn, subject_id)
     return subject_id

@@ -37,7 +37,7 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
 FOLDERS = ("run", "logs", "blobs", "warc", "index", "segments", "bundles", "reports")
 SIGNS = ("run/lock", "run/deployment.json", "postgres/PG_VERSION")  # files: one says that a folder is one of ours
 # What may lie in a folder before its first start: put there by a person, by a command, or by a fresh file system
-EARLY = {*FOLDERS, "facewarden.toml", "approvers.toml", "cards", "models", "mail", "lost+found"}
+EARLY = {*FOLDERS, "facewarden.toml", "cards", "models", "mail", "lost+found"}
 POSTGRES_OPTIONS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",

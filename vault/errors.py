@@ -18,6 +18,8 @@ FacewardenError                 anything a person is told in one line, with what
 ├── CalibrationError            a calibration record is missing or damaged
 ├── EgressRefused               the guard refused a destination, or an answer that is none
 ├── InputRefused                hostile or unreadable bytes; `code` is one of REFUSALS
+├── ApproverError               an approver cannot be let in, removed, or may not sign this
+├── DeploymentError             this command is not for this kind of deployment, or its row was changed
 ├── EvidenceError               a bundle cannot be sealed
 ├── JudgementError              an alert cannot be judged, or a judged face not be known again
 └── EnrolmentError              an enrolment or withdrawal that cannot go on
@@ -175,14 +177,26 @@ class InputRefused(_CodedError):
         self.seconds = seconds
 
 
+class ApproverError(_CodedError):
+    """`approver_invalid` (a name or key that is none), `approver_known` (the name or the key is taken, or was
+    removed), `approver_needed` (one who is there has to sign), `approver_unknown`, `approver_waiting` (does not count
+    yet), `approver_last`."""
+
+
+class DeploymentError(_CodedError):
+    """`deployment_demo` (a demo refuses everything of other people), `deployment_own` (no demo may run here),
+    `deployment_changed` (its row was removed or changed without the key file)."""
+
+
 class EvidenceError(FacewardenError):
     code = "evidence_invalid"
 
 
 class JudgementError(_CodedError):
-    """`alert_unknown`, `hold_unknown`, `face_gone`."""
+    """`alert_unknown`, `alert_closed` (only its person may judge it), `hold_unknown`, `face_gone`."""
 
 
 class EnrolmentError(_CodedError):
     """`address_invalid`, `already_enrolled`, `subject_unknown`, `no_face`, `several_faces`, `face_unclear`,
-    `photo_unreadable`, `photo_truncated`, `organisation_unnamed`, `not_confirmed`."""
+    `photo_unreadable`, `photo_truncated`, `organisation_unnamed`, `not_confirmed`, `enrolment_limit` (as many as
+    operators may)."""

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     REFUSAL = "refusal"
     LOGIN = "login"
     SOURCE = "source"  # paused or resumed by a person
+    APPROVAL = "approval"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

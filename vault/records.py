@@ -40,6 +40,16 @@ class Outcome(StrEnum):
     UNMATCHED = "unmatched"
     LOW_QUALITY = "low_quality"
     HELD = "held"
+    PRIVATE = "private"  # found in material that one operator alone chose: only its person is told
+
+
+class Visibility(StrEnum):
+    """Who is told of what is found in a source: operators; operators, under a label an alert; its person only. See
+    store/visibility.py."""
+
+    OPEN = "open"
+    LABELLED = "labelled"
+    PRIVATE = "private"
 
 
 class Band(StrEnum):
@@ -60,6 +70,7 @@ class Source:
     state: str
     reason: str
     last_crawl_at: dt.datetime | None
+    visibility: Visibility
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +169,7 @@ class Sample:
     policy: Policy
     retention_days: int
     source_id: int
+    visibility: Visibility
     attempts: int
     token: int
 

@@ -120,7 +120,6 @@ class Delivery:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crawl:
     cards: Path | None = None  # folder of source cards that `up` watches; default <home>/cards
-    approvers: Path | None = None  # whose signature of a card counts; default <home>/approvers.toml
     hash_lists: tuple[Path, ...] = ()  # files of MD5 or SHA-256 digests, one a line, of illegal pictures
     chromium: str = ""  # path of a Chromium; default: looked for on PATH
     page_seconds: float = 60.0  # that a page or a picture may take in all, however slowly it drips
@@ -188,10 +187,6 @@ class Settings:
     @property
     def cards_folder(self) -> Path:
         return self.crawl.cards or self.home / "cards"
-
-    @property
-    def approvers_file(self) -> Path:
-        return self.crawl.approvers or self.home / "approvers.toml"
 
     @property
     def public_url(self) -> str:

@@ -18,7 +18,7 @@ from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import QUEUE, Step, make_celery, name_queue
 from vault.store import Conflict, DatabaseError, DatabaseGone, OutOfRoom, TooLong
-from vault.store.keys import check_deployment
+from vault.store.deployment import check_deployment
 from vault.store.pauses import clear_pause, save_pause
 from vault.store.times import accept_clocks, check_clocks
 from workers.build_gallery import build_gallery
@@ -61,6 +61,9 @@ STEPS: dict[Step, Callable[[Context], int]] = {
     Step.DROP_EXPIRED: drop_expired,
 }
 
+SILENT = (Step.DELIVER, Step.MAKE_NEGATIVES)  # they have rows when somebody was found, or judges
+UNTIMED = (Step.MATCH_FACES, Step.HUNT_FACES)  # they take longer then
+
 log = get_logger(__name__)
 
 
@@ -102,8 +105,16 @@ def take_turn(context: Context, step: Step) -> int:
         log.exception("a step failed in a way nobody foresaw; its rows will be tried again", step=step.value)
         give_back(context)
     if total:
-        log.info("turn", step=step.value, rows=total, seconds=round(time.monotonic() - started, 3))
+        log_turn(context, step, total, time.monotonic() - started)
     return total
+
+
+def log_turn(context: Context, step: Step, rows: int, seconds: float) -> None:
+    """What a turn did. Of steps in which it shows whether somebody was found only a demo is told that and how long."""
+    if step not in (*SILENT, *UNTIMED) or context.is_demo:
+        log.info("turn", step=step.value, rows=rows, seconds=round(seconds, 3))
+    elif step in UNTIMED:
+        log.info("turn", step=step.value, rows=rows)
 
 
 def give_back(context: Context) -> None:

@@ -21,6 +21,7 @@ from vault.steps import Asker
 from vault.store import Connection, DatabaseError, TransactionStatus, connect
 from vault.store.alerts import get_own_calibration, save_calibration
 from vault.store.clock import GalleryClock
+from vault.store.deployment import is_demo
 from vault.store.lease import Heartbeat
 from vault.store.work import Claim, Share, WorkTable, claim_rows, give_back_rows, put_back_rows
 from workers.faces.engine import Engine, load_engine
@@ -153,6 +154,11 @@ class Context:
             matrix_id=self.keys.matrix_id(pack.dimension),
             dimension=pack.dimension,
         )
+
+    @cached_property
+    def is_demo(self) -> bool:
+        """Is this the deployment of a demo or a bench?"""
+        return is_demo(self.conn)
 
     @cached_property
     def calibration(self) -> Calibration:

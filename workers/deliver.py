@@ -2,7 +2,8 @@
 
 A message is one `.eml` in the mailbox folder, named by its delivery, so that sending it again changes nothing. It is
 written outside of any transaction; the withdrawal is looked for last, when only the name is wanting, and once more when
-the row is finished. What it says: that there is something, and a one-time link; no picture, no marketplace, no score.
+the row is finished. What it says: that there is something, and a one-time link; no picture, no marketplace, no score,
+nor in what kind of material.
 """
 
 import contextlib
@@ -35,12 +36,14 @@ from vault.store.alerts import (
 from vault.store.ledger import write_entry
 from vault.store.receipts import close_subject, get_receipt
 from vault.store.subjects import UNCONFIRMED_DAYS, has_consent, open_address
+from vault.store.visibility import is_open_alert
 from vault.store.work import DELIVERIES, check_rows, fail_row, finish_rows, put_back_row
 from workers.context import Context
 
 BATCH = 50
 CONFIRM_LASTS = dt.timedelta(days=UNCONFIRMED_DAYS)
 SIGN_IN_LASTS = dt.timedelta(days=7)
+QUIET_WAIT_SECONDS = 60.0  # until a quiet message is tried again that could not be written
 LOOK_SECONDS = 1.0  # a look at the consent that is older than this is made anew
 
 SUBJECTS = {
@@ -61,7 +64,7 @@ If you do not, do nothing: the link expires in seven days, and what was handed i
 You can withdraw at any time, and then everything about you is erased.
 """,
     "alert": """\
-Facewarden has found a face that may be yours in a dataset that is offered for sale.
+Facewarden has found a face that may be yours.
 
 What that means, and what you can do, is on your page:
 
@@ -111,13 +114,18 @@ def deliver(context: Context) -> int:
         return 0
     covered: set[UUID] = set()
     for delivery in list_deliveries(context.conn, claim.ids):
+        quiet = is_quiet(context, delivery)
         try:
-            if delivery.delivery_id not in covered and not wait_for_turn(context, delivery):
-                covered |= send_delivery(context, delivery)
+            if delivery.delivery_id not in covered and not wait_for_turn(context, delivery, quiet=quiet):
+                covered |= send_delivery(context, delivery, quiet=quiet)
         except (EnrolmentError, KeyFileError) as exc:  # nobody to tell any more
             fail_row(context.conn, DELIVERIES, delivery.delivery_id, delivery.token, exc.stable_code, exc.message,
                      final=True)  # fmt: skip
         except OSError as exc:
+            if quiet:
+                put_back_row(context.conn, DELIVERIES, delivery.delivery_id, delivery.token, None, None,
+                             wait=QUIET_WAIT_SECONDS)  # fmt: skip
+                continue
             raise Unavailable(
                 "mail_folder", f"messages cannot be written: {exc}", mend="see delivery.mail_folder, and the disk"
             ) from exc
@@ -125,19 +133,26 @@ def deliver(context: Context) -> int:
     return len(claim.ids)
 
 
-def wait_for_turn(context: Context, delivery: Delivery) -> bool:
+def is_quiet(context: Context, delivery: Delivery) -> bool:
+    """Is it about a find of which operators may not know, or not whose it is? Then nothing that they see may tell of
+    it: no line, no entry, no paused step, no other message that comes later for it."""
+    return delivery.alert_id is not None and not is_open_alert(context.conn, delivery.alert_id)
+
+
+def wait_for_turn(context: Context, delivery: Delivery, *, quiet: bool) -> bool:
     """A person gets at most one message about finds an hour: another waits, uncharged, and tells of all that came
-    meanwhile."""
+    meanwhile. Only a quiet one waits for a quiet one."""
     if delivery.kind != "alert":
         return False
     conn = context.conn
-    wait = find_message_wait(conn, delivery.subject_id, context.settings.delivery.alert_minutes)
+    minutes = context.settings.delivery.alert_minutes
+    wait = find_message_wait(conn, delivery.subject_id, minutes, quiet=quiet)
     if wait:
         put_back_row(conn, DELIVERIES, delivery.delivery_id, delivery.token, None, None, wait=wait)
     return wait > 0
 
 
-def send_delivery(context: Context, delivery: Delivery) -> set[UUID]:
+def send_delivery(context: Context, delivery: Delivery, *, quiet: bool = False) -> set[UUID]:
     """Returns the deliveries that it told of, too. Raises EnrolmentError, KeyFileError when there is nobody to tell,
     OSError when the folder cannot be written, LeaseLost."""
     conn, folder = context.conn, context.settings.mail_folder
@@ -154,9 +169,10 @@ def send_delivery(context: Context, delivery: Delivery) -> set[UUID]:
             finish_rows(conn, DELIVERIES, [delivery.delivery_id], delivery.token)
             mark_sent(conn, delivery.delivery_id)
             if delivery.kind == "alert" and context.settings.delivery.alert_minutes:
-                covered = cover_messages(conn, delivery.delivery_id, delivery.token)
-            person = context.keys.digest_text(f"subject:{delivery.subject_id}")
-            write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)
+                covered = cover_messages(conn, delivery.delivery_id, delivery.token, quiet=quiet)
+            if not quiet:  # else whoever reads ledger or log would know that somebody was found, and when whom
+                person = context.keys.digest_text(f"subject:{delivery.subject_id}")
+                write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)
             if delivery.kind == "receipt":
                 close_subject(conn, delivery.subject_id)
             check_consent(context, delivery)
@@ -164,7 +180,8 @@ def send_delivery(context: Context, delivery: Delivery) -> set[UUID]:
         path.unlink(missing_ok=True)
         sync_folder(folder)
         raise
-    log.info("delivered", delivery_id=str(delivery.delivery_id), kind=delivery.kind, covers=len(covered))
+    if not quiet:
+        log.info("delivered", delivery_id=str(delivery.delivery_id), kind=delivery.kind)
     return covered
 
 

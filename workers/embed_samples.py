@@ -21,7 +21,7 @@ from vault.errors import BlobError, FacewardenError, InputRefused, KeyFileError
 from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
 from vault.log import get_logger
 from vault.phash import hash_pictures
-from vault.records import Face, Outcome, Policy, Sample
+from vault.records import Face, Outcome, Policy, Sample, Visibility
 from vault.steps import Step
 from vault.store.blobs import drop_files, erase_blob, list_places, read_blob, read_blobs, release_blobs
 from vault.store.faces import save_faces
@@ -154,7 +154,8 @@ def look_at(context: Context, sample: Sample, found: Picture | Exception) -> Ope
         return Opened(sample=sample, refused=InputRefused("hash_listed"), listed=(hash_md5(data), sample.sha256))
     began = time.monotonic()
     faces, left_out = context.engine.find_all(found.pixels)
-    is_last = sample.policy is Policy.RETRO
+    # where only its person is told of a match, a second look at those near one would be seen by its time
+    is_last = sample.policy is Policy.RETRO or sample.visibility is Visibility.PRIVATE
     views = context.engine.view_faces(found.pixels, [face.landmarks for face in faces]) if is_last else ()
     return Opened(
         sample=sample,
@@ -190,7 +191,7 @@ def make_faces(context: Context, opened: list[Opened]) -> list[Opened]:
 
 def propose(context: Context, opened: list[Opened]) -> list[Proposal]:
     """A proposal for each face of the samples that is large enough, in order. Faces of pictures that will be kept as
-    templates only are looked at as closely as can be at once, for nobody can look again."""
+    templates only, or are private, are looked at as closely as can be at once, for nobody looks again."""
     engine = context.engine
     faces = [(each, number) for each in opened for number, face in enumerate(each.found) if face.crop is not None]
     vectors = np.zeros((len(faces), engine.pack.dimension), np.float32)

@@ -14,7 +14,6 @@ from matcher.alerts import group_matches
 from matcher.calibration import Cut
 from matcher.codes import encode
 from matcher.decide import Candidate, decide_probe, name_outcome
-from matcher.floods import hold_floods
 from matcher.search import Hits, search
 from matcher.segments import search_segments
 from matcher.space import FACTOR_RANGE
@@ -42,12 +41,13 @@ from vault.store.hunts import (
 )
 from vault.store.segments import READ_ROWS, KeptFace, list_fresh_faces, list_kept_faces
 from vault.store.subjects import list_live_templates, open_vector
+from vault.store.visibility import list_scopes
 from vault.store.withdrawals import check_withdrawals
 from vault.store.work import HUNT_PARTS, HUNT_SEGMENT, Claim, fail_row, finish_rows
 from workers.build_segments import open_segment, read_faces
 from workers.context import Context
 from workers.look import read_kept
-from workers.match_faces import read_recent, weigh
+from workers.match_faces import hold_by_scope, weigh
 
 BATCH = 64  # parts of one segment: as many templates are searched in the time that its codes are read 25 times
 RETRIES = 3  # of parts in which a consent or a judgement ended between search and write
@@ -205,8 +205,8 @@ def save_matches(context: Context, found: Found, parts: list[HuntPart], cut: Cut
         if any(each.candidate.template_id not in hunted and not each.held for each in decisions):
             known_too.add(face_id)
     datasets = find_datasets(conn, kept)
-    matches = hold_floods(((datasets[match.face_id], match) for match in proposed),
-                          read_recent(context, proposed, datasets))  # fmt: skip
+    scopes = list_scopes(conn, datasets.values())
+    matches = hold_by_scope(context, proposed, datasets, scopes)
     outcomes = {
         face_id: Outcome.MATCHED.value
         if face_id in known_too
@@ -214,13 +214,13 @@ def save_matches(context: Context, found: Found, parts: list[HuntPart], cut: Cut
         for face_id in {match.face_id for match in matches}
     }
     alerts = {
-        key: raise_alert(conn, *key, band)
+        key: raise_alert(conn, *key, band, spread=True)
         for key, band in group_matches((datasets[match.face_id], match) for match in matches).items()
     }
     counts: dict[int, int] = dict.fromkeys(hunted.values(), 0)
     for match in matches:
         save_match(conn, match, None if match.held else alerts[(match.subject_id, datasets[match.face_id])])
-        counts[hunted[match.template_id]] += 1
+        counts[hunted[match.template_id]] += scopes[datasets[match.face_id]] == 0  # of others operators learn nothing
     mark_faces(conn, outcomes)
     add_progress(conn, list(counts), [found.faces] * len(counts), list(counts.values()))
     check_withdrawals(conn, {match.subject_id for match in matches})

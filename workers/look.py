@@ -90,7 +90,7 @@ def cut_faces(context: Context, probes: Sequence[Seen]) -> Iterator[tuple[int, l
         try:
             picture = context.decoder.open_picture(read_blob(context.conn, context.keys, context.blobs, sha256))
         except (BlobError, InputRefused, KeyFileError) as exc:
-            log.warning("no second look at a picture", code=exc.stable_code)
+            log.debug("no second look at a picture", code=exc.stable_code)  # is made only near somebody enrolled
             continue
         seen = list(group)
         landmarks = [np.array(probe.landmarks, np.float32).reshape(5, 2) * np.float32(picture.scale) for probe in seen]

@@ -31,7 +31,7 @@ def make_negatives(context: Context) -> int:
         try:
             keep_negative(context, face, look.template if look else kept[face.face_id])
         except LeaseLost:
-            log.info("a judgement was taken back while its faces were looked at", negative_id=face.negative_id)
+            log.debug("a judgement was taken back while its faces were looked at", negative_id=face.negative_id)
         except (JudgementError, KeyFileError) as exc:
             fail_row(context.conn, NEGATIVES, face.negative_id, face.token, exc.stable_code, exc.message, final=False)
     return len(claim.ids)

@@ -26,6 +26,7 @@ from vault.store.alerts import list_known_alerts, list_recent, raise_alert, save
 from vault.store.blobs import drop_files, release_blobs
 from vault.store.datasets import lock_datasets
 from vault.store.faces import close_faces, find_datasets, list_probes, save_looks
+from vault.store.visibility import list_scopes
 from vault.store.withdrawals import check_withdrawals
 from vault.store.work import FACES, Claim, fail_row
 from workers.context import Context
@@ -70,8 +71,7 @@ def match_batch(context: Context, claim: Claim) -> None:
     with conn.transaction():
         lock_datasets(conn)
         datasets = find_datasets(conn, [match.face_id for match in proposed])
-        matches = hold_floods(((datasets[match.face_id], match) for match in proposed),
-                              read_recent(context, proposed, datasets))  # fmt: skip
+        matches = hold_by_scope(context, proposed, datasets, list_scopes(conn, datasets.values()))
         alerts = {
             key: raise_alert(conn, *key, band)
             for key, band in group_matches((datasets[match.face_id], match) for match in matches).items()
@@ -101,11 +101,24 @@ def renew_probe(context: Context, probe: Probe) -> Probe | None:
     return None if template is None else replace(probe, template=template)
 
 
-def read_recent(context: Context, matches: list[Match], datasets: dict[int, int]) -> Recent:
-    """What floods are judged by."""
-    who, which = [match.subject_id for match in matches], list(datasets.values())
-    found, people = list_recent(context.conn, who, which, HOURS)
-    known = list_known_alerts(context.conn, who, which)
+def hold_by_scope(
+    context: Context, proposed: list[Match], datasets: dict[int, int], scopes: dict[int, int]
+) -> list[Match]:
+    """The matches with floods held, in the same order. Each scope is judged by itself: what is found in a source that
+    is not open must not show in what becomes of others."""
+    judged: dict[int, Match] = {}
+    for scope in sorted({*scopes.values()}):
+        numbers = [number for number, match in enumerate(proposed) if scopes[datasets[match.face_id]] == scope]
+        rows = [(datasets[proposed[number].face_id], proposed[number]) for number in numbers]
+        judged |= zip(numbers, hold_floods(rows, read_recent(context, rows, scope)), strict=True)
+    return [judged[number] for number in range(len(proposed))]
+
+
+def read_recent(context: Context, rows: list[tuple[int, Match]], scope: int) -> Recent:
+    """What floods among these matches, (dataset_id, match) each, are judged by."""
+    subject_ids, dataset_ids = [match.subject_id for _, match in rows], [dataset_id for dataset_id, _ in rows]
+    found, people = list_recent(context.conn, subject_ids, dataset_ids, HOURS, scope)
+    known = list_known_alerts(context.conn, subject_ids, dataset_ids)
     return Recent(datasets=found, people=people, enrolled=context.gallery.template_count, known=known)
 
 

@@ -2,7 +2,7 @@
 
 A bundle holds what was captured (pages as WARC records, matched samples as they were received), what was concluded
 (matches with score, cut, calibration and model digests), and the ledger entries that prove when each was received. The
-person appears as a keyed digest only.
+person appears as a keyed digest only; where one approver alone signed the card, as a label that no other alert has.
 """
 
 import datetime as dt
@@ -112,14 +112,16 @@ def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], l
         lock_datasets(conn)
         alert = describe_alert(conn, bundle.alert_id)
         if alert is None:
-            raise EvidenceError("the alert was erased")
+            raise EvidenceError("the alert was erased, or is its person's only")
         matches = describe_matches(conn, bundle.alert_id)
         listings = describe_listings(conn, alert["dataset_id"])
         links = describe_links(conn, alert["dataset_id"])
-    subject = context.keys.digest_text(f"subject:{alert.pop('subject_id')}")
+    about = name_alert(context, alert)
+    if not alert["is_open"]:  # a search of one person finds much at one time
+        matches = [{name: value for name, value in match.items() if name != "matched_at"} for match in matches]
     calibrations = describe_calibration(conn, sorted({match["calibration_id"] for match in matches}))
     files = [
-        make_json("alert.json", {**alert, "subject_digest": subject}, "the alert: whom, which dataset, since when"),
+        make_json("alert.json", about, "the alert: whom, which dataset, since when"),
         make_json("matches.json", matches, "the matches: score, cut, face, sample, calibration"),
         make_json("listings.json", listings, "the listings of the dataset, every version of them"),
         make_json(
@@ -148,6 +150,21 @@ def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], l
         files.append(write_sample(row, content))
         digests.append(digest)
     return files, digests
+
+
+def name_alert(context: Context, alert: dict[str, Any]) -> dict[str, Any]:
+    """Of an alert that operators see under a label nothing that two of one person have in common."""
+    if not alert["is_open"]:
+        return {
+            "alert_id": alert["alert_id"],
+            "dataset_id": alert["dataset_id"],
+            "band": alert["band"],
+            "created_at": alert["shown_from"],
+            "label": alert["label"],
+        }
+    names = ("alert_id", "dataset_id", "band", "state", "created_at", "verdict", "judged_at")
+    subject = context.keys.digest_text(f"subject:{alert['subject_id']}")
+    return {**{name: alert[name] for name in names}, "subject_digest": subject}
 
 
 def write_screenshot(row: dict[str, Any], content: bytes) -> BundleFile:

@@ -1,6 +1,8 @@
 """list the alerts, seal the evidence of one, or note that its person says "this is not me"
 
-People appear as keyed digests; the dashboard shows the same with blurred faces. What people say they say on their own
+People appear as keyed digests; the dashboard shows the same with blurred faces. Where one approver alone has signed a
+source's card, each alert has a label of its own instead, and what one operator alone chose (handed in, or crawled with
+--lab) is not listed: only its person is told. What people say they say on their own
 page; --not-me and --take-back are for those who wrote to you instead. Their page and the ledger say who noted it.
 
 example:
@@ -59,12 +61,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         shown = [
             {
                 "alert": str(row["alert_id"]),
-                "person": keys.digest_text(f"subject:{row['subject_id']}")[:8],
+                "person": name_person(keys, row),
+                "labelled": not row["is_open"],
                 "listing": row["title"],
                 "source": row["source"],
                 "band": row["band"],
                 "faces": row["faces"],
-                "found": row["created_at"].isoformat(timespec="seconds"),
+                "found": row["found_at"].isoformat(timespec="seconds"),
                 "told": row["delivery"],
                 "judgement": row["judged_at"] and ("not me" if row["state"] == "dismissed" else "not me, then opened"),
                 "bundle": row["bundle"],
@@ -78,6 +81,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def name_person(keys: Keys, row: dict[str, Any]) -> str:
+    """Eight digits of the person's keyed digest, or the alert's label."""
+    return keys.digest_text(f"subject:{row['subject_id']}")[:8] if row["is_open"] else str(row["label"])
+
+
 def show(alerts: list[dict[str, Any]]) -> None:
     """Two lines an alert, so that its id is whole on any terminal. Titles are a market's words."""
     console = Screen()
@@ -85,7 +93,11 @@ def show(alerts: list[dict[str, Any]]) -> None:
     for each in alerts:
         faces = count_of(each["faces"], "face")
         console.print(f"{each['alert']}  {each['band']}, {faces}, found {each['found']}")
-        console.print(f"    person {each['person']} in {clean_text(str(each['listing']), 120)!r} on {each['source']}; "
+        place = f"{clean_text(str(each['listing']), 120)!r} on {each['source']}"
+        if each["labelled"]:
+            console.print(f"    label {each['person']} in {place}; bundle {each['bundle'] or 'none'}")
+            continue
+        console.print(f"    person {each['person']} in {place}; "
                       f"message {each['told'] or 'none'}, bundle {each['bundle'] or 'none'}, "
                       f"person says {each['judgement'] or 'nothing'}")  # fmt: skip
 
@@ -94,7 +106,7 @@ def find_alert(conn: Connection, prefix: str) -> UUID:
     """The one alert whose id begins like this. Raises EvidenceError."""
     letters = prefix.strip().lower().replace("-", "")
     rows = conn.execute(
-        """select alert_id from alert
+        """select alert_id from shown_alert
            where %(letters)s <> '' and starts_with(replace(alert_id::text, '-', ''), %(letters)s) limit 2""",
         {"letters": letters},
     ).fetchall()

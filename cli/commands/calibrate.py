@@ -1,7 +1,8 @@
 """measure how strangers score among the faces that are kept here, and use that instead of the record that is shipped
 
-Counted are faces of different datasets (linked listings are one) in different pictures. Pairs so alike that they may be
-one person are left out and listed: look at them first. Needs faces of sources with the policy `retro`.
+Counted are faces of different datasets (linked listings are one) in different pictures, of sources whose card two
+approvers have signed. Pairs so alike that they may be one person are left out; how many is said, never which. Needs
+faces of sources with the policy `retro`.
 
 example:
   ./facewarden calibrate                   (shows what these faces would support; keeps nothing)
@@ -29,7 +30,6 @@ from workers.faces.packs import Pack, get_pack
 
 MOST_FACES = 20_000  # the newest; the time grows with the square
 FEWEST_FACES = 1000
-LISTED = 12
 SAME_RATE = 1e-6  # pairs above the shipped cut for this rate are taken for one person
 
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if len(kept) < FEWEST_FACES:
             raise CalibrationError(
                 f"{count_of(len(kept), 'kept face')} can be compared, {FEWEST_FACES:,} are needed",
-                mend="sources with the policy retro keep faces; until then the shipped record is used",
+                mend="retro sources with two signatures keep them; until then the shipped record is used",
             )
         with working(f"comparing {count_of(len(kept), 'face')} with one another"):
             strangers = tally_faces(kept, pack)
@@ -111,5 +111,3 @@ def show(console: Screen, strangers: Strangers, kept: list[UnmatchedFace], recor
         grid.add_row(f"1e-{exponent}", f"{cut.score:.3f}", f"{cut.interval[0]:.1e} to {cut.interval[1]:.1e}",
                      "" if cut.supported else "not supported")  # fmt: skip
     console.print(grid)
-    for left, right, score in strangers.suspects[:LISTED]:
-        console.print(f"  to be looked at: faces {kept[left].face_id} and {kept[right].face_id}, {score:.3f}")

@@ -3,6 +3,8 @@
 example:
   ./facewarden crawl --once cards/shop.toml            (--once may be left out: `up` is what crawls again and again)
   ./facewarden crawl lab.toml --lab 127.0.0.1:8601     (a server of your own, for trying a card)
+
+What a card with one signature finds behind --lab is told to the enrolled people only, never to operators.
 """
 
 import argparse
@@ -57,11 +59,10 @@ def check_lab(pairs: list[str]) -> tuple[str, ...]:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    from crawler.run import open_approved, run_crawl
+    from crawler.run import run_crawl
 
     lab = check_lab(args.lab)
     require_deployment(settings)
-    open_approved(settings, args.card)
     if not (settings.servers.database_url or is_running(settings.home)):
         raise ServerError(f"nothing runs on {settings.home}", mend="./facewarden up, in another terminal; then again")
     return run_crawl(

@@ -13,11 +13,13 @@ from cli.setup import require_deployment
 from crawler.approval import open_card
 from crawler.cards import LOCAL, Login
 from vault.errors import CardError, ServerError
+from vault.keys import Keys, load_keys
 from vault.ledger import Kind
 from vault.lockdown import die_with_parent
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.store import DatabaseError, connect
+from vault.store.approvers import list_approvers
 from vault.store.ledger import write_entry
 from vault.store.logins import has_login
 from vault.store.sources import get_source
@@ -40,6 +42,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     require_deployment(settings)
     settings.cards_folder.mkdir(parents=True, exist_ok=True)
+    keys = load_keys(settings.key_file)
     told: dict[Path, str] = {}
     running: dict[Path, subprocess.Popen[bytes]] = {}
     while not stop.is_set():
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 log.info("a crawl ended", card=path.name, exit_code=process.returncode)
                 del running[path]
         try:
-            for path in list_due(settings, told)[: max(0, AT_ONCE - len(running))]:
+            for path in list_due(settings, keys, told)[: max(0, AT_ONCE - len(running))]:
                 if path not in running:
                     running[path] = subprocess.Popen(
                         [sys.executable, "-P", "-m", "cli", "crawl", "--due", "--quiet", "--service", str(path)],
@@ -74,15 +77,16 @@ def stop_crawls(processes: list[subprocess.Popen[bytes]], patience: float = STOP
             process.wait()
 
 
-def list_due(settings: Settings, told: dict[Path, str]) -> list[Path]:
+def list_due(settings: Settings, keys: Keys, told: dict[Path, str]) -> list[Path]:
     """Cards whose source was never crawled, or last crawled longer ago than their pace says. A refusal becomes a row
     of the ledger once, not at every look; `told` remembers which."""
     now = dt.datetime.now(dt.UTC)
     due = []
     with connect(settings, patience=5.0) as conn:
+        approvers = list_approvers(conn, keys)
         for path in sorted(settings.cards_folder.glob("*.toml")):
             try:
-                card = open_card(settings, path, now).card
+                card = open_card(approvers, path, now).card
             except CardError as exc:
                 if told.get(path) != str(exc):
                     log.warning("a card was refused", card=path.name, why=str(exc))

@@ -29,7 +29,7 @@ from vault.lockdown import landlock_version
 from vault.settings import Settings, mask_passwords
 from vault.steps import check_broker
 from vault.store import Connection, DatabaseError, connect
-from vault.store.keys import get_deployment
+from vault.store.deployment import get_deployment
 from vault.store.times import compare_clocks, read_clocks
 from vault.terminal import Grid, Screen
 from workers.faces.packs import get_pack, read_model

@@ -1,7 +1,8 @@
 """searches of newly enrolled people among the faces already known: list, pause, resume
 
 Whoever enrols is searched once among the kept faces of sources whose policy is `retro`, a segment at a time. A paused
-hunt begins no further segment; after a crash a hunt goes on by itself. Nobody is named: a hunt has a number.
+hunt begins no further segment; after a crash a hunt goes on by itself. Nobody is named: a hunt has a number. It begins
+when two approvers have signed the enrolment; matches in sources that are not open are not counted here.
 
 example:
   ./facewarden hunts                    (those that run or are paused)
@@ -62,6 +63,7 @@ def show_hunts(rows: list[HuntRow]) -> None:
         end = f" to {row.finished_at:%Y-%m-%d %H:%M}" if row.finished_at else ""
         console.print(
             f"{row.hunt_id}  {row.state}: {row.parts_done} of {count_of(row.parts, 'part')}{failed}, "
-            f"{count_of(row.faces, 'face')} searched, {count_of(row.matches, 'match', 'matches')}, "
+            f"{count_of(row.faces, 'face')} searched, {count_of(row.matches, 'match', 'matches')} in "
+            f"open sources, "
             f"{row.created_at:%Y-%m-%d %H:%M}{end}"
         )

@@ -5,9 +5,11 @@ crawled; docs/sources.md walks through the making of one.
 
 example:
   ./facewarden source key new --name olga           (once a person; the key stays with them)
-  ./facewarden source trust olga 64-HEX-DIGITS      (once a machine)
+  ./facewarden source trust olga 64-HEX-DIGITS      (the first approver of a deployment)
+  ./facewarden source trust hans 64-HEX-DIGITS --key OLGAS-KEY-FILE    (each further one, by one who is there)
+  ./facewarden source approvers
   ./facewarden source new http://shop.example/list --out cards/shop.toml     (proposes a card; a person decides)
-  ./facewarden source sign cards/shop.toml
+  ./facewarden source sign cards/shop.toml          (a second approver's signature opens what is found to operators)
   ./facewarden source test cards/shop.toml          (ten pages, nothing kept)
   ./facewarden source session cards/forum.toml cookies.txt    (a login that you made in your browser)
   ./facewarden source pause forum-3 --why "its operator asked us to wait for the court"
@@ -24,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from cli.commands.crawl import add_lab, check_lab
 from cli.servers import open_database
-from cli.setup import is_set_up, name_user, require_deployment
+from cli.setup import is_set_up, name_user
 from cli.supervisor import ROOT
 from crawler.approval import (
+    distrust_approver,
     is_sealed,
     load_approver_key,
     make_approver_key,
@@ -35,7 +38,7 @@ from crawler.approval import (
     sign_card,
     trust_approver,
 )
-from crawler.cards import LOCAL, Card, Login, Rendering, accept_header, parse_card, read_text
+from crawler.cards import LOCAL, Card, Login, Rendering, accept_header, parse_card, read_text, split_signatures
 from crawler.cookies import Cookie, Jar, choose_cookies, list_rules, parse_cookies, write_cookies
 from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
@@ -45,6 +48,7 @@ from vault.letters import count_of
 from vault.money import convert, show_amount
 from vault.records import Listing, Said
 from vault.settings import Money, Settings, config_folder
+from vault.store.approvers import list_approvers
 from vault.store.ledger import write_entry
 from vault.store.logins import forget_login, reopen_walled, save_login
 from vault.store.sources import get_source, pause_source, resume_source
@@ -52,6 +56,8 @@ from vault.store.status import list_sources
 from vault.terminal import Grid, Screen, say, say_json
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from crawler.propose import Proposal
 
 FIELDS = ("title", "price_text", "currency", "claimed_count", "seller", "images", "archives")  # missed where missing
@@ -66,9 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--name", required=True, help="the approver, as their signature names them")
     new.add_argument("--out", type=Path, help="the key file (default: in the person's configuration folder)")
     new.add_argument("--no-passphrase", action="store_true", help="protect it by its file mode (0600) only")
-    trust = actions.add_parser("trust", help="let an approver's signature count on this machine")
+    trust = actions.add_parser("trust", help="let an approver's signature count in this deployment")
     trust.add_argument("name")
-    trust.add_argument("key", help="the public key, as `source key new` shows it")
+    trust.add_argument("public_key", metavar="key", help="the public key, as `source key new` shows it")
+    trust.add_argument("--key", type=Path, help="your key file, for every approver but the first: you let them in")
+    distrust = actions.add_parser("distrust", help="remove an approver; what their signature had opened is closed")
+    distrust.add_argument("name")
+    distrust.add_argument("--key", type=Path, help="your key file (default: the only one in your folder)")
+    approvers = actions.add_parser("approvers", help="whose signature counts, and since when")
+    approvers.add_argument("--json", action="store_true")
     propose = actions.add_parser("new", help="look at a place once, through the guard, and propose a card for it")
     propose.add_argument("url", help="where its list of offers or threads begins")
     propose.add_argument("--out", type=Path, help="write the card there (default: print it)")
@@ -76,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--browser", action="store_true", help="look with Chromium: the page is empty without JavaScript"
     )
     add_lab(propose)
-    sign = actions.add_parser("sign", help="approve a card: sign it as it is")
+    sign = actions.add_parser("sign", help="approve a card: add your signature to it as it is")
     sign.add_argument("card", type=Path)
     sign.add_argument("--key", type=Path, help="the approver's key file (default: the only one in your folder)")
     sign.add_argument("--name", help="the approver (default: from the key file's name)")
@@ -103,8 +115,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    actions = {"key": make_key, "trust": trust, "new": propose, "sign": sign, "test": test, "session": session,
-               "pause": switch, "resume": switch, "list": show_sources}  # fmt: skip
+    actions = {"key": make_key, "trust": trust, "distrust": distrust, "approvers": show_approvers, "new": propose,
+               "sign": sign, "test": test, "session": session, "pause": switch, "resume": switch,
+               "list": show_sources}  # fmt: skip
     return actions[args.action](args, settings)
 
 
@@ -144,7 +157,8 @@ def make_key(args: argparse.Namespace, settings: Settings) -> int:
     passphrase = "" if args.no_passphrase else ask_new_passphrase()
     public = make_approver_key(path, passphrase)
     say(f"key file   {path}", f"public key {public}")
-    say(f"on every machine that crawls: ./facewarden source trust {args.name} {public}")
+    say(f"once a deployment: ./facewarden source trust {args.name} {public}")
+    say("  (for every approver but the first, by one who is there: with --key THEIR-KEY-FILE)")
     return 0
 
 
@@ -158,9 +172,45 @@ def ask_new_passphrase() -> str:
 
 
 def trust(args: argparse.Namespace, settings: Settings) -> int:
-    require_deployment(settings)
-    trust_approver(settings, args.name, args.key)
-    say(f"{args.name} may approve cards: {settings.approvers_file}")
+    signer = open_key(args.key) if args.key else None
+    with open_database(settings) as (settings, _keys, _conn):
+        added = trust_approver(settings, args.name, args.public_key, signer, by=name_user())
+    since = "now" if added.counts else f"{show_time(added.counts_from)} UTC"
+    say(f"{added.name} may approve cards and enrolments from {since} on")
+    return 0
+
+
+def distrust(args: argparse.Namespace, settings: Settings) -> int:
+    signer = open_key(args.key or find_key())
+    with open_database(settings) as (_settings, keys, conn):
+        gone = distrust_approver(conn, keys, args.name, signer, by=name_user())
+    say(f"{gone.name} approves nothing any more; what needs their signature is closed")
+    return 0
+
+
+def show_approvers(args: argparse.Namespace, settings: Settings) -> int:
+    with open_database(settings) as (_settings, keys, conn):
+        found = list_approvers(conn, keys)
+    names = {each.public_key: each.name for each in found}
+    told = [
+        {
+            "name": each.name,
+            "key": each.public_key,
+            "trusted": each.trusted_at,
+            "counts_from": each.counts_from,
+            "counts": each.counts,
+            "let_in_by": names.get(each.signed_by or "", each.signed_by),
+        }
+        for each in found
+    ]
+    if args.json:
+        say_json(told, indent=1, default=str)
+        return 0
+    say(f"{count_of(len(found), 'approver')}; two open what is found to operators")
+    for each in found:
+        by = f"let in by {names.get(each.signed_by, each.signed_by)}" if each.signed_by else "the first"
+        say(f"{each.name}  {each.public_key}")
+        say(f"    trusted {show_time(each.trusted_at)}, {by}; counts from {show_time(each.counts_from)} UTC on")
     return 0
 
 
@@ -171,12 +221,22 @@ def sign(args: argparse.Namespace, settings: Settings) -> int:
     now = dt.datetime.now(dt.UTC)
     text = read_text(args.card)
     card = parse_card(text, str(args.card), now.date())
-    passphrase = getpass.getpass(f"passphrase of {path.name}: ") if is_sealed(path) else ""
-    signed = sign_card(text, load_approver_key(path, passphrase), name, now)
+    signed = sign_card(text, open_key(path), name, now)
     write_whole(args.card, signed.encode())
     where = ", ".join(card.where.hosts) or f"kind {card.kind}"
-    say(f"{args.card}: {card.name}, {where}, until {card.why.valid_until}; signed by {name}")
+    before, after = ([each.approver for each in split_signatures(each)[1]] for each in (text, signed))
+    say(f"{args.card}: {card.name}, {where}, until {card.why.valid_until}; signed by {', '.join(after)}")
+    for gone in sorted({*before} - {*after}):
+        say(f"  the card has changed since {gone} signed it: their signature was removed")
+    if len(after) == 1:
+        say("  one signature: what is found is not shown to operators whole; a second approver's opens it")
     return 0
+
+
+def open_key(path: Path) -> "Ed25519PrivateKey":
+    """An approver's key; asks for the passphrase of a sealed one. Raises CardError."""
+    passphrase = getpass.getpass(f"passphrase of {path.name}: ") if is_sealed(path) else ""
+    return load_approver_key(path, passphrase)
 
 
 def find_key() -> Path:
@@ -254,8 +314,8 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     from crawler.look import open_looker, try_card
 
     lab = check_lab(args.lab)
-    require_deployment(settings)
-    approved = open_card(settings, args.card, dt.datetime.now(dt.UTC))
+    with open_database(settings) as (_settings, keys, conn):
+        approved = open_card(list_approvers(conn, keys), args.card, dt.datetime.now(dt.UTC))
     card, rows = approved.card, []
     if card.kind in LOCAL:
         raise CardError("card_kind", f"kind {card.kind} is handed in", mend="./facewarden ingest PATH --card CARD")
@@ -364,7 +424,8 @@ def session(args: argparse.Namespace, settings: Settings) -> int:
         say(f"{card.name}: {count_of(count, 'cookie') + ' erased' if count else 'no session was kept'}")
         return 0
     now = dt.datetime.now(dt.UTC)
-    card = open_card(settings, args.card, now).card
+    with open_database(settings) as (_settings, keys, conn):
+        card = open_card(list_approvers(conn, keys), args.card, now).card
     if card.why.login is not Login.SESSION:
         raise CardError(
             "session_not_allowed", f"{card.name}: the card allows no login",
@@ -420,10 +481,10 @@ def show_sources(args: argparse.Namespace, settings: Settings) -> int:
         say_json(sources, indent=1, default=str)
         return 0
     found = count_of(len(sources), "source")
-    table = Grid("source", "health", "since", "pages", "listings", "last crawled", title=found)
+    table = Grid("source", "health", "since", "shown", "pages", "listings", "last crawled", title=found)
     for each in sources:
         health = f"{each['health']} ({each['reason']})" if each["reason"] else each["health"]
-        table.add_row(each["name"], health, show_time(each["health_since"]),
+        table.add_row(each["name"], health, show_time(each["health_since"]), each["visibility"],
                       str(each["pages"]), str(each["listings"]), show_time(each["last_crawl_at"]))  # fmt: skip
     console = Screen()
     console.print(table)

@@ -214,8 +214,9 @@ def show(table: dict[str, Any]) -> None:
     for source in table["sources"]:
         reason = f" ({source['reason']})" if source["reason"] else ""
         last = show_value(source["last_crawl_at"]) if source["last_crawl_at"] else "never"
-        console.print(f"source {source['name']}: {source['health']}{reason}, {count_of(source['pages'], 'page')}, "
-                      f"{count_of(source['listings'], 'listing')}, last crawled {last}")  # fmt: skip
+        console.print(f"source {source['name']}: {source['health']}{reason}, {source['visibility']}, "
+                      f"{count_of(source['pages'], 'page')}, {count_of(source['listings'], 'listing')}, "
+                      f"last crawled {last}")  # fmt: skip
         if passed := table["passed_over"].get(source["name"]):
             console.print(f"  passed over: {say_counts(passed)}")
     kept, cut = table["strangers_templates"], table["cut"]

@@ -27,6 +27,7 @@ from vault.keys import Keys
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.store.access import make_link
+from vault.store.deployment import DeploymentKind
 from vault.terminal import Screen
 from workers.faces.packs import describe_pack
 
@@ -91,9 +92,10 @@ def listen_for_stop() -> None:
         signal.signal(number, stop)
 
 
-def start_base(supervisor: Supervisor, console: Screen) -> Settings:
-    """Hash lists, models, keys, servers, schema: what every part needs. Says which models run under which licence.
-    Raises SettingError, ModelError, CalibrationError, KeyFileError, ServerError, StoreError."""
+def start_base(supervisor: Supervisor, console: Screen, kind: DeploymentKind | None = None) -> Settings:
+    """Hash lists, models, keys, servers, schema: what every part needs, for a deployment of this `kind` if one is
+    wanted. Says which models run under which licence. Raises SettingError, ModelError, CalibrationError, KeyFileError,
+    ServerError, StoreError, DeploymentError."""
     load_gate(supervisor.settings)
     pack = prepare_pack(supervisor.settings)
     told = describe_pack(pack)
@@ -109,7 +111,7 @@ def start_base(supervisor: Supervisor, console: Screen) -> Settings:
         tell_key_file(console, supervisor.settings, keys)
     console.print("starting the servers")
     settings = supervisor.start_servers()
-    prepare_database(settings, keys).close()
+    prepare_database(settings, keys, kind).close()
     return settings
 
 

@@ -5,7 +5,6 @@ final state, seals one bundle, and holds the alerts against what was planted.
 """
 
 import contextlib
-import datetime as dt
 import email
 import email.policy
 import json
@@ -33,7 +32,7 @@ from cli.demo.people import ADDRESS
 from cli.demo.plant import FORUM, MARKETS, SHOP, SPA, Plan, write_markets
 from cli.setup import check_port
 from cli.supervisor import ROOT, Child, Supervisor
-from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
+from crawler.approval import DemoApprovers
 from crawler.browser import INSTALL, find_chromium
 from evidence.verify import check_bundle
 from matcher.calibration import derive_cut, load_calibration
@@ -44,6 +43,7 @@ from vault.quiet import QUIET
 from vault.settings import Settings
 from vault.store import Connection, DatabaseError, connect
 from vault.store.bundles import ask_bundle, get_bundle_file
+from vault.store.deployment import DeploymentKind
 from vault.store.status import count_live_templates, count_states
 from vault.terminal import Grid, Screen, working
 
@@ -102,7 +102,7 @@ def run_demo(demo: Demo) -> int:
             with demo.stage("enrol"):
                 people = enrol_people(demo, supervisor, conn, keys)
             with demo.stage("crawl and match"):
-                start_crawls(demo, supervisor, folder)
+                start_crawls(demo, supervisor, folder, DemoApprovers(conn, keys))
                 conn = wait_until_settled(demo, supervisor)
             with demo.stage("seal and verify"):
                 bundle, verified = seal_one(demo, supervisor, conn)
@@ -131,7 +131,7 @@ def set_up(demo: Demo, supervisor: Supervisor, folder: Path) -> tuple[Connection
         for market in MARKETS:
             check_port("127.0.0.1", demo.ports[market], "--port")
         check_port(demo.settings.web.host, demo.settings.web.port, "--port")
-        demo.settings = start_base(supervisor, demo.console)
+        demo.settings = start_base(supervisor, demo.console, DeploymentKind.DEMO)
         start_parts(supervisor, ("web", "worker", "people"))
         write_markets(demo.plan, folder)
         for market in demo.markets:
@@ -228,17 +228,13 @@ def follow_links(demo: Demo, known: set[str]) -> set[str]:
 # -- crawl ------------------------------------------------------------------------------------------------------------
 
 
-def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path) -> None:
-    """The person who starts the demo approves its cards, with a key made for this run."""
-    key_file = folder / "approver.pem"
-    trust_approver(demo.settings, "demo", make_approver_key(key_file, ""))
-    key = load_approver_key(key_file, "")
+def start_crawls(demo: Demo, supervisor: Supervisor, folder: Path, approvers: DemoApprovers) -> None:
+    """The demo's own approvers sign its cards."""
     demo.console.print(f"  lab: loopback open for {', '.join(list_lab(demo, demo.markets))}")
     for market in demo.markets:
         card = (ROOT / "crawler/sources" / CARDS[market] / "card.toml").read_text(encoding="utf-8")
         path = folder / f"{market}.toml"
-        signed = sign_card(card.replace("PORT", str(demo.ports[market])), key, "demo", dt.datetime.now(dt.UTC))
-        path.write_text(signed, encoding="utf-8")
+        path.write_text(approvers.sign(card.replace("PORT", str(demo.ports[market]))), encoding="utf-8")
         start_crawl(demo, supervisor, market, path)
 
 

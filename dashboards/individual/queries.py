@@ -25,12 +25,15 @@ def get_status(conn: Connection, subject_id: UUID) -> dict[str, Any] | None:
 
 
 def list_own_alerts(conn: Connection, subject_id: UUID) -> list[dict[str, Any]]:
-    """When something was found and what the person said of it; no picture, no place, no score. `waiting`: faces that
+    """When something was found and what the person said of it; no picture, no place, no score. `handed_in`: in material
+    that one operator alone chose, and nobody else is told. `waiting`: faces that
     are still to be taken up; `until`: until when one is known again, None if none is; `held`: how many faces were kept
     back for it."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """select alert_id, band, created_at, alert.state, judged_at, operator, waiting, until,
+                      exists (select from closed_dataset where closed_dataset.dataset_id = alert.dataset_id
+                              and visibility = 'private') as handed_in,
                       (select count(*) from match join negative using (negative_id)
                        where negative.alert_id = alert.alert_id) as held
                from alert left join judgement using (alert_id)

@@ -21,6 +21,7 @@ from vault.steps import Step
 from vault.store import DatabaseGone
 from vault.store.access import use_link
 from vault.store.alerts import LINK_MINUTES, ask_link
+from vault.store.approvers import list_approvers
 from vault.store.judgements import judge_alert, take_back_judgement
 from vault.store.ledger import write_entry
 from vault.store.status import read_coverage
@@ -109,11 +110,12 @@ def show_me(request: Request, visitor: SignedInSubject) -> Response:
         status = get_status(conn, visitor.subject_id)
         alerts = list_own_alerts(conn, visitor.subject_id)
         coverage = read_coverage(conn, request.app.state.settings.faces.pack)
+        approvers = list_approvers(conn, request.app.state.keys)
     if status is None:
         raise HTTPException(404)
     days = request.app.state.settings.matching.not_me_days
     page: Response = request.app.state.pages.show(
-        request, "me.html", me=status, alerts=alerts, days=days, coverage=coverage
+        request, "me.html", me=status, alerts=alerts, days=days, coverage=coverage, approvers=approvers
     )
     return page
 

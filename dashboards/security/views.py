@@ -10,6 +10,7 @@ from dashboards.access import Operator
 from dashboards.security.charts import draw_prices
 from dashboards.security.queries import (
     PER_PAGE,
+    Row,
     count_alerts,
     count_denied,
     count_held,
@@ -39,7 +40,7 @@ def show_alerts(request: Request, visitor: Operator, page: Annotated[int, Query(
         total, held, denied = count_alerts(conn), count_held(conn), count_denied(conn)
         alerts = list_alerts(conn, (page - 1) * PER_PAGE)
         coverage = None if alerts else read_coverage(conn, state.settings.faces.pack)
-    rows = [{**row, "person": name_person(request, row["subject_id"])} for row in alerts]
+    rows = [{**row, "person": name_person(request, row)} for row in alerts]
     shown: Response = state.pages.show(
         request, "alerts.html", alerts=rows, total=total, held=held, denied=denied, page=page,
         coverage=coverage, last=max(1, -(-total // PER_PAGE)),
@@ -62,7 +63,7 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
     for each in listings:
         day = each["seen_at"].date()
         each["worth"] = convert(each["unit_price"], each["currency"], money.currency, rates, day)
-    person = name_person(request, alert["subject_id"])
+    person = name_person(request, alert)
     shown: Response = state.pages.show(
         request, "alert.html", alert=alert, faces=faces, listings=listings, timeline=timeline, person=person,
         chart=draw_prices(timeline), spoken={each["listing_id"]: each["language"] for each in listings},
@@ -92,7 +93,9 @@ def show_face(request: Request, visitor: Operator, face_id: int) -> Response:
     return Response(mosaic, media_type="image/png", headers={"Content-Disposition": "inline; filename=face.png"})
 
 
-def name_person(request: Request, subject_id: UUID) -> str:
-    """How a person is called on these pages: eight digits of their keyed digest."""
-    digest: str = request.app.state.keys.digest_text(f"subject:{subject_id}")
+def name_person(request: Request, alert: Row) -> str:
+    """How the person of an alert is called on these pages: eight digits of their keyed digest, or the alert's label."""
+    if not alert["is_open"]:
+        return str(alert["label"])
+    digest: str = request.app.state.keys.digest_text(f"subject:{alert['subject_id']}")
     return digest[:8]

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from cli.commands.source import explain_nothing
-from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
 from crawler.browser import find_chromium
+from tests.approvers import PUBLIC, approve, let_in, sign_by, trust_one, trust_two, write_key
 from tests.cli.test_commands import facewarden
 from tests.crawler.test_crawl import CARD, html
 from tests.fakes import NOT_FOUND, Answer, Site
-from tests.samples import count
+from tests.samples import count, enrol_person
 from vault.keys import Keys
 from vault.settings import Settings
 from vault.store import Connection
+from workers.context import Context
 
 MakeSite = Callable[[Callable[[str], Answer]], Site]
 
@@ -123,6 +124,58 @@ def test_an_approvers_key_never_lies_in_the_state_folder_or_unsealed_by_accident
     assert not (tmp_path / "a.pem").exists()
 
 
+def test_approvers_are_let_in_listed_and_removed_each_by_one_who_is_there(
+    settings: Settings, keys: Keys, tmp_path: Path
+) -> None:
+    own = {name: str(write_key(tmp_path, name)) for name in PUBLIC}
+    first = facewarden(settings, "source", "trust", "tester", PUBLIC["tester"])
+    assert (first.returncode, "from now on" in first.stdout) == (0, True), first.stderr
+    alone = facewarden(settings, "source", "trust", "second", PUBLIC["second"])
+    assert (alone.returncode, "approver_needed" in alone.stderr, "--key" in alone.stderr) == (2, True, True)
+    itself = facewarden(settings, "source", "trust", "second", PUBLIC["second"], "--key", own["second"])
+    assert (itself.returncode, "approver_unknown" in itself.stderr) == (2, True)
+    for name, by in (("second", "tester"), ("third", "second")):
+        done = facewarden(settings, "source", "trust", name, PUBLIC[name], "--key", own[by])
+        assert done.returncode == 0, done.stderr
+    told = json.loads(facewarden(settings, "source", "approvers", "--json").stdout)
+    assert [(each["name"], each["let_in_by"], each["counts"]) for each in told] == [
+        ("tester", None, True), ("second", "tester", True), ("third", "second", True)
+    ]  # fmt: skip
+    assert "3 approvers" in facewarden(settings, "source", "approvers").stdout
+    gone = facewarden(settings, "source", "distrust", "second", "--key", own["third"])
+    assert (gone.returncode, "second approves nothing any more" in gone.stdout) == (0, True), gone.stderr
+    assert "let in by " + PUBLIC["second"] in facewarden(settings, "source", "approvers").stdout, "third's"
+
+
+def test_a_second_approver_signs_the_same_card_and_a_changed_one_loses_what_no_longer_holds(
+    settings: Settings, keys: Keys, conn: Connection, tmp_path: Path
+) -> None:
+    trust_two(conn, keys)
+    card = tmp_path / "market.toml"
+    card.write_text(CARD.format(top="", read="", pages=100, port=9))
+    first = facewarden(settings, "source", "sign", str(card), "--key", str(write_key(tmp_path, "tester")))
+    assert (first.returncode, "signed by tester\n" in first.stdout) == (0, True), first.stderr
+    assert "one signature: what is found is not shown to operators whole" in first.stdout
+    both = facewarden(settings, "source", "sign", str(card), "--key", str(write_key(tmp_path, "second")))
+    assert "signed by tester, second\n" in both.stdout
+    assert "one signature" not in both.stdout
+    card.write_text(card.read_text().replace("pages = 100", "pages = 101"))
+    changed = facewarden(settings, "source", "sign", str(card), "--key", str(write_key(tmp_path, "second")))
+    assert "signed by second\n" in changed.stdout
+    assert "the card has changed since tester signed it: their signature was removed" in changed.stdout
+
+
+def test_a_new_approver_is_told_from_when_they_count(context: Context, tmp_path: Path) -> None:
+    trust_one(context.conn, context.keys)
+    let_in(context.conn, context.keys, "second")
+    enrol_person(context, "astronaut")
+    key = str(write_key(tmp_path, "tester"))
+    done = facewarden(context.settings, "source", "trust", "third", PUBLIC["third"], "--key", key)
+    assert done.returncode == 0, done.stderr
+    day = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=72)).date()
+    assert f"from {day}" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("pages", "problems", "words"),
     [
@@ -145,9 +198,7 @@ def test_a_markets_words_are_shown_as_they_are(
 ) -> None:
     site = make_site(lambda path: html("<article><h1>[/red] :smile:</h1><b>1</b></article>"))
     card = write_card(tmp_path, site)
-    trust_approver(settings, "olga", make_approver_key(tmp_path / "olga.pem", ""))
-    key = load_approver_key(tmp_path / "olga.pem", "")
-    card.write_text(sign_card(card.read_text(), key, "olga", dt.datetime.now(dt.UTC)))
+    card.write_text(approve(settings, card.read_text(), "tester"))
     done = facewarden(settings, "source", "test", str(card), "--lab", f"127.0.0.1:{site.server_port}", COLUMNS="300")
     assert done.returncode == 0, done.stderr
     assert "[/red] :smile:" in done.stdout
@@ -211,11 +262,8 @@ def test_a_look_at_what_may_not_be_looked_at_is_refused(settings: Settings, keys
 
 def test_a_crawl_without_a_server_says_at_once_what_starts_one(settings: Settings, tmp_path: Path) -> None:
     alone = settings.replace("", home=tmp_path / "alone").replace("servers", database_url="")
-    key = tmp_path / "olga.pem"
-    trust_approver(alone, "olga", make_approver_key(key, ""))
     card = tmp_path / "market.toml"
-    text = CARD.format(top="", read="", pages=100, port=9)
-    card.write_text(sign_card(text, load_approver_key(key, ""), "olga", dt.datetime.now(dt.UTC)))
+    card.write_text(sign_by(CARD.format(top="", read="", pages=100, port=9), "tester"))
     (alone.home / "postgres").mkdir(parents=True)
     (alone.home / "postgres/PG_VERSION").write_text("18")
     done = facewarden(alone, "crawl", str(card))

@@ -17,6 +17,7 @@ from crawler.cards import hash_card, parse_card
 from crawler.crawl import RENEW_SECONDS, Crawl
 from crawler.pipeline import Counts, Keeper
 from crawler.progress import Progress
+from tests.approvers import TWO
 from tests.crawler.test_crawl import CARD
 from tests.crawler.test_pause import Guard
 from tests.samples import count, make_listing
@@ -28,7 +29,7 @@ from vault.steps import Asker
 from vault.store import Connection, connect
 from vault.store.listings import settle_cycle
 from vault.store.pages import add_pages, count_pages, list_claimed_pages
-from vault.store.sources import get_source, save_source
+from vault.store.sources import SourceCard, get_source, save_source
 from vault.store.work import PAGES, claim_rows, fail_row
 from vault.terminal import Screen
 
@@ -70,7 +71,9 @@ class Desk:
 def desk(settings: Settings, keys: Keys, conn: Connection, tmp_path: Path) -> Iterator[Desk]:
     text = CARD.format(top="", read="", pages=20, port=8601)
     card = parse_card(text, "card", dt.date(2026, 1, 1))
-    source = save_source(conn, card.name, text, hash_card(text), Policy.EPHEMERAL, 0)
+    source = save_source(
+        conn, SourceCard(name=card.name, text=text, sha256=hash_card(text), policy=Policy.EPHEMERAL, signers=TWO)
+    )
     conn.execute("update source set cycle_at = now()")
     with WarcFile(tmp_path / "warc", card.name) as warc:
         keeper = Keeper(

@@ -1,6 +1,5 @@
 """Real crawls of a server that this test runs: everything is fetched once, whatever happens on the way."""
 
-import datetime as dt
 import gzip
 import hashlib
 import os
@@ -19,10 +18,10 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from cli.supervisor import ROOT
-from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
 from crawler.browser import find_chromium
 from crawler.robots import RobotsUnread, read_robots
 from crawler.spider import USER_AGENT
+from tests.approvers import approve
 from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import count, png
 from vault.keys import Keys
@@ -69,11 +68,14 @@ def command(settings: Settings, site: Site, tmp_path: Path, lab: bool = True, **
 
 
 def sign(settings: Settings, text: str, tmp_path: Path) -> str:
-    """The card, approved by somebody whom these settings trust."""
-    path = tmp_path / "approver.pem"
-    if not path.exists():
-        trust_approver(settings, "tester", make_approver_key(path, ""))
-    return sign_card(text, load_approver_key(path, ""), "tester", dt.datetime.now(dt.UTC))
+    """The card, approved by two whom this deployment trusts."""
+    return approve(settings, text)
+
+
+def run_command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {**child_environment(settings), "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-P", "-m", "cli", *arguments]
+    return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def crawl(

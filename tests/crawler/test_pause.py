@@ -12,10 +12,11 @@ from crawler.cards import hash_card, parse_card
 from crawler.crawl import RENEW_SECONDS, Crawl
 from crawler.pipeline import Counts
 from crawler.progress import Progress
+from tests.approvers import TWO
 from tests.crawler.test_crawl import CARD
 from vault.records import Policy
 from vault.store import Connection
-from vault.store.sources import pause_source, save_source
+from vault.store.sources import SourceCard, pause_source, save_source
 from vault.terminal import Screen
 
 
@@ -43,7 +44,9 @@ class Guard:
 def test_a_source_that_is_paused_is_left_alone_within_ten_seconds(conn: Connection, paused: bool) -> None:
     text = CARD.format(top="", read="", pages=10, port=8601)
     card = parse_card(text, "card", dt.date(2026, 1, 1))
-    source = save_source(conn, card.name, text, hash_card(text), Policy.EPHEMERAL, 0)
+    source = save_source(
+        conn, SourceCard(name=card.name, text=text, sha256=hash_card(text), policy=Policy.EPHEMERAL, signers=TWO)
+    )
     keeper: Any = Keeper()
     guard: Any = Guard()
     with Progress(Screen(file=io.StringIO()), quiet=True) as progress:

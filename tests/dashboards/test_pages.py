@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from dashboards.app import make_app
 from dashboards.headers import HEADERS
 from dashboards.pages import show_day, show_time
 from dashboards.security.charts import draw_prices
+from tests.approvers import TWO, let_in
 from tests.samples import (
     add_sample,
     capture_listing,
@@ -108,13 +110,22 @@ FORMS = {"/enter/{token}", "/leave", "/me/confirm/{token}", "/me/enter/{token}",
          "/me/alerts/{alert_id}/not-me", "/me/alerts/{alert_id}/take-back"}  # fmt: skip
 
 
+def list_routes(app: Any) -> list[tuple[str, str]]:
+    """(path, method) of every page, those of included routers too."""
+    found = []
+    for route in app.routes:
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            found += list_routes(inner)
+        found += [(route.path, method) for method in sorted(getattr(route, "methods", None) or ())]
+    return found
+
+
 def test_there_is_no_page_that_takes_a_picture(client: TestClient) -> None:
     """No search oracle: nothing in the application accepts an upload."""
-    app = client.app
-    for route in app.routes:  # type: ignore[attr-defined]
-        if "POST" in (getattr(route, "methods", None) or ()):
-            assert route.path in FORMS
-        assert "PUT" not in (getattr(route, "methods", None) or ())
+    routes = list_routes(client.app)
+    assert {path for path, method in routes if method == "POST"} == FORMS
+    assert {method for _, method in routes} == {"GET", "POST"}
     for path in ("/docs", "/redoc", "/openapi.json", "/search", "/metrics"):
         assert client.get(path).status_code == 404
 
@@ -787,3 +798,70 @@ def test_a_markets_words_have_their_own_language(
         titles = re.findall(r"<bdi[^>]*>5000张人脸 10元</bdi>", page)
         assert titles and all(f'<bdi dir="auto" {shown}>' in title for title in titles)
         assert not re.search(r'<bdi dir="auto">', page), "no foreign text in our own language"
+
+
+# -- who is told ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signers", "alone", "words"),
+    [
+        (TWO, False, "in a dataset offered for sale."),
+        (TWO[:1], False, "in a dataset offered for sale."),
+        (TWO[:1], True, "in material handed to Test Bank. Nobody but you is told."),
+        (TWO, True, "in a dataset offered for sale."),
+    ],
+    ids=["open", "labelled", "private", "opened"],
+)
+def test_a_person_sees_every_alert_and_in_what_kind_of_material(
+    client: TestClient, context: Context, signers: tuple[str, ...], alone: bool, words: str
+) -> None:
+    subject_id = enrol_person(context, "astronaut")
+    listing_id = make_listing(context.conn, "market", signers=signers, alone=alone)
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    run_steps(context)
+    sign_in_subject(client, context.conn, subject_id)
+    assert words in read_text(client.get("/me").text)
+
+
+def test_a_person_sees_how_many_approve_what_is_watched_and_since_when(client: TestClient, context: Context) -> None:
+    conn, keys = context.conn, context.keys
+    subject_id = enrol_person(context, "astronaut")
+    sign_in_subject(client, conn, subject_id)
+    today = dt.datetime.now(dt.UTC).date()
+
+    def read_me() -> str:
+        return read_text(client.get("/me").text).replace(" ;", ";")
+
+    both = f"2 people, as far as Facewarden can tell: one since {today}; one since {today}"
+    assert both in read_me()
+    let_in(conn, keys, "third")
+    assert f"; one since {today} (counts from {today + dt.timedelta(days=3)} on)" in read_me()
+
+
+def test_operators_see_a_label_and_not_what_its_person_was_told_or_says(client: TestClient, context: Context) -> None:
+    conn, keys = context.conn, context.keys
+    listing_id = make_listing(conn, "market", signers=TWO[:1])
+    subject_id = enrol_person(context, "astronaut")
+    capture_listing(context, listing_id)
+    add_sample(context, listing_id, portrait("astronaut", 60))
+    run_steps(context)
+    (alert_id, label) = conn.execute("select alert_id, label from alert").fetchone() or (None, None)
+    assert isinstance(alert_id, UUID)
+    with conn.transaction():
+        judge_alert(conn, keys, subject_id, alert_id, days=9)
+    sign_in_operator(client, conn)
+    digest = keys.digest_text(f"subject:{subject_id}")[:8]
+    for path in ("/security/alerts", f"/security/alerts/{alert_id}"):
+        page = read_text(client.get(path).text)
+        assert label in page
+        assert digest not in page
+        assert "not them" not in page
+        assert "not me" not in page
+        assert "was told" not in page
+    assert client.get("/security/faces/1.png").status_code == 200
+    conn.execute("update source set visibility = 'private'")
+    assert client.get(f"/security/alerts/{alert_id}").status_code == 404
+    assert client.get("/security/faces/1.png").status_code == 404
+    conn.execute("update source set visibility = 'open'")
+    assert digest in client.get("/security/alerts").text

@@ -245,7 +245,6 @@ def test_an_empty_folder_and_a_prepared_one_are_taken_and_keep_their_mode(tmp_pa
     for name in ("cards", "models"):
         (prepared / name).mkdir(parents=True)
     (prepared / "facewarden.toml").write_text("workers = 1\n")
-    (prepared / "approvers.toml").write_text("")
     make_home(prepared)
 
 

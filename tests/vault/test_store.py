@@ -30,8 +30,8 @@ from vault.store.blobs import (
     release_blobs,
     take_apart,
 )
+from vault.store.deployment import check_deployment
 from vault.store.faces import count_kept_templates, drop_expired_templates
-from vault.store.keys import check_deployment
 from vault.store.migrate import FOLDER, list_migrations, migrate
 from vault.store.subjects import list_live_ids
 from vault.store.withdrawals import withdraw_consent
@@ -52,6 +52,7 @@ def describe_schema(conn: Connection) -> list[tuple[object, ...]]:
         """select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
            where connamespace = 'public'::regnamespace""",
         """select tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal""",
+        "select viewname, definition from pg_views where schemaname = 'public'",
         "select proname, prosrc from pg_proc where pronamespace = 'public'::regnamespace",
         "select sequencename::text, data_type::text from pg_sequences where schemaname = 'public'",
     ):

@@ -76,7 +76,9 @@ def take_back(context: Context, subject_id: UUID, alert_id: UUID) -> bool:
 
 def ends(conn: Connection, subject_id: UUID) -> list[str | None]:
     """Why each match of a person is held, the oldest first."""
-    rows = conn.execute("select held from match where subject_id = %s order by match_id", [subject_id]).fetchall()
+    rows = conn.execute(
+        "select held from match where subject_id = %s order by matched_at, face_id", [subject_id]
+    ).fetchall()
     return [held for (held,) in rows]
 
 

@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 from cli.demo.people import HTML_AS_JPG, open_t1, save_jpeg
 from evidence.verify import check_bundle
 from matcher.gallery import Gallery
+from tests.approvers import trust_two
 from tests.samples import (
     ENROLLED,
     PEOPLE,
@@ -615,6 +616,7 @@ def test_a_pending_enrolment_is_replaced_and_its_link_confirms_nothing(context: 
 def test_an_enrolment_whose_photo_was_refused_is_replaced_even_when_it_was_confirmed(context: Context) -> None:
     from cli.commands.enrol import enrol
 
+    trust_two(context.conn, context.keys)
     enrol(context.conn, context.keys, context.settings, "astronaut@test.example", png(200, 200), recorded_by="test")
     run_steps(context)
     (refused,) = context.conn.execute("select subject_id from subject").fetchone() or (None,)

@@ -12,6 +12,7 @@ from vault.records import Band, Delivery, Match
 from vault.store import CONSENT_MISSING, Connection, require_transaction
 from vault.store.rows import record_row
 
+SPREAD_HOURS = 24  # over which operators come to see what one search of a person has found under labels
 LINK_MINUTES = 10  # one new link a person in this time, however often somebody asks
 
 
@@ -41,18 +42,28 @@ def forget_own_calibrations(conn: Connection, pack: str) -> int:
     ).rowcount
 
 
-def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band) -> UUID:
+def raise_alert(conn: Connection, subject_id: UUID, dataset_id: int, band: Band, *, spread: bool = False) -> UUID:
     """The one alert of a person and a dataset: a new one goes to the outbox, an old one only grows stronger. One that
-    the person had judged is open again, and they are told anew: this is a face they have not judged."""
+    the person had judged is open again, and they are told anew: this is a face they have not judged. `spread`: it comes
+    of a search of one person in many places, so under a label operators see it at some time of the next day; seen at
+    once, two labels would be known for one person's."""
     require_transaction(conn)
     row = conn.execute(
-        """insert into alert (alert_id, subject_id, dataset_id, band)
-           values (%(alert)s, %(subject)s, %(dataset)s, %(band)s)
+        """insert into alert (alert_id, subject_id, dataset_id, band, shown_from)
+           values (%(alert)s, %(subject)s, %(dataset)s, %(band)s,
+                   now() + case when %(spread)s then random() else 0 end * make_interval(hours => %(hours)s))
            on conflict (subject_id, dataset_id) do update
                set band = case when 'strong' in (excluded.band, alert.band) then 'strong'
                                when 'likely' in (excluded.band, alert.band) then 'likely' else 'possible' end
            returning alert_id, state""",
-        {"alert": uuid4(), "subject": subject_id, "dataset": dataset_id, "band": band.value},
+        {
+            "alert": uuid4(),
+            "subject": subject_id,
+            "dataset": dataset_id,
+            "band": band.value,
+            "spread": spread,
+            "hours": SPREAD_HOURS,
+        },
     ).fetchone()
     assert row is not None
     alert_id: UUID = row[0]
@@ -113,15 +124,17 @@ def save_match(conn: Connection, match: Match, alert_id: UUID | None) -> None:
 
 
 def list_recent(
-    conn: Connection, subject_ids: list[UUID], dataset_ids: list[int], hours: int
+    conn: Connection, subject_ids: list[UUID], dataset_ids: list[int], hours: int, scope: int = 0
 ) -> tuple[dict[UUID, set[int]], dict[int, set[UUID]]]:
-    """Alerts of the last hours: the datasets of each of these people whose alert is of the lowest band, the people of
-    each of these datasets."""
+    """Alerts of the last hours in one scope (see `list_scopes`): the datasets of each of these people whose alert is of
+    the lowest band, the people of each of these datasets."""
     rows = conn.execute(
         """select subject_id, dataset_id, band = 'possible' from alert
            where created_at > now() - make_interval(hours => %(hours)s)
-             and (subject_id = any(%(subjects)s) or dataset_id = any(%(datasets)s))""",
-        {"hours": hours, "subjects": subject_ids, "datasets": dataset_ids},
+             and (subject_id = any(%(subjects)s) or dataset_id = any(%(datasets)s))
+             and %(scope)s = coalesce(
+                 (select min(source_id) from closed_dataset where closed_dataset.dataset_id = alert.dataset_id), 0)""",
+        {"hours": hours, "subjects": subject_ids, "datasets": dataset_ids, "scope": scope},
     ).fetchall()
     datasets: dict[UUID, set[int]] = {}
     people: dict[int, set[UUID]] = {}
@@ -199,19 +212,23 @@ def note_folder(conn: Connection, delivery_id: UUID, folder: str) -> None:
     )
 
 
-def find_message_wait(conn: Connection, subject_id: UUID, minutes: int) -> float:
-    """Seconds until the person may get another message about finds: at most one in so many minutes."""
+def find_message_wait(conn: Connection, subject_id: UUID, minutes: int, *, quiet: bool = False) -> float:
+    """Seconds until the person may get another message about finds: at most one in so many minutes. One about what
+    operators see whole does not wait for a `quiet` one, of which they may not know: they see when it is sent."""
     row = conn.execute(
         """select extract(epoch from max(sent_at) + make_interval(mins => %(minutes)s) - clock_timestamp())
-           from delivery where subject_id = %(id)s and kind = 'alert' and covered_by is null""",
-        {"id": subject_id, "minutes": minutes},
+           from delivery where subject_id = %(id)s and kind = 'alert' and covered_by is null
+             and (%(quiet)s or exists (
+                 select from shown_alert where shown_alert.alert_id = delivery.alert_id and is_open))""",
+        {"id": subject_id, "minutes": minutes, "quiet": quiet},
     ).fetchone()
     return max(0.0, float(row[0])) if row and row[0] is not None else 0.0
 
 
-def cover_messages(conn: Connection, delivery_id: UUID, token: int) -> set[UUID]:
+def cover_messages(conn: Connection, delivery_id: UUID, token: int, *, quiet: bool = False) -> set[UUID]:
     """A message about finds leads to the page on which all of them are: those that wait for the same person, or were
-    claimed with it, are told with it. Returns which; rows that others work on are left alone."""
+    claimed with it, are told with it; with a `quiet` one only quiet ones. Returns which; rows that others work on are
+    left alone."""
     require_transaction(conn)
     rows = conn.execute(
         """with sent as (select subject_id from delivery where delivery_id = %(id)s),
@@ -219,6 +236,8 @@ def cover_messages(conn: Connection, delivery_id: UUID, token: int) -> set[UUID]
                     select delivery_id from delivery join sent using (subject_id)
                     where kind = 'alert' and delivery_id <> %(id)s
                       and (state = 'ready' or state = 'running' and token = %(token)s)
+                      and not (%(quiet)s and exists (
+                          select from shown_alert where shown_alert.alert_id = delivery.alert_id and is_open))
                       and not exists (  -- a listing that is still to find its dataset: see DELIVERIES
                           select 1 from alert join listing using (dataset_id) join linking using (listing_id)
                           where alert.alert_id = delivery.alert_id and linking.state in ('ready', 'running'))
@@ -226,7 +245,7 @@ def cover_messages(conn: Connection, delivery_id: UUID, token: int) -> set[UUID]
            update delivery set state = 'done', sent_at = now(), covered_by = %(id)s, lease_until = null,
                   error_code = null, error_text = null
            from waiting where delivery.delivery_id = waiting.delivery_id returning delivery.delivery_id""",
-        {"id": delivery_id, "token": token},
+        {"id": delivery_id, "token": token, "quiet": quiet},
     ).fetchall()
     return {covered for (covered,) in rows}
 

@@ -13,9 +13,10 @@ Row = dict[str, Any]
 
 
 def ask_bundle(conn: Connection, alert_id: UUID, asked_by: str) -> None:
-    """Ask for the bundle of an alert; one is made once."""
+    """Ask for the bundle of an alert that operators may see; one is made once."""
     conn.execute(
-        """insert into bundle (bundle_id, alert_id, asked_by) values (%(bundle)s, %(alert)s, %(by)s)
+        """insert into bundle (bundle_id, alert_id, asked_by)
+           select %(bundle)s, alert_id, %(by)s from shown_alert where alert_id = %(alert)s
            on conflict (alert_id) where not replaced do nothing""",
         {"bundle": uuid4(), "alert": alert_id, "by": asked_by},
     )
@@ -45,10 +46,12 @@ def get_bundle_file(conn: Connection, alert_id: UUID) -> tuple[str, str | None, 
 
 
 def describe_alert(conn: Connection, alert_id: UUID) -> Row | None:
+    """An alert that operators may see whole (`is_open`), or under a label."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select alert_id, alert.subject_id, dataset_id, band, state, created_at, verdict, judged_at
-               from alert left join judgement using (alert_id) where alert_id = %(id)s""",
+            """select alert_id, shown_alert.subject_id, dataset_id, band, state, created_at, verdict, judged_at,
+                      is_open, label, shown_from
+               from shown_alert left join judgement using (alert_id) where alert_id = %(id)s""",
             {"id": alert_id},
         ).fetchone()
 
@@ -57,13 +60,13 @@ def describe_matches(conn: Connection, alert_id: UUID) -> list[Row]:
     """Every match of an alert with its face, sample and calibration."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select match_id, match.score, cut, match.band, match.pack, calibration_id, matched_at,
+            """select match.score, cut, match.band, match.pack, calibration_id, matched_at,
                       face_id, ordinal, x, y, face.width, face.height, face.score as detector_score,
                       sample.sample_id, sample.sha256, archive.sha256 as archive_sha256, sample.member,
                       page.url as fetched_from, sample.received_at
                from match join face using (face_id) join sample using (sample_id) join page using (page_id)
                left join sample as archive on archive.sample_id = sample.archive_id
-               where alert_id = %(id)s order by match_id""",
+               where alert_id = %(id)s order by matched_at, face_id""",
             {"id": alert_id},
         ).fetchall()
 

@@ -50,7 +50,7 @@ class Happening:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetRow:
-    """One line of the list of datasets."""
+    """One line of the list of datasets. `alerts`: those that operators may see."""
 
     dataset_id: int
     listings: int
@@ -89,11 +89,11 @@ def get_dataset(conn: Connection, listing_id: int) -> int:
 
 def join_datasets(conn: Connection, link: Link) -> bool:
     """The datasets of the link's two listings become one, the older, with all that is known of the younger; the link
-    says why. False if they are one already. The caller holds `lock_datasets(change=True)`."""
+    says why. False if they are one already, or may not become one. The caller holds `lock_datasets(change=True)`."""
     require_transaction(conn)
     own, other = get_dataset(conn, link.listing_id), get_dataset(conn, link.other_id)
     first, second = min(own, other), max(own, other)
-    if first == second:
+    if first == second or not _may_be_one(conn, first, second):
         return False
     if link.reason == "overlap" and own == first:  # then it is the other that joins
         link = replace(link, listing_id=link.other_id, other_id=link.listing_id, listing_size=link.other_size,
@@ -123,6 +123,17 @@ def join_datasets(conn: Connection, link: Link) -> bool:
         },
     )
     return True
+
+
+def _may_be_one(conn: Connection, first: int, second: int) -> bool:
+    """All of it is one source's, or every source is open: joined with others, what one operator alone chose would say
+    where it is sold."""
+    row = conn.execute(
+        """select count(distinct source_id) = 1 or bool_and(visibility = 'open')
+           from listing join source using (source_id) where dataset_id in (%(first)s, %(second)s)""",
+        {"first": first, "second": second},
+    ).fetchone()
+    return row == (True,)
 
 
 def _merge_alerts(conn: Connection, kept: int, merged: int) -> None:
@@ -200,7 +211,7 @@ def list_datasets(conn: Connection, most: int, *, resold: bool = False) -> list[
         return cursor.execute(
             """select dataset_id, count(*) as listings, count(distinct source_id) as sources,
                       count(distinct nullif(seller, '')) as sellers,
-                      (select count(*) from alert where alert.dataset_id = listing.dataset_id) as alerts,
+                      (select count(*) from shown_alert where shown_alert.dataset_id = listing.dataset_id) as alerts,
                       min(first_seen) as first_seen, max(last_seen) as last_seen,
                       (array_agg(title order by listing_id))[1] as title
                from listing join lateral (

@@ -62,12 +62,14 @@ class UnmatchedFace:
 
 
 def list_unmatched_faces(conn: Connection, pack: str, matrix_id: str, most: int) -> list[UnmatchedFace]:
-    """The newest faces that are kept, decided and matched nobody."""
+    """The newest faces that are kept, decided and matched nobody, of open sources: counted with faces that one operator
+    alone chose, they would say where those are."""
     with conn.cursor(row_factory=record_row(UnmatchedFace)) as cursor:
         return cursor.execute(
             """select face_id, template, length, sample.sha256, dataset_id
-               from face join sample using (sample_id) join listing using (listing_id)
-               where template is not null and outcome = 'unmatched' and exact and pack = %(pack)s
+               from face join sample using (sample_id) join listing using (listing_id) join source using (source_id)
+               where template is not null and outcome = 'unmatched' and visibility = 'open' and exact
+                 and pack = %(pack)s
                  and matrix_id = %(matrix)s and (expires_at is null or expires_at > now())
                order by face_id desc limit %(most)s""",
             {"pack": pack, "matrix": matrix_id, "most": most},
@@ -90,10 +92,11 @@ def save_looks(conn: Connection, looks: dict[int, tuple[bytes, float]], matrix_i
 
 
 def close_faces(conn: Connection, outcomes: dict[int, Outcome], token: int) -> None:
-    """Mark claimed faces done with what became of them, and apply their source's policy: `ephemeral` drops the template
-    now, `retro` sets the day on which it will be dropped. Raises LeaseLost (roll back!) if any is not ours any more."""
+    """Mark claimed faces done with what became of them, as far as their source may tell, and apply its policy:
+    `ephemeral` drops the template now, `retro` sets the day on which it will be dropped. Raises LeaseLost (roll back!)
+    if any is not ours any more."""
     done = conn.execute(
-        """update face set outcome = new.outcome,
+        """update face set outcome = told_outcome(visibility, new.outcome),
                   template = case when policy = 'retro' then template end,
                   expires_at = case when policy = 'retro' then now() + make_interval(days => retention_days) end,
                   state = 'done', lease_until = null, error_code = null, error_text = null
@@ -121,11 +124,11 @@ def drop_expired_templates(conn: Connection) -> int:
 
 
 def count_kept_templates(conn: Connection) -> dict[str, int]:
-    """How many strangers' templates are kept, negatives among them, and how many of them too long (which must be
-    none)."""
+    """How many strangers' templates are kept, negatives that operators may know of among them, and how many of them too
+    long (which must be none)."""
     row = conn.execute(
         """select count(*), count(*) filter (where expires_at < now())
            from (select expires_at from face where template is not null and state = 'done'
-                 union all select expires_at from negative where sealed is not null) as each"""
+                 union all select expires_at from shown_negative where made) as each"""
     ).fetchone()
     return {"kept": int(row[0]), "overdue": int(row[1])} if row else {"kept": 0, "overdue": 0}

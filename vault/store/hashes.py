@@ -68,11 +68,14 @@ def list_hashed_samples(conn: Connection, listing_id: int) -> list[int]:
 
 def list_sightings(conn: Connection, sample_ids: Sequence[int]) -> list[Sighting]:
     """Where pictures within NEAR bits of these samples' are shown by other listings. What two listings show from one
-    address is the furniture of their page, not a sample of what they sell, and is left out; an archive is not."""
+    address is the furniture of their page, not a sample of what they sell, and is left out; an archive is not. Listings
+    of a source that is not open see, and are seen by, those of their own source only."""
     with conn.cursor(row_factory=record_row(Sighting)) as cursor:
         return cursor.execute(
-            """select mine.sha256 as ours, found.sha256 as theirs, shown.listing_id, dataset_id
+            """select mine.sha256 as ours, found.sha256 as theirs, shown.listing_id, shown.dataset_id
                from sample as mine join picture_hash as own on own.sha256 = mine.sha256
+               join listing as shows on shows.listing_id = mine.listing_id
+               join source as home on home.source_id = shows.source_id
                cross join lateral (
                    select array_agg(band # mask) as probes
                    from unnest(own.bands) as band, unnest(%(masks)s::int[]) as mask) as near
@@ -81,8 +84,10 @@ def list_sightings(conn: Connection, sample_ids: Sequence[int]) -> list[Sighting
                    where other.bands && near.probes and bit_count(own.phash # other.phash) <= %(near)s
                    limit %(most)s) as found
                cross join lateral (
-                   select listing.listing_id, listing.dataset_id from sample join listing using (listing_id)
+                   select listing.listing_id, listing.dataset_id
+                   from sample join listing using (listing_id) join source using (source_id)
                    where sample.sha256 = found.sha256 and kind = 'image' and sample.listing_id <> mine.listing_id
+                     and (source_id = home.source_id or (source.visibility = 'open' and home.visibility = 'open'))
                      and (sample.page_id <> mine.page_id or sample.archive_id is not null)
                    limit %(most)s) as shown
                where mine.sample_id = any(%(ids)s)""",

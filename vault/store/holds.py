@@ -28,7 +28,8 @@ STRENGTH = tuple(Band)  # weakest first
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """`hold_id`: the first of its matches; `ends_at`: when it ends undecided."""
+    """`hold_id`: the number of its first match, drawn by lot: gaps would count what operators may not see. `ends_at`:
+    when it ends undecided."""
 
     hold_id: int
     subject_id: UUID
@@ -42,15 +43,17 @@ class Hold:
 
 
 def list_holds(conn: Connection, most: int) -> list[Hold]:
-    """What waits for a person to look at it, those that end first before others."""
+    """What waits for an operator to look at it, those that end first before others; in open datasets."""
     with conn.cursor(row_factory=record_row(Hold)) as cursor:
         return cursor.execute(
             """select hold_id, subject_id, item.dataset_id, item.reason, faces::int as faces, title, name as source,
                       since, since + make_interval(days => %(days)s) as ends_at
-               from (select min(match_id) as hold_id, subject_id, dataset_id, held as reason, count(*) as faces,
+               from (select (array_agg(match_id order by matched_at, match_id))[1] as hold_id, subject_id,
+                            dataset_id, held as reason, count(*) as faces,
                             min(matched_at) as since, min(listing_id) as listing_id
                      from match join face using (face_id) join sample using (sample_id) join listing using (listing_id)
                      where held is not null and held <> %(own)s
+                       and exists (select from shown_match where shown_match.match_id = match.match_id)
                      group by subject_id, dataset_id, held) as item
                join listing using (listing_id) join source using (source_id)
                join lateral (select title from listing_version where listing_version.listing_id = item.listing_id
@@ -63,7 +66,7 @@ def list_holds(conn: Connection, most: int) -> list[Hold]:
 def count_holds(conn: Connection) -> dict[str, int]:
     """reason -> faces that wait for a person to look at them."""
     rows = conn.execute(
-        """select held, count(distinct face_id) from match where held is not null and held <> %(own)s
+        """select held, count(distinct face_id) from shown_match where held is not null and held <> %(own)s
            group by held order by held""",
         {"own": PERSONS_OWN},
     ).fetchall()
@@ -84,7 +87,9 @@ def _lock_item(conn: Connection, hold_id: int) -> list[tuple[int, int, UUID, int
            join face on face.face_id = match.face_id join sample on sample.sample_id = face.sample_id
            join listing on listing.listing_id = sample.listing_id
                 and listing.dataset_id = first_listing.dataset_id
-           where first.match_id = %(id)s and first.held <> %(own)s order by match.match_id for update of match""",
+           where first.match_id = %(id)s and first.held <> %(own)s
+             and exists (select from shown_match where shown_match.match_id = first.match_id)
+           order by match.match_id for update of match""",
         {"id": hold_id, "own": PERSONS_OWN},
     ).fetchall()
     if not rows:
@@ -128,18 +133,19 @@ def _note(
 
 
 def end_holds(conn: Connection) -> dict[str, int]:
-    """Retention: what nobody decided in HOLD_DAYS ends, counted by its reason in the ledger. Returns reason ->
-    matches."""
+    """Retention: what nobody decided in HOLD_DAYS ends, counted by its reason in the ledger where operators could see
+    it. Returns reason -> matches."""
     require_transaction(conn)
     rows = conn.execute(
         """delete from match where held is not null and held <> %(own)s
-             and matched_at < now() - make_interval(days => %(days)s) returning held, face_id""",
+             and matched_at < now() - make_interval(days => %(days)s)
+           returning held, face_id, exists (select from shown_match where shown_match.match_id = match.match_id)""",
         {"own": PERSONS_OWN, "days": HOLD_DAYS},
     ).fetchall()
     if not rows:
         return {}
-    unmatch_faces(conn, [face_id for _, face_id in rows])
-    counts = Counter(reason for reason, _ in rows)
+    unmatch_faces(conn, [face_id for _, face_id, _ in rows])
+    counts = Counter(reason for reason, _, is_shown in rows if is_shown)
     for reason, count in sorted(counts.items()):
         write_entry(
             conn, Kind.JUDGEMENT, about="holds", what="ended undecided", reason=reason, matches=count, by="days"

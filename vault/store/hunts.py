@@ -14,7 +14,7 @@ from vault.store.work import HUNT_PARTS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HuntRow:
-    """A hunt with its progress. `quarantined`: parts that failed five times."""
+    """A hunt with its progress. `quarantined`: parts that failed five times; `matches`: those in open sources."""
 
     hunt_id: int
     state: str
@@ -47,10 +47,11 @@ class KnownMatch:
 
 
 def has_new_hunts(conn: Connection, pack: str) -> bool:
-    """Is there a live template that no hunt was begun for?"""
+    """Is there a live template that no hunt was begun for and may be? Two approvers have signed its enrolment."""
     row = conn.execute(
         """select 1 from template join live_consent using (subject_id)
            where sealed is not null and pack = %(pack)s and template.state = 'done'
+             and exists (select from subject where subject.subject_id = template.subject_id and hunts_from <= now())
              and not exists (select 1 from hunt where hunt.template_id = template.template_id) limit 1""",
         {"pack": pack},
     ).fetchone()
@@ -58,7 +59,8 @@ def has_new_hunts(conn: Connection, pack: str) -> bool:
 
 
 def begin_hunts(conn: Connection, pack: str, matrix_id: str) -> int:
-    """A hunt for each live template that has none, with a part a segment and one for the faces in none; how many.
+    """A hunt for each live template that has none and may have one, with a part a segment and one for the faces in
+    none; how many.
 
     Each hunt draws a fencing token after its template was committed. A claim of faces with a later token reads the
     gallery later, so it knows the template; faces of earlier claims are hunted once those claims have ended (see
@@ -71,6 +73,8 @@ def begin_hunts(conn: Connection, pack: str, matrix_id: str) -> int:
                    insert into hunt (template_id, fence)
                    select template_id, nextval('fencing_token') from template join live_consent using (subject_id)
                    where sealed is not null and pack = %(pack)s and template.state = 'done'
+                     and exists (select from subject
+                                 where subject.subject_id = template.subject_id and hunts_from <= now())
                      and not exists (select 1 from hunt where hunt.template_id = template.template_id)
                    on conflict do nothing returning hunt_id),
                parts as (
@@ -163,10 +167,14 @@ def list_known_matches(conn: Connection, face_ids: list[int]) -> list[KnownMatch
 
 
 def mark_faces(conn: Connection, outcomes: dict[int, str]) -> None:
-    """A hunt found them: keep the outcome. Their template stays until it expires."""
+    """A hunt found them, or a judgement was taken back: keep the outcome where the source is open. Elsewhere the count
+    would say how much one search of a person has found. Their template stays until it expires."""
     conn.execute(
-        """update face set outcome = new.outcome from unnest(%(ids)s::bigint[], %(outcomes)s::text[])
-               as new (face_id, outcome) where face.face_id = new.face_id""",
+        """update face set outcome = new.outcome
+           from unnest(%(ids)s::bigint[], %(outcomes)s::text[]) as new (face_id, outcome), sample, listing, source
+           where face.face_id = new.face_id and sample.sample_id = face.sample_id
+             and listing.listing_id = sample.listing_id and source.source_id = listing.source_id
+             and visibility = 'open'""",
         {"ids": list(outcomes), "outcomes": list(outcomes.values())},
     )
 

@@ -15,11 +15,13 @@ from vault.store import Connection, require_transaction
 from vault.store.alerts import raise_alert
 from vault.store.clock import tick_gallery
 from vault.store.datasets import lock_datasets
+from vault.store.hunts import mark_faces
 from vault.store.keys import get_data_key
 from vault.store.ledger import write_entry
 from vault.store.receipts import unmatch_faces
 from vault.store.rows import record_row
 from vault.store.subjects import has_consent
+from vault.store.visibility import is_open_alert
 
 MOST_FACES = 50  # of an alert that become negatives, the most alike first: more of one dataset would add little
 STRENGTH = tuple(Band)  # weakest first
@@ -29,9 +31,12 @@ def judge_alert(
     conn: Connection, keys: Keys, subject_id: UUID, alert_id: UUID, *, days: int, operator: str | None = None
 ) -> bool:
     """The person says that they are in none of the faces of this alert; `days`: for how long those are known again.
-    False if they said so before. Raises JudgementError: alert_unknown."""
+    False if they said so before. An operator says it for them only of an alert that they may see whole: else what it
+    holds back, or lets go, would tell them which alerts are one person's. Raises JudgementError: alert_unknown,
+    alert_closed."""
     require_transaction(conn)
     lock_datasets(conn)
+    _check_operator(conn, alert_id, operator)
     if _lock_alert(conn, subject_id, alert_id) == "dismissed":
         return False
     values = {"alert": alert_id, "subject": subject_id, "operator": operator, "days": days, "most": MOST_FACES}
@@ -57,9 +62,10 @@ def take_back_judgement(
     conn: Connection, keys: Keys, subject_id: UUID, alert_id: UUID, *, operator: str | None = None
 ) -> bool:
     """The alert is open again, its faces are forgotten, and what they held back alerts the person now. False if nothing
-    was said of it. Raises JudgementError: alert_unknown."""
+    was said of it. Raises JudgementError: alert_unknown, alert_closed."""
     require_transaction(conn)
     lock_datasets(conn, change=True)  # nobody writes a match meanwhile: later ones find the negative gone
+    _check_operator(conn, alert_id, operator)
     _lock_alert(conn, subject_id, alert_id)
     values = {"alert": alert_id}
     conn.execute("update alert set state = 'open' where alert_id = %(alert)s", values)
@@ -73,12 +79,20 @@ def take_back_judgement(
 
 
 def get_owner(conn: Connection, alert_id: UUID) -> UUID:
-    """Whose alert it is. Raises JudgementError: alert_unknown."""
-    row = conn.execute("select subject_id from alert where alert_id = %(id)s", {"id": alert_id}).fetchone()
+    """Whose alert it is that an operator names. Raises JudgementError: alert_unknown."""
+    row = conn.execute("select subject_id from shown_alert where alert_id = %(id)s", {"id": alert_id}).fetchone()
     if row is None:
         raise JudgementError("alert_unknown", "there is no such alert any more")
     owner: UUID = row[0]
     return owner
+
+
+def _check_operator(conn: Connection, alert_id: UUID, operator: str | None) -> None:
+    if operator is not None and not is_open_alert(conn, alert_id):
+        raise JudgementError(
+            "alert_closed", "one approver alone has signed the card of this source",
+            mend="its person says it on their own page; or a second approver signs the card",
+        )  # fmt: skip
 
 
 def _lock_alert(conn: Connection, subject_id: UUID, alert_id: UUID) -> str:
@@ -108,12 +122,18 @@ def _release_matches(conn: Connection, subject_id: UUID, alert_id: UUID) -> None
         band = max((Band(row[3]) for row in matches), key=STRENGTH.index)
         conn.execute(
             """update match set held = null, negative_id = null, alert_id = %(alert)s where match_id = any(%(ids)s)""",
-            {"alert": raise_alert(conn, subject_id, dataset_id, band), "ids": [row[1] for row in matches]},
+            {
+                "alert": raise_alert(conn, subject_id, dataset_id, band, spread=True),
+                "ids": [row[1] for row in matches],
+            },
         )
-    conn.execute("update face set outcome = 'matched' where face_id = any(%(ids)s)", {"ids": [row[2] for row in held]})
+    mark_faces(conn, {row[2]: "matched" for row in held})
 
 
 def _note(conn: Connection, keys: Keys, subject_id: UUID, alert_id: UUID, what: str, operator: str | None) -> None:
+    """In the ledger, which operators read: of an alert that they may see whole."""
+    if not is_open_alert(conn, alert_id):
+        return
     person = keys.digest_text(f"subject:{subject_id}")
     write_entry(conn, Kind.JUDGEMENT, about=str(alert_id), subject=person, what=what, by=operator or "subject")
 

@@ -1,4 +1,4 @@
-"""Rows of `key` and `deployment`: the data keys, and which key file wraps them."""
+"""Rows of `key`: the data keys, each wrapped by the key file."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -6,27 +6,6 @@ from uuid import UUID
 from vault.errors import KeyFileError
 from vault.keys import Keys
 from vault.store import Connection
-
-
-def check_deployment(conn: Connection, keys: Keys) -> None:
-    """Bind the database to the key file on first use; refuse another key file later. Raises KeyFileError: key_wrong."""
-    public = keys.public_key.hex()
-    conn.execute("insert into deployment (public_key) values (%(public)s) on conflict do nothing", {"public": public})
-    row = conn.execute("select public_key from deployment").fetchone()
-    if row is None or row[0] != public:
-        raise KeyFileError(
-            "key_wrong",
-            "this database was made with another key file",
-            mend="point key_file at the file it was made with",
-        )
-
-
-def get_deployment(conn: Connection) -> str | None:
-    """The public key of the key file that this database belongs to, as hex; None where nothing was set up in it."""
-    if conn.execute("select to_regclass('deployment')").fetchone() == (None,):
-        return None
-    row = conn.execute("select public_key from deployment").fetchone()
-    return str(row[0]) if row else None
 
 
 def save_key(conn: Connection, keys: Keys, key_id: UUID, kind: str, data_key: bytes) -> None:

@@ -1,4 +1,5 @@
-"""Numbers for Prometheus, counted when they are asked for: one pass a table, no name of a person in any of them."""
+"""Numbers for Prometheus, counted when they are asked for: one pass a table, no name of a person in any of them, and
+nothing of a match that operators may not know of."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -106,20 +107,20 @@ def count_listings(conn: Connection) -> dict[Labels, int]:
 
 
 def count_matches(conn: Connection) -> dict[Labels, int]:
-    rows = conn.execute("select band, coalesce(held, ''), count(*) from match group by band, held").fetchall()
+    rows = conn.execute("select band, coalesce(held, ''), count(*) from shown_match group by band, held").fetchall()
     return {(band, held): number for band, held, number in rows}
 
 
 def count_alerts(conn: Connection) -> dict[Labels, int]:
-    return {(state,): number for state, number in conn.execute("select state, count(*) from alert group by 1")}
+    return {(state,): number for state, number in conn.execute("select state, count(*) from shown_alert group by 1")}
 
 
 def count_waiting(conn: Connection) -> Counter[str]:
     """Rows that wait for a step, of those tables that have no count of their own."""
     rows = conn.execute(
         """select 'make_templates', count(*) from template where state = 'ready'
-           union all select 'make_negatives', count(*) from negative where state = 'ready'
-           union all select 'deliver', count(*) from delivery where state = 'ready'
+           union all select 'make_negatives', count(*) from shown_negative where state = 'ready'
+           union all select 'deliver', count(*) from shown_delivery where state = 'ready'
            union all select 'seal_bundles', count(*) from bundle where state = 'ready'
            union all select 'erase_subjects', count(*) from erasure where state = 'ready'
            union all select 'chain_ledger', count(*) from ledger where position is null"""

@@ -1,6 +1,7 @@
 """Rows of `erasure` and `receipt`: forgetting a person, and the signed proof that it was done."""
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ def erase_subject_rows(conn: Connection, subject_id: UUID) -> dict[str, int]:
     negatives = conn.execute("delete from negative where subject_id = %(id)s", {"id": subject_id}).rowcount
     judgements = conn.execute("delete from judgement where subject_id = %(id)s", {"id": subject_id}).rowcount
     alerts = conn.execute("delete from alert where subject_id = %(id)s", {"id": subject_id}).rowcount
+    conn.execute("delete from enrolment_signature where subject_id = %(id)s", {"id": subject_id})
     templates = conn.execute("delete from template where subject_id = %(id)s", {"id": subject_id}).rowcount
     return {"matches": matches, "alerts": alerts, "templates": templates, "judgements": judgements,
             "negatives": negatives}  # fmt: skip
@@ -76,7 +78,7 @@ def add_erased(conn: Connection, subject_id: UUID, counts: Mapping[str, int]) ->
 def unmatch_faces(conn: Connection, face_ids: list[int]) -> None:
     """Those of the faces whose last match was erased count as unmatched, so their pictures are no longer kept."""
     conn.execute(
-        """update face set outcome = 'unmatched' where face_id = any(%(ids)s)
+        """update face set outcome = 'unmatched' where face_id = any(%(ids)s) and outcome in ('matched', 'held')
            and not exists (select 1 from match where match.face_id = face.face_id)""",
         {"ids": face_ids},
     )
@@ -110,6 +112,12 @@ def get_receipt(conn: Connection, subject_id: UUID) -> str:
     if row is None:
         raise EnrolmentError("subject_unknown", "no erasure was made for this person")
     return f"{row[0]}\n{row[1]}"
+
+
+def hash_receipt(conn: Connection, subject_id: UUID) -> str:
+    """The SHA-256 of the receipt's body, by which the ledger proves it."""
+    body = get_receipt(conn, subject_id).splitlines()[0]
+    return hashlib.sha256(body.encode()).hexdigest()
 
 
 def close_subject(conn: Connection, subject_id: UUID) -> None:

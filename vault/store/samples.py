@@ -115,11 +115,11 @@ def save_page_samples(conn: Connection, samples: Sequence[tuple[int, PageKind, s
 
 
 def list_samples(conn: Connection, sample_ids: tuple[int, ...]) -> list[Sample]:
-    """The claimed samples, with the policy of their source."""
+    """The claimed samples, with policy and visibility of their source."""
     with conn.cursor(row_factory=record_row(Sample)) as cursor:
         return cursor.execute(
             """select sample_id, listing_id, page_id, archive_id, kind, sha256, size, policy, retention_days,
-                      source_id, attempts, token
+                      source_id, visibility, attempts, token
                from sample join source on source_id = share_id
                where sample_id = any(%(ids)s) order by sample_id""",
             {"ids": list(sample_ids)},

@@ -8,12 +8,17 @@ create domain work_state as text check (value in ('ready', 'running', 'done', 'q
 create sequence fencing_token;
 
 -- What this database belongs to: a key file that does not match is refused. `blobs_id`: stands in a file of the folder
--- of blobs that belongs to it, so that an empty or foreign folder is told from one in which a blob is missing.
+-- of blobs that belongs to it, so that an empty or foreign folder is told from one in which a blob is missing. `kind`: a
+-- demo or bench has approvers of its own and refuses everything of other people. `first_approver_at`: there is no second
+-- first one. `mac`: of these three and the key, by the key file; empty in a database that was made before.
 create table deployment (
     only_row    boolean primary key default true check (only_row),
     public_key  text not null,
     created_at  timestamptz not null default now(),
-    blobs_id    uuid
+    blobs_id    uuid,
+    kind        text not null default 'own' check (kind in ('own', 'demo')),
+    first_approver_at timestamptz,
+    mac         text not null default ''
 );
 
 -- A step that cannot work for a reason that says nothing of any row. One row a step and machine.
@@ -33,6 +38,21 @@ create table clock_mark (
     ahead       double precision not null,
     marked_at   timestamptz not null default clock_timestamp()
 );
+-- Whose signature of a card or an enrolment counts, and from when. The first was let in by nobody, each further one by
+-- one who was there (`signed_by`, `signature`). `mac`: of the row, by the key file; a row without a true one counts for
+-- nothing. A removed one stays, for the signatures that let others in.
+create table approver (
+    public_key  text primary key,
+    name        text not null,
+    trusted_at  timestamptz not null,
+    counts_from timestamptz not null,
+    signed_by   text references approver,
+    signature   text,
+    removed_at  timestamptz,
+    mac         text not null,
+    check ((signed_by is null) = (signature is null))
+);
+create unique index approver_name on approver (name) where removed_at is null;
 
 -- Data keys, wrapped by the key file. Erasing a key (wrapped = null) erases everything sealed with it.
 create table key (
@@ -68,6 +88,9 @@ create table blob_litter (
     file_id     uuid primary key
 );
 
+-- `signers`: the public keys whose signature of the card counted when it was last read. `visibility`: who is told of what
+-- is found, by these and `alone` (handed in, or read on this machine's loopback): see store/visibility.py.
+-- `closed_places`: where it was read while it was not open; a card that does not name them all does not open it.
 create table source (
     source_id       bigint generated always as identity primary key,
     name            text not null unique,
@@ -84,7 +107,11 @@ create table source (
         ('new', 'ok', 'degraded', 'blocked', 'captcha', 'login_wall', 'empty', 'dead')),
     health_reason   text not null default '',
     health_since    timestamptz,
-    health_page     bigint  -- references page, see below
+    health_page     bigint,  -- references page, see below
+    visibility      text not null default 'labelled' check (visibility in ('open', 'labelled', 'private')),
+    signers         text[] not null default '{}',
+    alone           boolean not null default false,
+    closed_places   text[] not null default '{}'
 );
 
 -- A login that a person made, as the cookies they imported for the card of this name, sealed under a key of its own.
@@ -336,6 +363,7 @@ create table calibration (
 
 -- `length`: of the raw vector, by which scores are weighed; `yaw`: how far the face is turned; `exposure`: share of the
 -- crop that is neither black nor white (see workers/faces/quality.py); `exact`: was the template made by a second look?
+-- outcome `private`: found in material that one operator alone chose; what became of it only its person is told.
 create table face (
     face_id     bigint generated always as identity primary key,
     sample_id   bigint not null references sample,
@@ -350,7 +378,7 @@ create table face (
     pack        text not null,
     matrix_id   text not null,
     template    bytea,
-    outcome     text check (outcome in ('matched', 'unmatched', 'low_quality', 'held')),
+    outcome     text check (outcome in ('matched', 'unmatched', 'low_quality', 'held', 'private')),
     expires_at  timestamptz,
     found_at    timestamptz not null default now(),
     state       work_state not null default 'ready',
@@ -375,7 +403,17 @@ create table subject (
     address_digest  text unique,
     address_sealed  bytea,
     state           text not null default 'pending' check (state in ('pending', 'active', 'erased')),
-    created_at      timestamptz not null default now()
+    created_at      timestamptz not null default now(),
+    hunts_from      timestamptz
+);
+
+-- Approvers who signed an enrolment. With two that count its person is searched among the faces kept before.
+create table enrolment_signature (
+    subject_id  uuid not null references subject,
+    public_key  text not null references approver,
+    signature   text not null,
+    signed_at   timestamptz not null default now(),
+    primary key (subject_id, public_key)
 );
 
 create table consent (
@@ -484,6 +522,8 @@ create index hunt_part_segment on hunt_part (segment_id);
 -- whoever changes that waits for nobody.
 create sequence gallery_clock;
 
+-- `label`: how operators call the person where the source is not open; a new one each time. `shown_from`: found by a
+-- search of one person in many places, they come to operators at times that do not tell so.
 create table alert (
     alert_id    uuid primary key,
     subject_id  uuid not null references subject,
@@ -491,6 +531,8 @@ create table alert (
     band        text not null check (band in ('possible', 'likely', 'strong')),
     state       text not null default 'open' check (state in ('open', 'reviewed', 'dismissed')),
     created_at  timestamptz not null default now(),
+    label       text not null default left(replace(gen_random_uuid()::text, '-', ''), 8),
+    shown_from  timestamptz not null default now(),
     unique (subject_id, dataset_id)
 );
 create index alert_dataset on alert (dataset_id);
@@ -528,7 +570,7 @@ create index negative_alert on negative (alert_id);
 create index negative_expiry on negative (expires_at);
 
 create table match (
-    match_id        bigint generated always as identity primary key,
+    match_id        bigint primary key default floor(random() * 1099511627776)::bigint,
     face_id         bigint not null references face,
     subject_id      uuid not null references subject,
     template_id     bigint not null references template,
@@ -706,3 +748,45 @@ create table session (
     expires_at      timestamptz not null,
     check ((subject_id is null) <> (operator is null))
 );
+
+-- What the row of a face may say of its outcome: where the source is private the same for everybody, where it is labelled
+-- nothing of what is held.
+create function told_outcome(visibility text, outcome text) returns text language sql immutable as $$
+    select case when visibility = 'open' or outcome = 'low_quality' then outcome
+                when visibility = 'private' then 'private'
+                when outcome = 'held' then 'unmatched'
+                else outcome end
+$$;
+
+-- The datasets that hold a listing of a source that is not open.
+create view closed_dataset as
+    select listing.dataset_id, source.source_id, source.visibility
+    from listing join source using (source_id)
+    where source.visibility <> 'open';
+
+-- The alerts that operators may see: under their person's digest where every source of the dataset is open, else under a
+-- label; none where one of them is private.
+create view shown_alert as
+    select alert_id, subject_id, dataset_id, band, state, created_at, label, shown_from, is_open
+    from (select alert.*, not exists (
+              select from closed_dataset where closed_dataset.dataset_id = alert.dataset_id) as is_open
+          from alert) as each
+    where is_open or (shown_from <= now() and not exists (
+        select from closed_dataset where closed_dataset.dataset_id = each.dataset_id and visibility = 'private'));
+
+-- The matches behind them; of those that are held, which are of no alert, only those of open datasets.
+create view shown_match as
+    select match_id, face_id, alert_id, band, held from match
+    where exists (select from shown_alert where shown_alert.alert_id = match.alert_id)
+       or (alert_id is null and not exists (
+           select from face join sample using (sample_id) join listing using (listing_id) join closed_dataset using (dataset_id)
+           where face.face_id = match.face_id));
+
+-- The messages and judged faces that operators may count: when somebody is told, or judges, joins what a label keeps apart.
+create view shown_delivery as
+    select delivery_id, alert_id, kind, state from delivery
+    where kind <> 'alert' or exists (
+        select from shown_alert where shown_alert.alert_id = delivery.alert_id and is_open);
+create view shown_negative as
+    select negative_id, alert_id, state, expires_at, sealed is not null as made from negative
+    where exists (select from shown_alert where shown_alert.alert_id = negative.alert_id and is_open);

@@ -1,20 +1,63 @@
 """Rows of `source`: the cards that are crawled, and their health."""
 
-from vault.records import Policy, Source
+from dataclasses import dataclass
+
+from vault.records import Policy, Source, Visibility
 from vault.store import Connection
 from vault.store.rows import record_row
+from vault.store.visibility import decide_visibility
 
 
-def save_source(conn: Connection, name: str, card: str, card_sha256: str, policy: Policy, days: int) -> Source:
-    """The source of a card, made or brought up to date."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceCard:
+    """A card as its source keeps it. `signers`: the public keys of the approvers whose signature counts; `alone`: one
+    operator alone chose the material; `places`: what the card lets be read."""
+
+    name: str
+    text: str
+    sha256: str
+    policy: Policy
+    days: int = 0
+    signers: tuple[str, ...] = ()
+    alone: bool = False
+    places: tuple[str, ...] = ()
+
+
+def save_source(conn: Connection, card: SourceCard) -> Source:
+    """The source of a card, made or brought up to date, and open or closed as its signatures say. Once its material was
+    chosen by one operator alone that stays so; where it was read while it was not open is remembered until it is. The
+    caller opens the transaction, and calls `reveal_source` in it if this opens the source."""
+    conn.execute(
+        """insert into source (name, card, card_sha256, policy, retention_days)
+           values (%(name)s, %(card)s, %(sha256)s, %(policy)s, %(days)s) on conflict (name) do nothing""",
+        {"name": card.name, "card": card.text, "sha256": card.sha256, "policy": card.policy.value, "days": card.days},
+    )
+    row = conn.execute(
+        "select alone, closed_places from source where name = %(name)s for update", {"name": card.name}
+    ).fetchone()
+    assert row is not None
+    alone, closed_places = row[0] or card.alone, set(row[1])
+    visibility = decide_visibility(len(set(card.signers)), alone=alone, places=card.places, closed_places=closed_places)
+    kept_places = set() if visibility is Visibility.OPEN else closed_places | set(card.places)
     with conn.cursor(row_factory=record_row(Source)) as cursor:
         found = cursor.execute(
-            """insert into source (name, card, card_sha256, policy, retention_days)
-               values (%(name)s, %(card)s, %(sha256)s, %(policy)s, %(days)s)
-               on conflict (name) do update set card = excluded.card, card_sha256 = excluded.card_sha256,
-                   policy = excluded.policy, retention_days = excluded.retention_days
-               returning source_id, name, card_sha256, policy, retention_days, state, reason, last_crawl_at""",
-            {"name": name, "card": card, "sha256": card_sha256, "policy": policy.value, "days": days},
+            """update source set card = %(card)s, card_sha256 = %(sha256)s, policy = %(policy)s,
+                      retention_days = %(days)s, signers = %(signers)s, alone = %(alone)s,
+                      visibility = %(visibility)s, closed_places = %(places)s
+               where name = %(name)s
+               returning source_id, name, card_sha256, policy, retention_days, state, reason, last_crawl_at,
+                         visibility""",
+            {
+                "name": card.name,
+                "card": card.text,
+                "sha256": card.sha256,
+                "policy": card.policy.value,
+                "days": card.days,
+                "signers": sorted(set(card.signers)),
+                "alone": alone,
+                "visibility": visibility.value,
+                "places": sorted(kept_places),
+            },
         ).fetchone()
     assert found is not None
     return found
@@ -23,7 +66,7 @@ def save_source(conn: Connection, name: str, card: str, card_sha256: str, policy
 def get_source(conn: Connection, name: str) -> Source | None:
     with conn.cursor(row_factory=record_row(Source)) as cursor:
         return cursor.execute(
-            """select source_id, name, card_sha256, policy, retention_days, state, reason, last_crawl_at
+            """select source_id, name, card_sha256, policy, retention_days, state, reason, last_crawl_at, visibility
                from source where name = %(name)s""",
             {"name": name},
         ).fetchone()

@@ -10,7 +10,8 @@ from vault.store import Connection
 
 
 def count_states(conn: Connection) -> dict[str, dict[str, int]]:
-    """table -> state -> rows, for every table that a step works on."""
+    """table -> state -> rows, for every table that a step works on; of messages and judged faces those that operators
+    may know of."""
     counts: dict[str, dict[str, int]] = {}
     rows = conn.execute(
         """select 'page', state::text, count(*) from page group by 2
@@ -18,9 +19,9 @@ def count_states(conn: Connection) -> dict[str, dict[str, int]]:
            union all select 'linking', state::text, count(*) from linking group by 2
            union all select 'face', state::text, count(*) from face group by 2
            union all select 'template', state::text, count(*) from template group by 2
-           union all select 'negative', state::text, count(*) from negative group by 2
+           union all select 'negative', state::text, count(*) from shown_negative group by 2
            union all select 'hunt_part', state::text, count(*) from hunt_part group by 2
-           union all select 'delivery', state::text, count(*) from delivery group by 2
+           union all select 'delivery', state::text, count(*) from shown_delivery group by 2
            union all select 'bundle', state::text, count(*) from bundle group by 2
            union all select 'erasure', state::text, count(*) from erasure group by 2"""
     ).fetchall()
@@ -33,7 +34,7 @@ def list_sources(conn: Connection) -> list[dict[str, Any]]:
     """Every source and how it is; a pause, a person's decision, stands before its health."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select name, state, policy, last_crawl_at, health_since,
+            """select name, state, policy, visibility, cardinality(signers) as signatures, last_crawl_at, health_since,
                       case state when 'paused' then 'paused' else health end as health,
                       case state when 'paused' then reason else health_reason end as reason,
                       (select url from page where page_id = health_page) as health_example,

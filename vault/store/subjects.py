@@ -59,6 +59,14 @@ def save_subject(
     return subject_id
 
 
+def count_enrolled(conn: Connection, *, hours: int) -> int:
+    """How many enrolments were begun lately, those that have ended since among them; by the database's clock."""
+    row = conn.execute(
+        "select count(*) from subject where created_at > now() - make_interval(hours => %(hours)s)", {"hours": hours}
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def get_subject(conn: Connection, subject_id: UUID) -> Subject:
     """Raises EnrolmentError: subject_unknown."""
     with conn.cursor(row_factory=record_row(Subject)) as cursor:
