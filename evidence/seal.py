@@ -6,7 +6,7 @@ The container and its checks are described in `evidence/verify.py`, which also h
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from evidence.verify import (
     write_signature,
 )
 from vault.errors import EvidenceError
-from vault.ledger import Head, prove_inclusion
+from vault.ledger import SignedHead
 
 MOST_BYTES = (1 << 32) - (1 << 20)  # a zip without the 64-bit extension
 
@@ -74,22 +74,17 @@ def seal_bundle(
     return bundle
 
 
-def write_proofs(
-    head: Head, signed_at: str, signature: str, public_key: bytes, leaves: list[str], entries: list[tuple[int, str]]
-) -> bytes:
+def write_proofs(signed: SignedHead, entries: Sequence[tuple[int, str]], paths: Mapping[int, list[str]]) -> bytes:
     """`ledger.json`: the signed head and, for each (position, entry), the path that proves its place."""
     table = {
-        "public_key": public_key.hex(),
+        "public_key": signed.public_key,
         "head": {
-            "tree_size": head.tree_size,
-            "root": head.root,
-            "signed_at": signed_at,
-            "signature": signature,
+            "tree_size": signed.head.tree_size,
+            "root": signed.head.root,
+            "signed_at": signed.signed_at,
+            "signature": signed.signature,
         },
-        "entries": [
-            {"position": position, "entry": entry, "path": prove_inclusion(leaves, position)}
-            for position, entry in entries
-        ],
+        "entries": [{"position": position, "entry": entry, "path": paths[position]} for position, entry in entries],
     }
     return write_json(table)
 

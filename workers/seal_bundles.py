@@ -7,15 +7,18 @@ person appears as a keyed digest only.
 
 import datetime as dt
 import hashlib
+import time
 from typing import Any
 
 from evidence.seal import BundleFile, seal_bundle, write_json, write_proofs
 from evidence.warc import make_record_id, name_type, write_date, write_resource, write_response
-from vault.errors import BlobError, EvidenceError, KeyFileError
+from vault.errors import BlobError, EvidenceError, KeyFileError, Unavailable
 from vault.files import write_whole
-from vault.ledger import Kind
+from vault.keys import Keys
+from vault.ledger import Kind, prove_positions
 from vault.log import get_logger
 from vault.records import Bundle
+from vault.store import Connection
 from vault.store.blobs import read_blob
 from vault.store.bundles import (
     describe_alert,
@@ -30,7 +33,14 @@ from vault.store.bundles import (
     save_bundle,
 )
 from vault.store.datasets import lock_datasets
-from vault.store.ledger import chain_entries, count_unplaced, find_entries, list_heads, list_leaves, write_entry
+from vault.store.ledger import (
+    chain_entries,
+    find_receipts,
+    get_signed_head,
+    has_unplaced,
+    list_leaves,
+    write_entry,
+)
 from vault.store.withdrawals import has_withdrawn
 from vault.store.work import BUNDLES, fail_row, finish_rows
 from workers.context import Context
@@ -49,6 +59,8 @@ like; the pictures as they were received are in samples/ and once more as WARC r
 proves by RFC 6962 inclusion proofs that their digests were recorded at receipt. A match is a measured similarity, not
 an identity.
 """
+
+PLACE_SECONDS = 60.0  # that entries may wait for their place in the ledger
 
 log = get_logger(__name__)
 
@@ -177,18 +189,31 @@ def write_sample(row: dict[str, Any], content: bytes) -> BundleFile:
 
 
 def prove_captures(context: Context, digests: list[str]) -> BundleFile:
-    """`ledger.json` over every ledger entry about these digests, after the sequencer has placed them all."""
+    """`ledger.json`: the first and the last receipt of each of these digests, proven in one pass over the ledger, which
+    is read in portions. Raises EvidenceError, Unavailable: ledger_busy."""
     conn = context.conn
-    while count_unplaced(conn):
-        chain_entries(conn, context.keys)
-    heads = list_heads(conn)
-    if not heads:
+    place_entries(conn, context.keys, digests)
+    signed = get_signed_head(conn)
+    if signed is None:
         raise EvidenceError("the ledger is empty")
-    head, signed_at, signature = heads[-1]
-    entries = [(position, entry) for position, entry in find_entries(conn, digests) if position < head.tree_size]
-    leaves = list_leaves(conn, head.tree_size)
-    content = write_proofs(head, signed_at, signature, context.keys.public_key, leaves, entries)
+    size = signed.head.tree_size
+    receipts = find_receipts(conn, digests, size)
+    root, paths = prove_positions(list_leaves(conn, size), size, [position for position, _ in receipts])
+    if root != signed.head.root:
+        raise EvidenceError("the ledger does not give its signed root", mend="run: ./facewarden ledger verify")
+    content = write_proofs(signed, receipts, paths)
     return BundleFile(name="ledger.json", content=content, what="proofs that the digests were recorded at receipt")
+
+
+def place_entries(conn: Connection, keys: Keys, digests: list[str]) -> None:
+    """Until the entries about these digests have their place: another sequencer may be at it. Raises Unavailable:
+    ledger_busy."""
+    deadline = time.monotonic() + PLACE_SECONDS
+    while has_unplaced(conn, digests):
+        if not chain_entries(conn, keys):
+            if time.monotonic() > deadline:
+                raise Unavailable("ledger_busy", "another process has been placing ledger entries for a minute")
+            time.sleep(0.1)
 
 
 def make_json(name: str, value: Any, what: str) -> BundleFile:

@@ -24,7 +24,7 @@ from evidence.seal import BundleFile, seal_bundle, write_proofs
 from evidence.verify import check_bundle, verify_signature
 from evidence.verify import main as verify_bundle
 from vault.errors import EvidenceError
-from vault.ledger import EMPTY, Kind, append_leaves, hash_leaf, head_message, make_entry
+from vault.ledger import EMPTY, Kind, SignedHead, append_leaves, hash_leaf, head_message, make_entry, prove_inclusion
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
@@ -46,8 +46,9 @@ def proofs(captured: list[bytes], signer: Ed25519PrivateKey = SIGNER) -> bytes:
     head = append_leaves(EMPTY, leaves)
     signature = signer.sign(head_message(head, SIGNED_AT)).hex()
     told = [(len(others) + number, entries[len(others) + number]) for number in range(len(captured))]
-    public = signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return write_proofs(head, SIGNED_AT, signature, public, leaves, told)
+    public = signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    signed = SignedHead(head=head, signed_at=SIGNED_AT, signature=signature, public_key=public)
+    return write_proofs(signed, told, {position: prove_inclusion(leaves, position) for position, _ in told})
 
 
 def make_warc(tmp_path: Path) -> bytes:
