@@ -19,6 +19,7 @@ FacewardenError                 anything a person is told in one line, with what
 ├── EgressRefused               the guard refused a destination, or an answer that is none
 ├── InputRefused                hostile or unreadable bytes; `code` is one of REFUSALS
 ├── EvidenceError               a bundle cannot be sealed
+├── LedgerError                 a head of the ledger cannot be read, written or found
 ├── JudgementError              an alert cannot be judged, or a judged face not be known again
 └── EnrolmentError              an enrolment or withdrawal that cannot go on
 
@@ -177,6 +178,11 @@ class InputRefused(_CodedError):
 
 class EvidenceError(FacewardenError):
     code = "evidence_invalid"
+
+
+class LedgerError(_CodedError):
+    """`head_invalid` (a file holds no head), `head_exists` (heads are never overwritten), `head_missing` (nothing was
+    signed yet)."""
 
 
 class JudgementError(_CodedError):

@@ -23,12 +23,12 @@ from vault.ledger import (
     prove_positions,
 )
 from vault.store import Connection, DatabaseError, TransactionStatus
+from vault.store.audit import verify_ledger
 from vault.store.ledger import (
     chain_entries,
     find_receipts,
     get_head,
     list_leaves,
-    verify_ledger,
     write_entries,
     write_entry,
 )
@@ -165,7 +165,7 @@ def test_a_change_made_behind_our_back_is_named(conn: Connection, keys: Keys, ch
     conn.execute("alter table ledger disable trigger ledger_is_append_only")
     conn.execute(change.encode())
     wrong = verify_ledger(conn, keys)
-    assert any(word in line for line in wrong), wrong
+    assert any(word in finding.text for finding in wrong), wrong
 
 
 def test_the_database_refuses_to_change_a_placed_entry(conn: Connection, keys: Keys) -> None:

@@ -44,8 +44,8 @@ from vault.settings import Settings
 from vault.steps import Step
 from vault.store import Connection
 from vault.store.alerts import ask_link
+from vault.store.audit import verify_ledger
 from vault.store.bundles import ask_bundle
-from vault.store.ledger import verify_ledger
 from vault.store.pauses import list_pauses
 from vault.store.subjects import confirm_consent
 from vault.store.withdrawals import withdraw_consent

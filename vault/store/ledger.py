@@ -93,15 +93,6 @@ def get_signed_head(conn: Connection) -> SignedHead | None:
     return read_signed_head(row) if row else None
 
 
-def list_heads(conn: Connection) -> list[SignedHead]:
-    """Every signed head, oldest first."""
-    rows = conn.execute(
-        """select tree_size, root, frontier, signed_at, signature, public_key
-           from ledger_head cross join deployment order by tree_size"""
-    ).fetchall()
-    return [read_signed_head(row) for row in rows]
-
-
 def read_signed_head(row: TupleRow) -> SignedHead:
     """From (tree_size, root, frontier, signed_at, signature, public_key)."""
     size, root, frontier, at, signature, public_key = row
@@ -162,31 +153,3 @@ def has_unplaced(conn: Connection, about: list[str]) -> bool:
         "select 1 from ledger where about = any(%(about)s) and position is null limit 1", {"about": about}
     ).fetchone()
     return row is not None
-
-
-def verify_ledger(conn: Connection, keys: Keys) -> list[str]:
-    """Recompute every leaf and head; returns what is wrong, in words, nothing when all is well."""
-    wrong: list[str] = []
-    heads = list_heads(conn)
-    state, first = EMPTY, 0
-    for signed in heads:
-        head = signed.head
-        rows = list_entries(conn, first, head.tree_size - first)
-        for offset, (position, entry, leaf) in enumerate(rows):
-            if position != first + offset:
-                wrong.append(f"entry {first + offset} is missing")
-                return wrong
-            if hash_leaf(entry) != leaf:
-                wrong.append(f"entry {position} has changed since it was chained")
-        if len(rows) != head.tree_size - first:
-            wrong.append(f"entries after {first + len(rows)} are missing: the head says {head.tree_size}")
-            return wrong
-        state = append_leaves(state, [hash_leaf(entry) for _, entry, _ in rows])
-        if state.root != head.root:
-            wrong.append(f"the entries up to {head.tree_size} do not give the signed root")
-        if not keys.verify(signed.message, bytes.fromhex(signed.signature)):
-            wrong.append(f"the signature of the head at {head.tree_size} is not ours")
-        first = head.tree_size
-    if list_entries(conn, first, 1):
-        wrong.append(f"entries from {first} on were never signed")
-    return wrong
