@@ -19,6 +19,7 @@ FacewardenError                 anything a person is told in one line, with what
 ├── EgressRefused               the guard refused a destination, or an answer that is none
 ├── InputRefused                hostile or unreadable bytes; `code` is one of REFUSALS
 ├── EvidenceError               a bundle cannot be sealed
+│   └── BundleTooLarge          it would hold more than its checker takes
 ├── LedgerError                 a head of the ledger cannot be read, written or found
 ├── JudgementError              an alert cannot be judged, or a judged face not be known again
 └── EnrolmentError              an enrolment or withdrawal that cannot go on
@@ -178,6 +179,10 @@ class InputRefused(_CodedError):
 
 class EvidenceError(FacewardenError):
     code = "evidence_invalid"
+
+
+class BundleTooLarge(EvidenceError):
+    code = "bundle_too_large"
 
 
 class LedgerError(_CodedError):

@@ -7,12 +7,16 @@ person appears as a keyed digest only.
 
 import datetime as dt
 import hashlib
+import itertools
+import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from evidence.seal import BundleFile, seal_bundle, write_json, write_proofs
+from evidence.seal import BundleFile, Edition, Signer, check_sealed, seal_parts, write_json, write_proofs
 from evidence.warc import make_record_id, name_type, write_date, write_resource, write_response
-from vault.errors import BlobError, EvidenceError, KeyFileError, Unavailable
+from vault.errors import BlobError, BundleTooLarge, EvidenceError, KeyFileError, Unavailable
 from vault.files import write_whole
 from vault.keys import Keys
 from vault.ledger import Kind, prove_positions
@@ -21,6 +25,7 @@ from vault.records import Bundle
 from vault.store import Connection
 from vault.store.blobs import read_blob
 from vault.store.bundles import (
+    Row,
     describe_alert,
     describe_calibration,
     describe_links,
@@ -75,39 +80,50 @@ def seal_bundles(context: Context) -> int:
             seal_alert(context, bundle)
         except (EvidenceError, BlobError, KeyFileError) as exc:
             code = exc.stable_code
-            fail_row(context.conn, BUNDLES, bundle.bundle_id, bundle.token, code, str(exc), final=False)
+            final = isinstance(exc, BundleTooLarge)
+            fail_row(context.conn, BUNDLES, bundle.bundle_id, bundle.token, code, str(exc), final=final)
             log.warning("a bundle could not be sealed", code=code)
     return len(claim.ids)
 
 
 def seal_alert(context: Context, bundle: Bundle) -> None:
-    """Raises EvidenceError, BlobError, KeyFileError, OSError, LeaseLost."""
+    """Raises EvidenceError, BlobError, KeyFileError, Unavailable, OSError, LeaseLost."""
     conn, keys = context.conn, context.keys
-    files, digests = collect_files(context, bundle)
-    files.append(prove_captures(context, digests))
+    case = collect_case(context, bundle)
     # not of the alert: of two alerts that became one both may have a bundle; a late sealer has a name of its own
     name = f"{bundle.bundle_id}-{bundle.token}.fwb"
-    files.insert(0, BundleFile(name="README.txt", content=README.format(name=name).encode(), what="what this is"))
-    data = seal_bundle(
-        files,
-        bundle_id=bundle.bundle_id,
-        made_at=dt.datetime.now(dt.UTC),
-        public_key=keys.public_key,
-        sign=keys.sign,
-    )
-    path = context.settings.home / "bundles" / name
-    digest = hashlib.sha256(data).hexdigest()
+    folder = context.settings.home / "bundles"
+    readme = BundleFile(name="README.txt", content=README.format(name=name).encode(), what="what this is")
+    proofs = prove_captures(context, case.digests)
+    edition = Edition(bundle_id=bundle.bundle_id, made_at=dt.datetime.now(dt.UTC))
+    signer = Signer(public_key=keys.public_key, sign=keys.sign)
+    digest = hashlib.sha256()
+    path = folder / name
     try:
-        write_whole(path, data, last_look=lambda: check_alert(context, bundle))
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder) as store:
+            files = itertools.chain([readme], case.files, [proofs])
+            parts = hash_parts(seal_parts(files, edition, signer, store=store), digest)
+            write_whole(path, parts, last_look=lambda: check_alert(context, bundle))
+        check_alert(context, bundle)
+        check_sealed(path)
         with conn.transaction():
             finish_rows(conn, BUNDLES, [bundle.bundle_id], bundle.token)
-            save_bundle(conn, bundle.bundle_id, f"bundles/{name}", digest)
-            write_entry(conn, Kind.EXPORT, about=str(bundle.bundle_id), alert=str(bundle.alert_id), sha256=digest)
+            save_bundle(conn, bundle.bundle_id, f"bundles/{name}", digest.hexdigest())
+            write_entry(
+                conn, Kind.EXPORT, about=str(bundle.bundle_id), alert=str(bundle.alert_id), sha256=digest.hexdigest()
+            )
             check_alert(context, bundle)
     except BaseException:  # no row names it
         path.unlink(missing_ok=True)
         raise
-    log.info("a bundle was sealed", alert_id=str(bundle.alert_id), files=len(files), bytes=len(data))
+    log.info("a bundle was sealed", alert_id=str(bundle.alert_id))
+
+
+def hash_parts(parts: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for part in parts:
+        digest.update(part)
+        yield part
 
 
 def check_alert(context: Context, bundle: Bundle) -> None:
@@ -117,8 +133,17 @@ def check_alert(context: Context, bundle: Bundle) -> None:
         raise EvidenceError("the alert was erased")
 
 
-def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], list[str]]:
-    """The files about an alert, and the digests whose receipt the ledger has to prove."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """What is known of an alert. `files`: read one after the other, so that few are in memory; `digests`: those whose
+    receipt the ledger has to prove."""
+
+    files: Iterator[BundleFile]
+    digests: list[str]
+
+
+def collect_case(context: Context, bundle: Bundle) -> Case:
+    """Raises EvidenceError, and so do the files: BlobError, KeyFileError, Unavailable, OSError."""
     conn = context.conn
     with conn.transaction():
         lock_datasets(conn)
@@ -130,7 +155,7 @@ def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], l
         links = describe_links(conn, alert["dataset_id"])
     subject = context.keys.digest_text(f"subject:{alert.pop('subject_id')}")
     calibrations = describe_calibration(conn, sorted({match["calibration_id"] for match in matches}))
-    files = [
+    facts = [
         make_json("alert.json", {**alert, "subject_digest": subject}, "the alert: whom, which dataset, since when"),
         make_json("matches.json", matches, "the matches: score, cut, face, sample, calibration"),
         make_json("listings.json", listings, "the listings of the dataset, every version of them"),
@@ -140,29 +165,42 @@ def collect_files(context: Context, bundle: Bundle) -> tuple[list[BundleFile], l
         make_json("calibrations.json", calibrations, "how strangers score: what the cut was derived from"),
         make_json("models.json", describe_pack(get_pack(context.settings)), "the models and their digests"),
     ]
-    digests = []
     captures = sorted({row["capture_id"] for row in listings})
-    for row in list_captures(conn, captures):
+    pages, screens = list_captures(conn, captures), list_screenshots(conn, captures)
+    samples = list_matched_samples(conn, bundle.alert_id)
+    return Case(
+        files=itertools.chain(
+            facts, read_pages(context, pages), read_screenshots(context, screens), read_samples(context, samples)
+        ),
+        digests=[row["sha256"] for row in (*pages, *screens, *samples)],
+    )
+
+
+def read_pages(context: Context, rows: list[Row]) -> Iterator[BundleFile]:
+    for row in rows:
         with (context.settings.home / "warc" / row["warc_file"]).open("rb") as warc:
             warc.seek(row["warc_offset"])
             content = warc.read(row["warc_length"])
         name = f"captures/{row['capture_id']:06d}.warc.gz"
         what = f"the page at {row['url']} as it was received"
-        files.append(BundleFile(name=name, content=content, what=what, captured_sha256=row["sha256"]))
-        digests.append(row["sha256"])
-    for row in list_screenshots(conn, captures):
-        files.append(write_screenshot(row, read_blob(conn, context.keys, context.blobs, row["sha256"])))
-        digests.append(row["sha256"])
-    for row in list_matched_samples(conn, bundle.alert_id):
-        content, digest = read_blob(conn, context.keys, context.blobs, row["sha256"]), row["sha256"]
+        yield BundleFile(name=name, content=content, what=what, captured_sha256=row["sha256"])
+
+
+def read_screenshots(context: Context, rows: list[Row]) -> Iterator[BundleFile]:
+    for row in rows:
+        yield write_screenshot(row, read_blob(context.conn, context.keys, context.blobs, row["sha256"]))
+
+
+def read_samples(context: Context, rows: list[Row]) -> Iterator[BundleFile]:
+    """Each picture as it was received, and once more as a WARC record."""
+    for row in rows:
+        content, digest = read_blob(context.conn, context.keys, context.blobs, row["sha256"]), row["sha256"]
         what = "a sample as it was received"
-        files.append(BundleFile(name=f"samples/{digest}", content=content, what=what, captured_sha256=digest))
-        files.append(write_sample(row, content))
-        digests.append(digest)
-    return files, digests
+        yield BundleFile(name=f"samples/{digest}", content=content, what=what, captured_sha256=digest)
+        yield write_sample(row, content)
 
 
-def write_screenshot(row: dict[str, Any], content: bytes) -> BundleFile:
+def write_screenshot(row: Row, content: bytes) -> BundleFile:
     """As a WARC record; its address is spelled as other archivers spell those of screenshots."""
     url = f"urn:fullPage:{row['url']}"
     record_id = make_record_id(url, row["sha256"], write_date(row["captured_at"]))
@@ -174,7 +212,7 @@ def write_screenshot(row: dict[str, Any], content: bytes) -> BundleFile:
     )
 
 
-def write_sample(row: dict[str, Any], content: bytes) -> BundleFile:
+def write_sample(row: Row, content: bytes) -> BundleFile:
     """As the WARC record of the answer that brought it; as a `resource` where none is known. What came out of an
     archive has no address of its own."""
     digest, at = row["sha256"], row["received_at"]

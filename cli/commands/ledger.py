@@ -5,7 +5,7 @@ off. `up` leaves one an hour in the folder [evidence] heads; keep copies where n
 
 example:
   ./facewarden ledger verify                          (against the heads of that folder, too)
-  ./facewarden ledger verify --head /media/usb/head-of-may.json
+  ./facewarden ledger verify --head /media/usb/head-of-may.json --head alert.fwb       (a bundle has one, too)
   ./facewarden ledger head --out /media/usb/head-of-june.json
   ./facewarden ledger show --last 20
 """
@@ -16,9 +16,10 @@ import sys
 from pathlib import Path
 
 from cli.servers import open_database
+from evidence.verify import check_bundle
 from vault.errors import LedgerError
 from vault.files import write_whole
-from vault.heads import OutsideHead, is_signed, keep_head, list_heads, read_head, write_head
+from vault.heads import OutsideHead, is_signed, keep_head, list_heads, make_head, read_head, write_head
 from vault.keys import Keys
 from vault.ledger import SignedHead
 from vault.letters import count_of
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=("verify", "show", "head"))
     parser.add_argument("--last", type=int, default=10, help="show: how many entries")
     parser.add_argument("--head", action="append", default=[], type=Path, metavar="FILE",
-                        help="verify: a head that was kept outside; may be given several times")  # fmt: skip
+                        help="verify: a head or a bundle that was kept outside; more than one will do")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="head: the file to write; without it, it is printed")
 
 
@@ -72,7 +73,7 @@ def take_head(conn: Connection, out: Path | None) -> int:
 
 def verify(conn: Connection, keys: Keys, settings: Settings, files: list[Path]) -> int:
     """Raises LedgerError: head_invalid for a file that was named and holds no head."""
-    outside = [read_head(path) for path in files]
+    outside = [read_outside(path) for path in files]
     wrong: list[Finding] = []
     for each in list_heads(settings.heads_folder):
         if isinstance(each, OutsideHead):
@@ -94,6 +95,19 @@ def verify(conn: Connection, keys: Keys, settings: Settings, files: list[Path]) 
     if signed is not None:
         keep(settings.heads_folder, signed)
     return 0
+
+
+def read_outside(path: Path) -> OutsideHead:
+    """From the head's own file, or a bundle that was proven against it. Raises LedgerError: head_invalid, OSError."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return read_head(path)
+        report = check_bundle(file)
+    if report.failed or not report.head:
+        raise LedgerError(
+            "head_invalid", f"{path.name}: this bundle does not pass its check", mend="try: verify BUNDLE"
+        )
+    return OutsideHead(where=path.name, signed=make_head(report.head, report.public_key))
 
 
 def describe(outside: list[OutsideHead]) -> str:

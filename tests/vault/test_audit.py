@@ -4,8 +4,10 @@ named."""
 import datetime as dt
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,14 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.commands.ledger import describe, keep, take_head, verify
+from evidence.seal import BundleFile, Edition, Signer, seal_bundle, write_proofs
 from vault.errors import LedgerError
 from vault.heads import MOST_BYTES, OutsideHead, is_signed, keep_head, list_heads, parse_head, read_head, write_head
 from vault.keys import Keys
-from vault.ledger import EMPTY, Head, Kind, SignedHead, append_leaves, hash_leaf, head_message
+from vault.ledger import EMPTY, Head, Kind, SignedHead, append_leaves, hash_leaf, head_message, prove_positions
 from vault.settings import Settings
 from vault.store import Connection, TransactionStatus, connect
 from vault.store.audit import MOST_OF_A_KIND, verify_ledger
-from vault.store.ledger import chain_entries, get_signed_head, write_entries
+from vault.store.ledger import chain_entries, get_signed_head, list_entries, list_leaves, write_entries
 from workers.context import Context
 from workers.heads import HeadKeeper
 
@@ -314,6 +317,27 @@ def test_a_head_is_written_to_a_file_of_its_own_and_given_back(
     assert verify(conn, keys, settings, [out]) == 0
     cut(conn, 13)
     assert verify(conn, keys, settings, [out]) == 1
+
+
+def test_a_bundle_that_left_is_a_head_outside(
+    conn: Connection, keys: Keys, settings: Settings, heads: list[OutsideHead], tmp_path: Path
+) -> None:
+    """Every bundle carries the head that it was proven against."""
+    signed = heads[2].signed
+    _, paths = prove_positions(list_leaves(conn, 13), 13, [0])
+    proofs = write_proofs(signed, [(0, list_entries(conn, 0, 1)[0][1])], paths)
+    edition = Edition(bundle_id=UUID(int=1), made_at=dt.datetime.now(dt.UTC))
+    signer = Signer(public_key=keys.public_key, sign=keys.sign)
+    bundle = seal_bundle([BundleFile(name="ledger.json", content=proofs, what="proofs")], edition, signer)
+    (tmp_path / "case.fwb").write_bytes(bundle)
+    assert verify(conn, keys, settings, [tmp_path / "case.fwb"]) == 0
+    shutil.rmtree(settings.heads_folder)
+    cut(conn, 12)
+    assert verify(conn, keys, settings, []) == 0
+    assert verify(conn, keys, settings, [tmp_path / "case.fwb"]) == 1
+    (tmp_path / "case.fwb").write_bytes(bundle[:-1])
+    with pytest.raises(LedgerError):
+        verify(conn, keys, settings, [tmp_path / "case.fwb"])
 
 
 def test_no_head_is_written_before_there_is_one(conn: Connection, tmp_path: Path) -> None:
