@@ -187,7 +187,8 @@ def lay_out(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
 
 # A name is safe on every system and in every program: no way up, no root, drive, stream, device, control or
 # look-alike letter. Ours are of this kind.
-NAME_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+DEVICE = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?![A-Za-z0-9_-])"  # what Windows opens instead, whatever its ending
+NAME_PART = rf"(?!{DEVICE})[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 NAME = re.compile(f"{NAME_PART}(?:/{NAME_PART})*")
 
 

@@ -172,7 +172,8 @@ UNSAFE = [
     "../../etc/cron.d/x", "..", ".", "a/../b", "./a", "/abs", "//host/share", "a//b", "a/", "C:evil", "c:/evil", "a\\b",
     "\\\\host\\share", "..\\..\\x", "README.txt\0.exe", "a\nb", "a\x1b[2J", "a\u202egpj.exe", "\u0430lert.json", "a.",
     "a ", " a", ".hidden", "a/.hidden", "", "-rf", "a:stream", "NUL\u0000", "a" * 256, "a/" * 200 + "b", "caf\u00e9",
-    "cafe\u0301", "\U0001f600", "\ud800", "a\tb", "~root", "$HOME", "*", "?", "|x", "a\x7fb", "a\x9bb",
+    "cafe\u0301", "\U0001f600", "\ud800", "a\tb", "~root", "$HOME", "*", "?", "|x", "a\x7fb", "a\x9bb", "CON", "nul",
+    "aux.json", "samples/Prn.txt", "com1/a", "LPT9.x.y",
 ]  # fmt: skip
 
 
@@ -203,7 +204,7 @@ def test_two_names_that_are_or_become_one_fail(names: list[str]) -> None:
 def test_every_name_that_a_bundle_of_ours_has_is_safe() -> None:
     digest = "ab" * 32
     names = ["README.txt", "alert.json", "links.json", "captures/000001.warc.gz", "captures/000001-screenshot.warc.gz",
-             f"captures/{digest}.warc.gz", f"samples/{digest}"]  # fmt: skip
+             f"captures/{digest}.warc.gz", f"samples/{digest}", "console.json", "nul-1", "com10/auxiliary"]  # fmt: skip
     assert verify.check_file_names(names) == []
 
 
