@@ -109,7 +109,8 @@ def read_head(path: Path) -> OutsideHead:
 
 def list_heads(folder: Path) -> Iterator[OutsideHead | LedgerError]:
     """The heads of a folder, the shortest first, and what is wrong with files that hold none. Raises OSError."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix == ".json") if folder.exists() else []
+    inside = folder.iterdir() if folder.exists() else iter(())
+    paths = sorted(path for path in inside if path.suffix == ".json" and path.is_file())  # a pipe would never end
     for path in paths:
         try:
             yield read_head(path)

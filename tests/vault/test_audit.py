@@ -4,6 +4,7 @@ named."""
 import datetime as dt
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -296,6 +297,8 @@ def test_a_damaged_file_among_the_heads_is_named_and_one_that_was_given_is_an_er
 ) -> None:
     keep_head(settings.heads_folder, heads[0].signed)
     (settings.heads_folder / "damaged.json").write_bytes(b"{")
+    os.mkfifo(settings.heads_folder / "endless.json")
+    (settings.heads_folder / "folder.json").mkdir()
     assert verify(conn, keys, settings, []) == 1
     assert "FAILED head_invalid: damaged.json" in capsys.readouterr().out
     with pytest.raises(LedgerError):
