@@ -36,7 +36,7 @@ RUN groupadd --gid 10001 facewarden \
     && install -d /config \
     && install -d -m 0700 -o 10001 -g 10001 /key /var/lib/facewarden \
     && cd /var/lib/facewarden \
-    && install -d -m 0700 -o 10001 -g 10001 blobs bundles index mail models reports segments warc \
+    && install -d -m 0700 -o 10001 -g 10001 blobs bundles heads index mail models reports segments warc \
     && install -d -m 1777 -o 10001 -g 10001 run
 COPY --from=build /app/.venv /app/.venv
 COPY facewarden requirements.lock /app/

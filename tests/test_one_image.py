@@ -11,8 +11,8 @@ from tests.crawler.test_crawl import crawl, html
 from tests.dashboards.test_pages import sign_in_operator
 from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import STRANGERS, count, enrol_person, portrait, run_steps
+from vault.store.audit import verify_ledger
 from vault.store.bundles import ask_bundle, get_bundle_file
-from vault.store.ledger import verify_ledger
 from workers.context import Context
 
 LISTING = """<article><h1>5000张人脸 10元</h1><b>10元</b>

@@ -34,7 +34,7 @@ USER = DATABASE = "facewarden"
 # libpq read % and ? in theirs.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+-]+")
 # made at start, so that they are 0700
-FOLDERS = ("run", "logs", "blobs", "warc", "index", "segments", "bundles", "reports")
+FOLDERS = ("run", "logs", "blobs", "warc", "index", "segments", "bundles", "heads", "reports")
 SIGNS = ("run/lock", "run/deployment.json", "postgres/PG_VERSION")  # files: one says that a folder is one of ours
 # What may lie in a folder before its first start: put there by a person, by a command, or by a fresh file system
 EARLY = {*FOLDERS, "facewarden.toml", "cards", "models", "mail", "lost+found"}

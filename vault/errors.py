@@ -21,6 +21,8 @@ FacewardenError                 anything a person is told in one line, with what
 ├── ApproverError               an approver cannot be let in, removed, or may not sign this
 ├── DeploymentError             this command is not for this kind of deployment, or its row was changed
 ├── EvidenceError               a bundle cannot be sealed
+│   └── BundleTooLarge          it would hold more than its checker takes
+├── LedgerError                 a head of the ledger cannot be read, written or found
 ├── JudgementError              an alert cannot be judged, or a judged face not be known again
 └── EnrolmentError              an enrolment or withdrawal that cannot go on
 
@@ -140,8 +142,8 @@ class BlobError(_CodedError):
 
 class Unavailable(_CodedError):
     """What every row of a step needs is away, so that step pauses and no row is charged: `blobs_away` (the folder of
-    blobs cannot be read, or is another one), `mail_folder` (it cannot be written), `clock_differs`, `clock_jumped`,
-    `disk_full`."""
+    blobs cannot be read, or is another one), `mail_folder` (it cannot be written), `ledger_busy` (another sequencer
+    holds it), `clock_differs`, `clock_jumped`, `disk_full`."""
 
 
 class ModelError(_CodedError):
@@ -190,6 +192,15 @@ class DeploymentError(_CodedError):
 
 class EvidenceError(FacewardenError):
     code = "evidence_invalid"
+
+
+class BundleTooLarge(EvidenceError):
+    code = "bundle_too_large"
+
+
+class LedgerError(_CodedError):
+    """`head_invalid` (a file holds no head), `head_exists` (heads are never overwritten), `head_missing` (nothing was
+    signed yet)."""
 
 
 class JudgementError(_CodedError):

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes, *, last_look: Callable[[], None] = lambda: None) -> None:
-    """Write `data` to `path` (mode 0600) so that no reader and no crash ever sees a part of it. `last_look` is called
-    when all is on disk and only the name is wanting; if it raises, nothing is left. Raises OSError."""
-    write_parts(path, [data], last_look=last_look)
+def write_whole(path: Path, data: bytes | Iterable[bytes], *, last_look: Callable[[], None] = lambda: None) -> None:
+    """Write `data`, whole or in parts, to `path` (mode 0600) so that no reader and no crash ever sees a part of it.
+    `last_look` is called when all is on disk and only the name is wanting; if it raises, nothing is left. Raises
+    OSError."""
+    write_parts(path, [data] if isinstance(data, bytes) else data, last_look=last_look)
 
 
 def write_parts(

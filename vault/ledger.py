@@ -7,8 +7,9 @@ keyed digests. `evidence/verify.py` repeats these few formulas on purpose: it mu
 
 import datetime as dt
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,6 +35,20 @@ class Head:
     tree_size: int
     root: str
     frontier: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignedHead:
+    """A head that a deployment signed. `signed_at`: ISO 8601 with microseconds; key and signature in hex digits."""
+
+    head: Head
+    signed_at: str
+    signature: str
+    public_key: str
+
+    @property
+    def message(self) -> bytes:
+        return head_message(self.head, self.signed_at)
 
 
 EMPTY = Head(tree_size=0, root=hashlib.sha256(b"").hexdigest(), frontier=())
@@ -87,7 +102,8 @@ def hash_tree(leaves: Sequence[str]) -> str:
 
 
 def prove_inclusion(leaves: Sequence[str], position: int) -> list[str]:
-    """The audit path of the leaf at `position` (RFC 6962, section 2.1.1), bottom first."""
+    """The audit path of the leaf at `position` (RFC 6962, section 2.1.1), bottom first, as the standard
+    defines it: a hash for each leaf. `prove_positions` makes many paths in one pass."""
     if not 0 <= position < len(leaves):
         raise IndexError("no such leaf")
     path: list[str] = []
@@ -101,6 +117,57 @@ def prove_inclusion(leaves: Sequence[str], position: int) -> list[str]:
             path.append(hash_tree(leaves[first:middle]))
             first = middle
     return path[::-1]
+
+
+def prove_positions(
+    portions: Iterable[Sequence[str]], tree_size: int, positions: Collection[int]
+) -> tuple[str, dict[int, list[str]]]:
+    """The root over all leaves, which come in portions, in order, and the audit path of each position (as
+    `prove_inclusion` gives it). One pass: `tree_size` hashes, and in memory no more than the paths need.
+
+    An audit path is the sibling of every node between leaf and root. A sibling that is a full subtree is kept when it
+    comes by; the one that is cut off by the right edge is folded from the last frontier. Raises IndexError for a
+    position outside the tree, ValueError for another number of leaves than `tree_size`.
+    """
+    if any(not 0 <= position < tree_size for position in positions):
+        raise IndexError("no such leaf")
+    levels = range((tree_size - 1).bit_length())
+    wanted = {_name_node(level, position >> level ^ 1) for position in positions for level in levels}
+    kept: dict[int, str] = {}
+    edge = [node.hex() for node in _keep_nodes(portions, tree_size, wanted, kept)]
+    for level in levels:  # the subtree that the right edge cuts off, if there is one
+        if start := (tree_size >> level << level) % tree_size:
+            kept[_name_node(level, start >> level)] = fold_frontier(edge[-(tree_size - start).bit_count() :])
+    siblings = {position: [_name_node(level, position >> level ^ 1) for level in levels] for position in positions}
+    paths = {position: [kept[node] for node in nodes if node in kept] for position, nodes in siblings.items()}
+    return fold_frontier(edge), paths
+
+
+def _keep_nodes(
+    portions: Iterable[Sequence[str]], tree_size: int, wanted: Collection[int], kept: dict[int, str]
+) -> list[bytes]:
+    """Put the full subtrees that are `wanted` into `kept`, hexadecimal; the frontier, as bytes. Raises ValueError."""
+    frontier: list[bytes] = []
+    size = 0
+    for leaf in itertools.chain.from_iterable(portions):
+        node, level = bytes.fromhex(leaf), 0
+        while True:
+            name = _name_node(level, size >> level)
+            if name in wanted:
+                kept[name] = node.hex()
+            if not size >> level & 1:
+                break
+            node, level = hashlib.sha256(b"\1" + frontier.pop() + node).digest(), level + 1
+        frontier.append(node)
+        size += 1
+    if size != tree_size:
+        raise ValueError(f"{size} leaves instead of {tree_size}")
+    return frontier
+
+
+def _name_node(level: int, index: int) -> int:
+    """One number for the subtree over the leaves from `index << level` to `(index + 1) << level`."""
+    return index << 6 | level
 
 
 def head_message(head: Head, signed_at: str) -> bytes:

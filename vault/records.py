@@ -319,7 +319,13 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bundle:
+    """A claimed bundle that is to be sealed. `previous_sha256`: of the one that was sealed last of this alert."""
+
     bundle_id: UUID
     alert_id: UUID
     attempts: int
     token: int
+    version: int = 1
+    asked_by: str = ""
+    why: str = ""
+    previous_sha256: str | None = None

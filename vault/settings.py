@@ -134,6 +134,11 @@ class Crawl:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    heads: Path | None = None  # where signed heads of the ledger are kept; default <home>/heads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Money:
     """What a face costs is shown in the listing's own currency, and in this one where the operator's table has it."""
 
@@ -167,6 +172,7 @@ class Settings:
     delivery: Delivery = field(default_factory=Delivery)
     crawl: Crawl = field(default_factory=Crawl)
     money: Money = field(default_factory=Money)
+    evidence: Evidence = field(default_factory=Evidence)
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -187,6 +193,10 @@ class Settings:
     @property
     def cards_folder(self) -> Path:
         return self.crawl.cards or self.home / "cards"
+
+    @property
+    def heads_folder(self) -> Path:
+        return self.evidence.heads or self.home / "heads"
 
     @property
     def public_url(self) -> str:

@@ -36,6 +36,7 @@ from vault.store.work import (
 )
 from workers.build_segments import segments_are_due
 from workers.context import Context
+from workers.heads import HeadKeeper
 from workers.hunt_faces import hunts_are_due
 
 SWEEPER = "sweeper"  # among the pauses of steps
@@ -133,11 +134,13 @@ def run_clock(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     context = Context(settings)
+    heads = HeadKeeper()
     tick, paused = 0, True  # perhaps by a sweeper before this one
     while not stop.is_set():
         started = time.monotonic()
         try:
             paused = sweep_or_pause(context, tick, paused)
+            heads.keep(context)
             tick += not paused
         except (*DatabaseGone, ServerError) as exc:
             log.warning("the database went away; sweeping again soon", error=type(exc).__name__)

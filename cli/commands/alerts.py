@@ -9,12 +9,14 @@ example:
   ./facewarden alerts
   ./facewarden alerts --json
   ./facewarden alerts --seal 3f0c         (prints the path of the evidence bundle; the id's first letters will do)
+  ./facewarden alerts --seal 3f0c --why "asked for by the police"       (another version, if the alert has grown)
   ./facewarden alerts --not-me 3f0c       (from now on faces like those of this alert do not alert its person)
   ./facewarden alerts --take-back 3f0c
 """
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +31,7 @@ from vault.log import clean_text
 from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection
-from vault.store.bundles import ask_bundle, get_bundle_file
+from vault.store.bundles import Asked, ask_bundle, get_bundle_file, list_versions
 from vault.store.judgements import get_owner, judge_alert, take_back_judgement
 from vault.terminal import Screen, say, say_json, working
 
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print all alerts as JSON")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--seal", metavar="ALERT", help="seal the evidence of this alert; its first letters will do")
+    parser.add_argument("--why", default="", help="why it is sealed; kept with the version and in the ledger")
     choice.add_argument("--not-me", metavar="ALERT", help="the person says that this is somebody else")
     choice.add_argument("--take-back", metavar="ALERT", help="the person takes that back")
 
@@ -51,13 +54,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             alert_id = find_alert(conn, args.seal)
             if not running:
                 raise ServerError("sealing needs running workers", mend="start them with: ./facewarden up")
-            say(seal(conn, settings, alert_id))
+            say(seal(conn, settings, alert_id, clean_text(args.why, 200)))
             return 0
         if args.not_me is not None or args.take_back is not None:
             say(judge(conn, keys, settings, args.not_me, args.take_back))
             return 0
         total = count_alerts(conn)
         rows = [row for start in range(0, total, PER_PAGE) for row in list_alerts(conn, start)]
+        sealed = list_sealed(conn, settings, [row["alert_id"] for row in rows])
         shown = [
             {
                 "alert": str(row["alert_id"]),
@@ -71,6 +75,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 "told": row["delivery"],
                 "judgement": row["judged_at"] and ("not me" if row["state"] == "dismissed" else "not me, then opened"),
                 "bundle": row["bundle"],
+                "versions": sealed.get(row["alert_id"], []),
             }
             for row in rows
         ]
@@ -94,11 +99,12 @@ def show(alerts: list[dict[str, Any]]) -> None:
         faces = count_of(each["faces"], "face")
         console.print(f"{each['alert']}  {each['band']}, {faces}, found {each['found']}")
         place = f"{clean_text(str(each['listing']), 120)!r} on {each['source']}"
+        version = f" (version {each['versions'][-1]['version']})" if each["versions"] else ""
         if each["labelled"]:
-            console.print(f"    label {each['person']} in {place}; bundle {each['bundle'] or 'none'}")
+            console.print(f"    label {each['person']} in {place}; bundle {each['bundle'] or 'none'}{version}")
             continue
         console.print(f"    person {each['person']} in {place}; "
-                      f"message {each['told'] or 'none'}, bundle {each['bundle'] or 'none'}, "
+                      f"message {each['told'] or 'none'}, bundle {each['bundle'] or 'none'}{version}, "
                       f"person says {each['judgement'] or 'nothing'}")  # fmt: skip
 
 
@@ -132,16 +138,42 @@ def judge(conn: Connection, keys: Keys, settings: Settings, not_me: str | None, 
     return "Taken back: what was held back alerts them now." if done else "There was nothing to take back."
 
 
-def seal(conn: Connection, settings: Settings, alert_id: UUID) -> str:
-    """Ask for the bundle of an alert and wait for it; its path. Raises EvidenceError."""
-    ask_bundle(conn, alert_id, name_user())
+def list_sealed(conn: Connection, settings: Settings, alert_ids: list[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    """The bundles that were sealed of each of these alerts, the oldest first."""
+    found: dict[UUID, list[dict[str, Any]]] = {}
+    for each in list_versions(conn, alert_ids):
+        facts = {
+            "version": each.version,
+            "sealed": each.sealed_at.isoformat(timespec="seconds"),
+            "by": each.asked_by,
+            "why": each.why,
+            "file": str(settings.home / each.file),
+            "sha256": each.sha256,
+        }
+        found.setdefault(each.alert_id, []).append(facts)
+    return found
+
+
+def seal(conn: Connection, settings: Settings, alert_id: UUID, why: str) -> str:
+    """Ask for the bundle of an alert as it is now, and wait for it; its path. Raises EvidenceError."""
+    asked = ask_bundle(conn, alert_id, name_user(), why)
+    path = wait_for_bundle(conn, settings, alert_id)
+    gone = not path.exists()
+    if gone or asked == Asked.WAITING:  # somebody had asked before: that one may be of the case as it was
+        ask_bundle(conn, alert_id, name_user(), why or ("the file was gone" if gone else ""), anew=gone)
+        path = wait_for_bundle(conn, settings, alert_id)
+    return str(path)
+
+
+def wait_for_bundle(conn: Connection, settings: Settings, alert_id: UUID) -> Path:
+    """The path of the bundle that was asked for last. Raises EvidenceError."""
     Asker(settings).ask(Step.SEAL_BUNDLES)
     deadline = time.monotonic() + SEAL_SECONDS
     with working("a worker seals the evidence") as tell:
         while time.monotonic() < deadline:
             state, file, code = get_bundle_file(conn, alert_id)
             if state == "done" and file:
-                return str(settings.home / file)
+                return settings.home / file
             if state == "quarantined":
                 raise EvidenceError(f"the bundle could not be sealed: {code}", mend="see the workers' logs")
             tell({"running": "at work"}.get(state or "", "waiting for one"))

@@ -75,8 +75,10 @@ def list_faces(conn: Connection, alert_id: UUID) -> list[Row]:
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """select face_id, match.band, calibration_id, sample.sha256, sample.member,
-                      sample.archive_id is not null as archived, received_at, truncated, faces_left_out
+                      sample.archive_id is not null as archived, received_at, truncated, faces_left_out, policy,
+                      exists (select from blob where blob.sha256 = sample.sha256) as is_kept
                from match join face using (face_id) join sample using (sample_id)
+               join listing using (listing_id) join source using (source_id)
                where alert_id = %(id)s order by match.score desc, face_id""",
             {"id": alert_id},
         ).fetchall()

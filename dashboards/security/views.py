@@ -24,6 +24,7 @@ from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.ledger import Kind
 from vault.money import convert
 from vault.store.blobs import read_blob
+from vault.store.bundles import list_versions
 from vault.store.datasets import list_timeline
 from vault.store.ledger import write_entry
 from vault.store.status import read_coverage
@@ -57,6 +58,7 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
             raise HTTPException(404)
         faces, listings = list_faces(conn, alert_id), list_listings(conn, alert["dataset_id"])
         timeline = list_timeline(conn, alert["dataset_id"], MOST_LINES)
+        versions = list_versions(conn, [alert_id])
         write_entry(conn, Kind.VIEW, about=str(alert_id), operator=str(visitor.operator), what="alert")
     money = state.settings.money
     rates = money.list_rates()
@@ -67,6 +69,7 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
     shown: Response = state.pages.show(
         request, "alert.html", alert=alert, faces=faces, listings=listings, timeline=timeline, person=person,
         chart=draw_prices(timeline), spoken={each["listing_id"]: each["language"] for each in listings},
+        versions=versions,
     )  # fmt: skip
     return shown
 

@@ -30,7 +30,7 @@ from vault.store.blobs import list_unneeded, read_blob
 from vault.store.bundles import ask_bundle, list_bundles
 from workers.context import Context
 from workers.drop_expired import drop_expired
-from workers.seal_bundles import collect_files
+from workers.seal_bundles import collect_case
 
 RED = (255, 0, 0)
 MakeSite = Callable[[Callable[[str], Answer]], Site]
@@ -96,8 +96,8 @@ def test_a_bundle_gives_pictures_back_as_the_records_they_came_as(
     (row,) = conn.execute("select bundle_id from bundle").fetchone() or (None,)
     conn.execute("update bundle set token = 1")
     (bundle,) = list_bundles(conn, (row,))
-    files, _ = collect_files(context, bundle)
-    assert collect_files(context, bundle)[0] == files, "the same case is the same bytes"
+    files = list(collect_case(context, bundle)[1].files)
+    assert list(collect_case(context, bundle)[1].files) == files, "the same case is the same bytes"
     records = [record for file in files if file.name.endswith(".warc.gz") for record in check_warc(file.content)]
     assert sorted((kind, url.replace(site.url, "")) for kind, url, _ in records) == [
         ("resource", f"urn:sha256:{next(d.captured_sha256 for d in files if d.content == inside)}"),

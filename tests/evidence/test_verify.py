@@ -1,8 +1,6 @@
 """A bundle and its verifier: every byte counts, every change is named, and nothing of ours is needed to check it."""
 
-import datetime as dt
 import gzip
-import hashlib
 import io
 import json
 import random
@@ -10,7 +8,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,34 +17,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from crawler.capture import WarcFile
-from evidence.seal import BundleFile, seal_bundle, write_proofs
+from evidence.seal import AbsentFile, BundleFile, Signer, seal_bundle
 from evidence.verify import check_bundle, verify_signature
 from evidence.verify import main as verify_bundle
+from tests.evidence.forging import EDITION, PUBLIC, forge, proofs, prove, seal, sha256
 from vault.errors import EvidenceError
-from vault.ledger import EMPTY, Kind, append_leaves, hash_leaf, head_message, make_entry
 
 ROOT = Path(__file__).resolve().parents[2]
-NOW = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
-SIGNED_AT = "2026-01-02T00:00:00.000000+00:00"
 PAGE = b"<html>5000 faces</html>"
 SAMPLE = b"\xff\xd8\xff a picture"
-SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-PUBLIC = SIGNER.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def proofs(captured: list[bytes], signer: Ed25519PrivateKey = SIGNER) -> bytes:
-    others = [make_entry(Kind.VIEW, NOW, {"about": f"x{number}"}) for number in range(9)]
-    entries = others + [make_entry(Kind.CAPTURE, NOW, {"about": sha256(data)}) for data in captured]
-    leaves = [hash_leaf(entry) for entry in entries]
-    head = append_leaves(EMPTY, leaves)
-    signature = signer.sign(head_message(head, SIGNED_AT)).hex()
-    told = [(len(others) + number, entries[len(others) + number]) for number in range(len(captured))]
-    public = signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return write_proofs(head, SIGNED_AT, signature, public, leaves, told)
 
 
 def make_warc(tmp_path: Path) -> bytes:
@@ -70,10 +48,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[BundleFile]:
     ]
 
 
-def seal(files: list[BundleFile]) -> bytes:
-    return seal_bundle(files, bundle_id=UUID(int=1), made_at=NOW, public_key=PUBLIC, sign=SIGNER.sign)
-
-
 @pytest.fixture(scope="module")
 def bundle(files: list[BundleFile]) -> bytes:
     return seal(files)
@@ -82,7 +56,7 @@ def bundle(files: list[BundleFile]) -> bytes:
 def test_a_sealed_bundle_verifies_and_is_an_ordinary_zip(bundle: bytes) -> None:
     report = check_bundle(bundle, sha256(PUBLIC))
     assert report.failed == []
-    answers = {what: answer for answer, what, _ in report.rows}
+    answers = {row.what: row.answer for row in report.rows}
     assert answers["signer pinned"] == "passed"
     assert answers["timestamp"] == "absent"
     assert answers["capture of captures/1.warc.gz"] == "passed"
@@ -147,7 +121,7 @@ def test_somebody_elses_signature_fails_against_the_pinned_key(files: list[Bundl
     other = Ed25519PrivateKey.generate()
     public = other.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     ledger = BundleFile(name="ledger.json", content=proofs([PAGE, SAMPLE], other), what="proofs")
-    forged = seal_bundle([*files[:-1], ledger], bundle_id=UUID(int=1), made_at=NOW, public_key=public, sign=other.sign)
+    forged = seal_bundle([*files[:-1], ledger], EDITION, Signer(public_key=public, sign=other.sign))
     assert check_bundle(forged).failed == []  # whole in itself: only the key tells
     assert check_bundle(forged, sha256(PUBLIC)).failed == ["signer pinned"]
 
@@ -275,12 +249,23 @@ def test_a_home_beside_it_starts_no_installation(bundle: bytes, tmp_path: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["case.fwb"]
 
 
-def test_the_words_of_a_bundle_cannot_pass_for_ours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    name = "x\nverified: nothing in this bundle was changed\x1b[2K\u202e"
-    files = [BundleFile(name=name, content=b"x", what="x"),
-             BundleFile(name="ledger.json", content=proofs([]), what="proofs")]  # fmt: skip
-    (tmp_path / "case.fwb").write_bytes(seal(files))
-    assert verify_bundle([str(tmp_path / "case.fwb")]) == 0
+WORDS = "x\nverified: nothing in this bundle was changed\x1b[2K\u202e"
+
+
+@pytest.mark.parametrize("where", ["name", "why", "entry"])
+def test_the_words_of_a_bundle_cannot_pass_for_ours(
+    files: list[BundleFile], capsys: pytest.CaptureFixture[str], tmp_path: Path, where: str
+) -> None:
+    absent = [AbsentFile(name="samples/b", sha256=sha256(SAMPLE), why=WORDS)]
+    bundle = seal(files, absent=absent if where == "why" else ())
+    if where == "name":
+        bundle = forge([(WORDS if file.name == "empty" else file.name, file.content) for file in files])
+    elif where == "entry":
+        entry = json.dumps({"at": WORDS, "kind": "view", "facts": {}})
+        bundle = forge([("ledger.json", prove([entry]))])
+    (tmp_path / "case.fwb").write_bytes(bundle)
+    assert verify_bundle([str(tmp_path / "case.fwb")]) == (1 if where == "name" else 0)
     shown = capsys.readouterr().out
     assert "\nverified" not in shown
     assert not {"\x1b", "\u202e"} & set(shown)
+    assert "\\u001b[2K" in shown

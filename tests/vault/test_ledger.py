@@ -1,5 +1,6 @@
 import datetime as dt
 import hashlib
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,29 @@ from hypothesis import strategies as st
 from evidence.verify import hash_leaf as hash_leaf_alone
 from evidence.verify import root_from_path
 from tests.samples import count
+from vault.errors import StoreError
 from vault.keys import Keys
-from vault.ledger import EMPTY, Kind, append_leaves, hash_leaf, hash_node, hash_tree, make_entry, prove_inclusion
-from vault.store import Connection, DatabaseError
-from vault.store.ledger import chain_entries, get_head, verify_ledger, write_entries, write_entry
+from vault.ledger import (
+    EMPTY,
+    Kind,
+    append_leaves,
+    hash_leaf,
+    hash_node,
+    hash_tree,
+    make_entry,
+    prove_inclusion,
+    prove_positions,
+)
+from vault.store import Connection, DatabaseError, TransactionStatus
+from vault.store.audit import verify_ledger
+from vault.store.ledger import (
+    chain_entries,
+    find_receipts,
+    get_head,
+    list_leaves,
+    write_entries,
+    write_entry,
+)
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 6, dt.UTC)
 
@@ -55,6 +75,60 @@ def test_an_inclusion_proof_leads_to_the_root_and_only_from_its_own_place(size: 
         assert root_from_path(hash_leaf_alone(entries[other]), position, size, path) != root
 
 
+@given(st.integers(1, 300), st.integers(1, 40), st.data())
+def test_many_positions_are_proven_in_one_pass(size: int, portion: int, data: st.DataObject) -> None:
+    """Each path is the one that the standard defines, whatever the portions in which the leaves come."""
+    leaves = [hash_leaf(str(number)) for number in range(size)]
+    positions = data.draw(st.sets(st.integers(0, size - 1)))
+    portions = [leaves[first : first + portion] for first in range(0, size, portion)]
+    root, paths = prove_positions(iter(portions), size, positions)
+    assert root == hash_tree(leaves)
+    assert paths == {position: prove_inclusion(leaves, position) for position in positions}
+
+
+@pytest.mark.parametrize(
+    ("size", "positions", "error"),
+    [(5, [5], IndexError), (5, [-1], IndexError), (4, [0], ValueError), (6, [0], ValueError), (0, [0], IndexError)],
+)
+def test_what_is_not_in_the_tree_is_not_proven(size: int, positions: list[int], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        prove_positions([[hash_leaf(str(number)) for number in range(5)]], size, positions)
+
+
+def test_proofs_need_little_memory_however_long_the_ledger_is() -> None:
+    size, portion = 200_000, 1_000
+    portions = ([hash_leaf(str(number)) for number in range(first, first + portion)]
+                for first in range(0, size, portion))  # fmt: skip
+    tracemalloc.start()
+    prove_positions(portions, size, range(0, size, size // 20))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000, "the leaves alone are 22 MB"
+
+
+def test_leaves_are_read_in_portions_and_no_transaction_waits_meanwhile(conn: Connection, keys: Keys) -> None:
+    write_entries(conn, Kind.CAPTURE, [{"about": str(number)} for number in range(30)])
+    chain_entries(conn, keys)
+    sizes = []
+    for portion in list_leaves(conn, 23, portion=7):
+        sizes.append(len(portion))
+        assert conn.info.transaction_status == TransactionStatus.IDLE
+    assert sizes == [7, 7, 7, 2]
+    conn.execute("alter table ledger disable trigger ledger_is_append_only")
+    conn.execute("delete from ledger where position = 9")
+    with pytest.raises(StoreError):
+        list(list_leaves(conn, 23, portion=7))
+
+
+def test_of_many_receipts_the_first_and_the_last_are_found(conn: Connection, keys: Keys) -> None:
+    for kind, about in (("view", "a"), *[("capture", "a")] * 5, ("capture", "b"), ("view", "b")):
+        write_entry(conn, Kind(kind), about=about)
+    chain_entries(conn, keys)
+    write_entry(conn, Kind.CAPTURE, about="a")
+    assert [position for position, _ in find_receipts(conn, ["a", "b", "c"], 8)] == [1, 5, 6]
+    assert [position for position, _ in find_receipts(conn, ["a"], 4)] == [1, 3], "those that the head covers"
+
+
 def test_an_entry_has_one_spelling() -> None:
     entry = make_entry(Kind.VIEW, NOW, {"b": 1, "about": "ü", "a": "x"})
     assert entry == '{"at":"2026-01-02T03:04:05.000006+00:00","facts":{"a":"x","about":"ü","b":1},"kind":"view"}'
@@ -91,7 +165,7 @@ def test_a_change_made_behind_our_back_is_named(conn: Connection, keys: Keys, ch
     conn.execute("alter table ledger disable trigger ledger_is_append_only")
     conn.execute(change.encode())
     wrong = verify_ledger(conn, keys)
-    assert any(word in line for line in wrong), wrong
+    assert any(word in finding.text for finding in wrong), wrong
 
 
 def test_the_database_refuses_to_change_a_placed_entry(conn: Connection, keys: Keys) -> None:

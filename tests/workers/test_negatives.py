@@ -25,11 +25,11 @@ from vault.errors import JudgementError, KeyFileError
 from vault.keys import decrypt, make_data_key
 from vault.records import Policy
 from vault.store import Connection
+from vault.store.audit import verify_ledger
 from vault.store.bundles import ask_bundle
 from vault.store.datasets import Link, join_datasets, lock_datasets
 from vault.store.faces import count_kept_templates
 from vault.store.judgements import judge_alert, list_live_negatives, open_negative, take_back_judgement
-from vault.store.ledger import verify_ledger
 from vault.store.withdrawals import withdraw_consent
 from workers.context import Context
 from workers.drop_expired import drop_expired

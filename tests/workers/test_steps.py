@@ -45,8 +45,8 @@ from vault.settings import Settings
 from vault.steps import Step
 from vault.store import Connection
 from vault.store.alerts import ask_link
+from vault.store.audit import verify_ledger
 from vault.store.bundles import ask_bundle
-from vault.store.ledger import verify_ledger
 from vault.store.pauses import list_pauses
 from vault.store.subjects import confirm_consent
 from vault.store.withdrawals import withdraw_consent
@@ -731,7 +731,7 @@ def test_a_bundle_that_cannot_be_written_is_tried_again_and_leaves_no_part(conte
     (path,) = (context.settings.home / "bundles").iterdir()
     report = check_bundle(path.read_bytes())
     assert report.failed == []
-    assert len([what for _, what, _ in report.rows if what.startswith("capture of")]) == 3
+    assert len([row for row in report.rows if row.what.startswith("capture of")]) == 3
     names = zipfile.ZipFile(path).namelist()
     assert "matches.json" in names
     text = b"".join(zipfile.ZipFile(path).read(name) for name in names if name.endswith(".json"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus as TransactionStatus
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow as TupleRow
 from psycopg.types.array import ListBinaryDumper
 
 from vault.errors import DiskFull, ServerError

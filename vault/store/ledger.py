@@ -1,15 +1,16 @@
 """Rows of `ledger` and `ledger_head`: entries go in unchained, the sequencer places them and signs the head."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from vault.errors import StoreError
 from vault.keys import Keys
-from vault.ledger import EMPTY, Head, Kind, append_leaves, hash_leaf, head_message, make_entry
-from vault.store import Connection
+from vault.ledger import EMPTY, Head, Kind, SignedHead, append_leaves, hash_leaf, head_message, make_entry
+from vault.store import Connection, TupleRow
 from vault.store.locks import Lock
 
 BATCH = 5_000
+PORTION = 50_000  # leaves in memory at once
 
 
 def write_entries(conn: Connection, kind: Kind, facts: Iterable[dict[str, str | int]]) -> None:
@@ -63,8 +64,13 @@ def get_head(conn: Connection) -> Head:
 
 
 def _save_head(conn: Connection, head: Head, keys: Keys) -> None:
-    signed_at = dt.datetime.now(dt.UTC)
-    text = signed_at.isoformat(timespec="microseconds")
+    """Sign it with the database's time; heads do not run back in time, whatever its clock does."""
+    row = conn.execute(
+        """select greatest(clock_timestamp(),
+                           (select signed_at from ledger_head order by tree_size desc limit 1))"""
+    ).fetchone()
+    assert row is not None
+    text = _write_time(row[0])
     conn.execute(
         """insert into ledger_head (tree_size, root, frontier, signed_at, signature)
            values (%(size)s, %(root)s, %(frontier)s, %(at)s, %(signature)s)""",
@@ -72,35 +78,45 @@ def _save_head(conn: Connection, head: Head, keys: Keys) -> None:
             "size": head.tree_size,
             "root": head.root,
             "frontier": list(head.frontier),
-            "at": signed_at,
+            "at": row[0],
             "signature": keys.sign(head_message(head, text)).hex(),
         },
     )
 
 
-def list_heads(conn: Connection) -> list[tuple[Head, str, str]]:
-    """Every signed head, oldest first: (head, signed_at, signature)."""
-    rows = conn.execute(
-        "select tree_size, root, frontier, signed_at, signature from ledger_head order by tree_size"
-    ).fetchall()
-    return [
-        (
-            Head(tree_size=size, root=root, frontier=tuple(frontier)),
-            at.astimezone(dt.UTC).isoformat(timespec="microseconds"),
-            signature,
-        )
-        for size, root, frontier, at, signature in rows
-    ]
+def get_signed_head(conn: Connection) -> SignedHead | None:
+    """The newest signed head, None before the first."""
+    row = conn.execute(
+        """select tree_size, root, frontier, signed_at, signature, public_key
+           from ledger_head cross join deployment order by tree_size desc limit 1"""
+    ).fetchone()
+    return read_signed_head(row) if row else None
 
 
-def list_leaves(conn: Connection, tree_size: int) -> list[str]:
-    """The leaf hashes of the first `tree_size` entries, in order."""
-    rows = conn.execute(
-        "select leaf from ledger where position < %(size)s order by position", {"size": tree_size}
-    ).fetchall()
-    if len(rows) != tree_size:
-        raise StoreError("the ledger has fewer rows than its head says", mend="run: ./facewarden ledger verify")
-    return [leaf for (leaf,) in rows]
+def read_signed_head(row: TupleRow) -> SignedHead:
+    """From (tree_size, root, frontier, signed_at, signature, public_key)."""
+    size, root, frontier, at, signature, public_key = row
+    head = Head(tree_size=size, root=root, frontier=tuple(frontier))
+    return SignedHead(head=head, signed_at=_write_time(at), signature=signature, public_key=public_key)
+
+
+def _write_time(at: dt.datetime) -> str:
+    """As it is signed."""
+    return at.astimezone(dt.UTC).isoformat(timespec="microseconds")
+
+
+def list_leaves(conn: Connection, tree_size: int, portion: int = PORTION) -> Iterator[list[str]]:
+    """The leaf hashes of the first `tree_size` entries, in order, in portions; each is a statement of its own. Raises
+    StoreError where one is missing."""
+    for first in range(0, tree_size, portion):
+        last = min(first + portion, tree_size)
+        rows = conn.execute(
+            "select leaf from ledger where position >= %(first)s and position < %(last)s order by position",
+            {"first": first, "last": last},
+        ).fetchall()
+        if len(rows) != last - first or (None,) in rows:
+            raise StoreError("the ledger has fewer rows than its head says", mend="run: ./facewarden ledger verify")
+        yield [leaf for (leaf,) in rows]
 
 
 def list_entries(conn: Connection, first: int, count: int) -> list[tuple[int, str, str]]:
@@ -112,12 +128,17 @@ def list_entries(conn: Connection, first: int, count: int) -> list[tuple[int, st
     ).fetchall()
 
 
-def find_entries(conn: Connection, about: list[str]) -> list[tuple[int, str]]:
-    """Placed entries about any of these digests or ids: (position, entry)."""
+def find_receipts(conn: Connection, digests: list[str], tree_size: int) -> list[tuple[int, str]]:
+    """Of the captures of each of these digests that a head over `tree_size` entries covers, the first and the last:
+    (position, entry), in order."""
     return conn.execute(
         """select position, entry from ledger
-           where about = any(%(about)s) and position is not null order by position""",
-        {"about": about},
+           where position in (
+               select unnest(array[min(position), max(position)]) from ledger
+               where about = any(%(digests)s) and position < %(size)s and entry::jsonb->>'kind' = %(kind)s
+               group by about)
+           order by position""",
+        {"digests": digests, "size": tree_size, "kind": Kind.CAPTURE.value},
     ).fetchall()
 
 
@@ -126,28 +147,9 @@ def count_unplaced(conn: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def verify_ledger(conn: Connection, keys: Keys) -> list[str]:
-    """Recompute every leaf and head; returns what is wrong, in words, nothing when all is well."""
-    wrong: list[str] = []
-    heads = list_heads(conn)
-    state, first = EMPTY, 0
-    for head, signed_at, signature in heads:
-        rows = list_entries(conn, first, head.tree_size - first)
-        for offset, (position, entry, leaf) in enumerate(rows):
-            if position != first + offset:
-                wrong.append(f"entry {first + offset} is missing")
-                return wrong
-            if hash_leaf(entry) != leaf:
-                wrong.append(f"entry {position} has changed since it was chained")
-        if len(rows) != head.tree_size - first:
-            wrong.append(f"entries after {first + len(rows)} are missing: the head says {head.tree_size}")
-            return wrong
-        state = append_leaves(state, [hash_leaf(entry) for _, entry, _ in rows])
-        if state.root != head.root:
-            wrong.append(f"the entries up to {head.tree_size} do not give the signed root")
-        if not keys.verify(head_message(head, signed_at), bytes.fromhex(signature)):
-            wrong.append(f"the signature of the head at {head.tree_size} is not ours")
-        first = head.tree_size
-    if list_entries(conn, first, 1):
-        wrong.append(f"entries from {first} on were never signed")
-    return wrong
+def has_unplaced(conn: Connection, about: list[str]) -> bool:
+    """Does an entry about any of these digests or ids wait for its place?"""
+    row = conn.execute(
+        "select 1 from ledger where about = any(%(about)s) and position is null limit 1", {"about": about}
+    ).fetchone()
+    return row is not None

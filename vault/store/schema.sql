@@ -631,7 +631,10 @@ create index delivery_subject on delivery (subject_id);
 -- However many ask for a link at once, one message waits.
 create unique index delivery_link on delivery (subject_id) where kind = 'link' and state in ('ready', 'running');
 
--- `file`: relative to the state folder. `replaced`: two alerts became one and both had a bundle; the one asked for last is the alert's, this one is kept.
+-- `file`: relative to the state folder. A bundle is of its case as it was; an alert that grew has another `version`, and of
+-- two alerts that became one the bundles are one list. `replaced`: another one was asked for later; this one is kept.
+-- `why`: by whoever asked, or how it grew. `case_sha256`: of what the bundle says, null before versions were kept; `holds`:
+-- how much of it there was.
 create table bundle (
     bundle_id   uuid primary key,
     alert_id    uuid not null references alert on delete cascade,
@@ -647,7 +650,11 @@ create table bundle (
     not_before  timestamptz,
     error_code  text,
     error_text  text,
-    replaced    boolean not null default false
+    replaced    boolean not null default false,
+    version     integer not null default 1,
+    why         text not null default '',
+    case_sha256 text,
+    holds       jsonb not null default '{}'
 );
 create unique index bundle_alert on bundle (alert_id) where not replaced;
 create index bundle_alert_id on bundle (alert_id);
