@@ -8,7 +8,7 @@ import pytest
 
 from tests.approvers import TWO
 from tests.samples import add_sample, count, enrol_person, make_listing, portrait, run_steps
-from vault.errors import JudgementError
+from vault.errors import EvidenceError, JudgementError
 from vault.records import Band, Policy, Visibility
 from vault.store import Connection
 from vault.store.alerts import list_recent, raise_alert
@@ -161,8 +161,10 @@ def test_operators_see_open_alerts_labelled_ones_and_no_private_ones(context: Co
     assert [is_open_alert(conn, each) for each in (whole, labelled, private)] == [True, False, False]
     assert read_numbers(conn).alerts == {("open",): 2}
     assert sum(row.alerts for row in list_datasets(conn, 10)) == 2
-    for alert_id in (whole, labelled, private):
+    for alert_id in (whole, labelled):
         ask_bundle(conn, alert_id, "test")
+    with pytest.raises(EvidenceError, match="no such alert"):
+        ask_bundle(conn, private, "test")
     assert {row[0] for row in conn.execute("select alert_id from bundle")} == {whole, labelled}
     assert is_private(conn, "private")
     assert not is_private(conn, "labelled")
