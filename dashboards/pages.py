@@ -21,6 +21,7 @@ ERRORS = {
     404: "There is nothing here, or it is not yours.",
     405: "This address does not take what was sent to it.",
     410: "This link was used already, or has expired.",
+    429: "Too many requests came from where you are. Nothing was sent; please try again in a minute.",
     503: "The database does not answer just now. Nothing is lost; please try again in a moment.",
 }
 
