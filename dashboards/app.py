@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -31,6 +32,7 @@ from vault.store import DatabaseError, DatabaseGone
 from vault.store.pool import make_pool
 
 STATIC = Path(__file__).parent / "static"
+ROUTERS = (access_router, security_router, individual_router, metrics_router)
 
 log = get_logger(__name__)
 
@@ -52,7 +54,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.pool, app.state.box = make_pool(settings), Box()
     app.state.asker, app.state.pages = Asker(settings), Pages(settings)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for router in (access_router, security_router, individual_router, metrics_router):
+    for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/", show_start, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", show_health, methods=["GET"])
@@ -65,6 +67,14 @@ def make_app(settings: Settings) -> FastAPI:
     for gone in DatabaseGone:
         app.add_exception_handler(gone, show_no_database)
     return app
+
+
+def list_routes(app: FastAPI) -> list[tuple[str, str]]:
+    """Every (method, path) that has an answer of its own; `app.routes` shows an included router as one."""
+    routes = (*app.routes, *(route for router in ROUTERS for route in router.routes))
+    return sorted(
+        (method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()
+    )
 
 
 def show_start(request: Request) -> Response:
@@ -126,10 +136,15 @@ def show_error(request: Request, status: int) -> Response:
 
 
 async def show_no_database(request: Request, exc: Exception) -> Response:
-    log.warning("the database does not answer", path=request.url.path, error=type(exc).__name__)
+    log.warning("the database does not answer", route=name_route(request), error=type(exc).__name__)
     response: Response = request.app.state.pages.show_error(503, None)
     response.headers["Retry-After"] = "5"
     return response
+
+
+def name_route(request: Request) -> str:
+    """What was asked for, as the program names it: the path itself may hold a token."""
+    return str(getattr(request.scope.get("route"), "path", "none of ours"))
 
 
 def run_web(settings: Settings) -> None:

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
-from dashboards.access import SignedInSubject, Visitor, check_form, check_origin, sign_in
+from dashboards.access import SignedInSubject, Visitor, check_form, check_origin, hand_cookie
 from dashboards.individual.queries import get_status, list_own_alerts
 from vault.addresses import name_network
 from vault.errors import JudgementError
 from vault.ledger import Kind
 from vault.steps import Step
-from vault.store.access import use_link
+from vault.store.access import start_session, use_link
 from vault.store.approvers import list_approvers
 from vault.store.judgements import judge_alert, take_back_judgement
 from vault.store.ledger import write_entry
@@ -48,8 +48,9 @@ def confirm(request: Request, token: str) -> Response:
             raise HTTPException(410)
         person = state.keys.digest_text(f"subject:{found[0]}")
         write_entry(conn, Kind.CONSENT, about=person, what="confirmed")
+        session = start_session(conn, subject_id=found[0])
     response = RedirectResponse("/me", status_code=303)
-    sign_in(request, response, subject_id=found[0])
+    hand_cookie(request, response, session)
     return response
 
 
@@ -62,12 +63,13 @@ def show_enter(request: Request, token: str) -> Response:
 @router.post("/enter/{token}")
 def enter(request: Request, token: str) -> Response:
     check_origin(request)
-    with request.app.state.pool.connection() as conn:
+    with request.app.state.pool.connection() as conn, conn.transaction():
         found = use_link(conn, "subject", token)
-    if found is None or found[0] is None:
-        raise HTTPException(410)
+        if found is None or found[0] is None:
+            raise HTTPException(410)
+        session = start_session(conn, subject_id=found[0])
     response = RedirectResponse("/me", status_code=303)
-    sign_in(request, response, subject_id=found[0])
+    hand_cookie(request, response, session)
     return response
 
 

@@ -766,7 +766,6 @@ create table session (
     token_sha256    text primary key,
     subject_id      uuid references subject,
     operator        text,
-    form_token      text not null,
     expires_at      timestamptz not null,
     check ((subject_id is null) <> (operator is null))
 );

@@ -10,3 +10,6 @@ create table request (
 create index request_network on request (network, asked_at);
 create index request_waiting on request (asked_at) where answered_at is null;
 create index request_answered on request (asked_at) where answered_at is not null;
+
+-- What a form must carry follows from the session's own token, of which only the digest is kept.
+alter table session drop column form_token;
