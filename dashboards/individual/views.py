@@ -84,9 +84,11 @@ def ask_new_link(request: Request, address: Annotated[str, Form()]) -> Response:
         kept = save_request(
             conn, RequestKind.LINK, digest_address(state.keys, address), state.keys.digest_text(f"network:{network}")
         )
+    done = {"Connection": "close"}  # a visitor who asked has nothing more to say on this connection
     if not kept:
-        raise HTTPException(429, headers={"Retry-After": str(round(KEPT_SECONDS))})
+        raise HTTPException(429, headers={"Retry-After": str(round(KEPT_SECONDS)), **done})
     page: Response = state.pages.show(request, "asked.html", minutes=LINK_MINUTES, visitor=None)
+    page.headers.update(done)
     return page
 
 
