@@ -3,6 +3,7 @@
 Each audience has its own router; what they share is here: headers, errors, templates, one box for pictures.
 """
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,14 +27,17 @@ from dashboards.metrics import router as metrics_router
 from dashboards.pages import TROUBLES, Pages, find_trouble
 from dashboards.security.views import router as security_router
 from vault.box import Box
+from vault.errors import DiskFull, Unavailable
 from vault.keys import load_keys
 from vault.log import get_logger
 from vault.settings import Settings
 from vault.steps import Asker
-from vault.store import DatabaseGone
+from vault.store import DatabaseGone, OutOfRoom
 from vault.store.pool import make_pool
 
 STATIC = Path(__file__).parent / "static"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+RETRY_LATER = "5"  # seconds
 ROUTERS = (access_router, security_router, individual_router, metrics_router, health_router)
 
 log = get_logger(__name__)
@@ -71,8 +75,9 @@ def make_app(settings: Settings, *, patience: float = BODY_SECONDS) -> FastAPI:
     app.add_exception_handler(HTTPException, show_http_error)
     app.add_exception_handler(RequestValidationError, show_misfit)
     app.add_exception_handler(Exception, show_crash)
-    for gone in DatabaseGone:
-        app.add_exception_handler(gone, show_no_database)
+    for errors, handler in TROUBLED.items():
+        for error in errors:
+            app.add_exception_handler(error, handler)
     return app
 
 
@@ -128,9 +133,43 @@ def show_error(request: Request, status: int) -> Response:
 
 async def show_no_database(request: Request, exc: Exception) -> Response:
     log.warning("the database does not answer", route=name_route(request), error=type(exc).__name__)
-    response: Response = request.app.state.pages.show_error(TROUBLES["database_gone"], None)
-    response.headers["Retry-After"] = "5"
+    return show_try_again(request, "database_gone")
+
+
+async def show_no_room(request: Request, exc: Exception) -> Response:
+    log.warning("a disk is full", route=name_route(request), error=type(exc).__name__)
+    return show_try_again(request, "disk_full")
+
+
+async def show_away(request: Request, exc: Exception) -> Response:
+    """What workers pause for: a folder that cannot be read, a disk that is full."""
+    assert isinstance(exc, Unavailable)
+    if exc.stable_code == "disk_full":
+        return await show_no_room(request, exc)
+    log.warning("something is away", route=name_route(request), code=exc.stable_code)
+    return show_try_again(request, "files_away")
+
+
+async def show_system_error(request: Request, exc: Exception) -> Response:
+    """A full disk is nobody's mistake; anything else that the system says is ours."""
+    if getattr(exc, "errno", None) in FULL:
+        return await show_no_room(request, exc)
+    raise exc
+
+
+def show_try_again(request: Request, code: str) -> Response:
+    """An error that passes by itself once somebody has seen to it. It asks the database nothing."""
+    response: Response = request.app.state.pages.show_error(TROUBLES[code], None)
+    response.headers["Retry-After"] = RETRY_LATER
     return response
+
+
+TROUBLED = {
+    DatabaseGone: show_no_database,
+    (OutOfRoom, DiskFull): show_no_room,
+    (Unavailable,): show_away,
+    (OSError,): show_system_error,
+}
 
 
 def name_route(request: Request) -> str:

@@ -1,7 +1,7 @@
-"""`/health`: `ok`, or `degraded` with the part that does not answer; 503 only without the database.
+"""`/health`: `ok`, or `degraded` with the part that is not; 503 only without the database.
 
 It is looked at once a second at most, on a connection of its own: however many ask, and whatever else is going on, they
-are answered, and asking costs nothing.
+are answered, and asking costs nothing. Codes are for everybody, paths and figures for those who may read `/metrics`.
 """
 
 import asyncio
@@ -11,10 +11,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from dashboards.metrics import may_read
+from vault.disks import check_disks
+from vault.errors import Unavailable
 from vault.settings import Settings
 from vault.steps import BrokerGone, connect_redis
-from vault.store import DatabaseError
+from vault.store import DatabaseError, OutOfRoom
 from vault.store.pool import make_pool
+from vault.store.times import check_clocks
 
 FRESH_SECONDS = 1.0
 OK, SILENT = "ok", "no answer"
@@ -23,7 +27,7 @@ router = APIRouter()
 
 
 class Health:
-    """Of this process's database and Redis. `open` before the first look."""
+    """Of this process's database, Redis, disks and clock. `open` before the first look."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._pool, self._lock = settings, make_pool(settings, most=1), asyncio.Lock()
@@ -37,7 +41,8 @@ class Health:
         self._pool.close()
 
     async def look(self) -> dict[str, str]:
-        """Each part and how it is; whoever asks meanwhile waits for the same look."""
+        """Each part and how it is: "ok", or a code, with ": " and the details where there are some. Whoever asks
+        meanwhile waits for the same look."""
         async with self._lock:
             if time.monotonic() - self._seen_at > FRESH_SECONDS:
                 self._parts = await run_in_threadpool(self._check)
@@ -45,17 +50,38 @@ class Health:
         return self._parts
 
     def _check(self) -> dict[str, str]:
-        parts = {"database": OK, "redis": OK}
+        return {**self._check_database(), "redis": self._check_redis(), "disk": self._check_disks()}
+
+    def _check_database(self) -> dict[str, str]:
+        """Does it answer, and what does its clock say?"""
         try:
             with self._pool.connection() as conn:
                 conn.execute("select 1")
+                try:
+                    check_clocks(conn)
+                except Unavailable as exc:
+                    return {"database": OK, "clock": str(exc)}
+                except OutOfRoom:  # it answers and its clock is right; that was only not noted down
+                    return {"database": "disk_full", "clock": OK}
         except DatabaseError:
-            parts["database"] = SILENT
+            return {"database": SILENT, "clock": SILENT}
+        return {"database": OK, "clock": OK}
+
+    def _check_redis(self) -> str:
         try:
             connect_redis(self._settings).ping()
         except BrokerGone:
-            parts["redis"] = SILENT
-        return parts
+            return SILENT
+        return OK
+
+    def _check_disks(self) -> str:
+        try:
+            check_disks(self._settings)
+        except Unavailable as exc:
+            return str(exc)
+        except OSError:
+            return SILENT
+        return OK
 
 
 @router.get("/health")
@@ -63,4 +89,5 @@ async def show_health(request: Request) -> JSONResponse:
     health: Health = request.app.state.health
     parts = await health.look()
     state = OK if set(parts.values()) == {OK} else "degraded"
-    return JSONResponse({"state": state, **parts}, status_code=200 if parts["database"] == OK else 503)
+    shown = parts if may_read(request) else {part: said.partition(":")[0] for part, said in parts.items()}
+    return JSONResponse({"state": state, **shown}, status_code=503 if parts["database"] == SILENT else 200)

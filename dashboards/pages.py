@@ -46,6 +46,9 @@ TROUBLES = {
         (500, "unexpected", "Something went wrong."),
         (503, "database_gone",
          "The database does not answer just now. Nothing is lost; please try again in a moment."),
+        (503, "disk_full",
+         "A disk of this site is full: what you sent was not kept. Nothing older is lost; please try again later."),
+        (503, "files_away", "Its files cannot be read just now. Nothing is lost; please try again in a moment."),
         (503, "busy", "Too many are here just now. Nothing is lost; please try again in a moment."),
     )
 }  # fmt: skip
