@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import queue
-import secrets
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from vault.errors import ServerError
 from vault.guard import USER
 from vault.log import child_stderr, get_logger
 from vault.quiet import QUIET
+from vault.tokens import make_token
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,7 +29,7 @@ class GuardProcess:
     """The guard as our child: it dies with us (its standard input ends) and we stop when it dies."""
 
     def __init__(self, policy: Policy) -> None:
-        self.password = secrets.token_urlsafe(24)
+        self.password = make_token()
         self.user = USER
         self.refusals: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()  # (code, place)
         self._process = subprocess.Popen(

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from vault.ledger import Kind
 from vault.store.access import SESSION_HOURS, end_session, get_session, start_session, use_link
 from vault.store.ledger import write_entry
+from vault.tokens import derive_token
 
 COOKIE = "facewarden_session"
 
@@ -37,7 +38,8 @@ def find_visitor(request: Request) -> Visitor | None:
         with request.app.state.pool.connection() as conn:
             session = get_session(conn, token)
         if session is not None:
-            visitor = Visitor(operator=session.operator, subject_id=session.subject_id, form_token=session.form_token)
+            form_token = derive_token(token, "form")
+            visitor = Visitor(operator=session.operator, subject_id=session.subject_id, form_token=form_token)
     request.state.visitor = visitor
     return visitor
 
@@ -75,12 +77,8 @@ def check_origin(request: Request) -> None:
         raise HTTPException(403)
 
 
-def sign_in(
-    request: Request, response: Response, *, subject_id: UUID | None = None, operator: str | None = None
-) -> None:
-    """Start a session and hand its cookie to the browser."""
-    with request.app.state.pool.connection() as conn:
-        token = start_session(conn, subject_id=subject_id, operator=operator)
+def hand_cookie(request: Request, response: Response, token: str) -> None:
+    """Give the browser the token of its session."""
     response.set_cookie(
         COOKIE,
         token,
@@ -101,13 +99,14 @@ def show_operator_link(request: Request, token: str) -> Response:
 @router.post("/enter/{token}")
 def use_operator_link(request: Request, token: str) -> Response:
     check_origin(request)
-    with request.app.state.pool.connection() as conn:
+    with request.app.state.pool.connection() as conn, conn.transaction():
         found = use_link(conn, "operator", token)
         if found is None or found[1] is None:
             raise HTTPException(410)
         write_entry(conn, Kind.VIEW, about=f"operator:{found[1]}", what="signed in")
+        session = start_session(conn, operator=found[1])
     response = RedirectResponse("/security/alerts", status_code=303)
-    sign_in(request, response, operator=found[1])
+    hand_cookie(request, response, session)
     return response
 
 

@@ -3,14 +3,15 @@
 Each audience has its own router; what they share is here: headers, errors, templates, one box for pictures.
 """
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -18,32 +19,41 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from dashboards.access import Visitor, find_visitor
 from dashboards.access import router as access_router
 from dashboards.headers import HEADERS, Headers
+from dashboards.health import Health
+from dashboards.health import router as health_router
 from dashboards.individual.views import router as individual_router
+from dashboards.limits import BODY_SECONDS, Limits
 from dashboards.metrics import router as metrics_router
-from dashboards.pages import Pages
+from dashboards.pages import TROUBLES, Pages, find_trouble
 from dashboards.security.views import router as security_router
 from vault.box import Box
+from vault.errors import DiskFull, Unavailable
 from vault.keys import load_keys
 from vault.log import get_logger
 from vault.settings import Settings
-from vault.steps import Asker, BrokerGone, connect_redis
-from vault.store import DatabaseError, DatabaseGone
+from vault.steps import Asker
+from vault.store import DatabaseGone, OutOfRoom
 from vault.store.pool import make_pool
 
 STATIC = Path(__file__).parent / "static"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+RETRY_LATER = "5"  # seconds
+ROUTERS = (access_router, security_router, individual_router, metrics_router, health_router)
 
 log = get_logger(__name__)
 
 
-def make_app(settings: Settings) -> FastAPI:
-    """The application. Raises KeyFileError."""
+def make_app(settings: Settings, *, patience: float = BODY_SECONDS) -> FastAPI:
+    """The application; a body has `patience` seconds to come whole. Raises KeyFileError."""
     keys = load_keys(settings.key_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.pool.open()
+        app.state.health.open()
         yield
         app.state.pool.close()
+        app.state.health.close()
         app.state.box.close()
 
     app = FastAPI(title="Facewarden", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
@@ -51,20 +61,32 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.keys = settings, keys
     app.state.pool, app.state.box = make_pool(settings), Box()
     app.state.asker, app.state.pages = Asker(settings), Pages(settings)
+    app.state.health = Health(settings)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for router in (access_router, security_router, individual_router, metrics_router):
+    for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/", show_start, methods=["GET"], include_in_schema=False)
-    app.add_api_route("/health", show_health, methods=["GET"])
     allowed = sorted({settings.public_url.split("//", 1)[1].split("/")[0].split(":")[0], "127.0.0.1", "localhost"})
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed)  # a name rebound to us is not answered
+    app.add_middleware(
+        Limits, show_refusal=lambda code: app.state.pages.show_error(TROUBLES[code], None), patience=patience
+    )
     app.add_middleware(Headers)
     app.add_exception_handler(HTTPException, show_http_error)
     app.add_exception_handler(RequestValidationError, show_misfit)
     app.add_exception_handler(Exception, show_crash)
-    for gone in DatabaseGone:
-        app.add_exception_handler(gone, show_no_database)
+    for errors, handler in TROUBLED.items():
+        for error in errors:
+            app.add_exception_handler(error, handler)
     return app
+
+
+def list_routes(app: FastAPI) -> list[tuple[str, str]]:
+    """Every (method, path) that has an answer of its own; `app.routes` shows an included router as one."""
+    routes = (*app.routes, *(route for router in ROUTERS for route in router.routes))
+    return sorted(
+        (method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()
+    )
 
 
 def show_start(request: Request) -> Response:
@@ -73,22 +95,6 @@ def show_start(request: Request) -> Response:
     if visitor is None:
         return request.app.state.pages.show(request, "start.html")  # type: ignore[no-any-return]
     return RedirectResponse("/security/alerts" if visitor.operator else "/me", status_code=303)
-
-
-def show_health(request: Request) -> JSONResponse:
-    """`ok`, or `degraded` with the part that does not answer; 503 only without the database."""
-    parts = {"database": "ok", "redis": "ok"}
-    try:
-        with request.app.state.pool.connection() as conn:
-            conn.execute("select 1")
-    except DatabaseError:
-        parts["database"] = "no answer"
-    try:
-        connect_redis(request.app.state.settings).ping()
-    except BrokerGone:
-        parts["redis"] = "no answer"
-    state = "ok" if set(parts.values()) == {"ok"} else "degraded"
-    return JSONResponse({"state": state, **parts}, status_code=200 if parts["database"] == "ok" else 503)
 
 
 async def show_http_error(request: Request, exc: Exception) -> Response:
@@ -110,7 +116,7 @@ async def show_misfit(request: Request, exc: Exception) -> Response:
 
 async def show_crash(request: Request, exc: Exception) -> Response:
     """The server's outermost edge, past every middleware; uvicorn logs the traceback."""
-    response: Response = request.app.state.pages.show_error(500, None)
+    response: Response = request.app.state.pages.show_error(TROUBLES["unexpected"], None)
     response.headers.update(HEADERS)
     return response
 
@@ -121,26 +127,51 @@ def show_error(request: Request, status: int) -> Response:
         visitor = find_visitor(request)
     except DatabaseGone:
         visitor = None
-    shown: Response = request.app.state.pages.show_error(status, visitor)
+    shown: Response = request.app.state.pages.show_error(find_trouble(status), visitor)
     return shown
 
 
 async def show_no_database(request: Request, exc: Exception) -> Response:
-    log.warning("the database does not answer", path=request.url.path, error=type(exc).__name__)
-    response: Response = request.app.state.pages.show_error(503, None)
-    response.headers["Retry-After"] = "5"
+    log.warning("the database does not answer", route=name_route(request), error=type(exc).__name__)
+    return show_try_again(request, "database_gone")
+
+
+async def show_no_room(request: Request, exc: Exception) -> Response:
+    log.warning("a disk is full", route=name_route(request), error=type(exc).__name__)
+    return show_try_again(request, "disk_full")
+
+
+async def show_away(request: Request, exc: Exception) -> Response:
+    """What workers pause for: a folder that cannot be read, a disk that is full."""
+    assert isinstance(exc, Unavailable)
+    if exc.stable_code == "disk_full":
+        return await show_no_room(request, exc)
+    log.warning("something is away", route=name_route(request), code=exc.stable_code)
+    return show_try_again(request, "files_away")
+
+
+async def show_system_error(request: Request, exc: Exception) -> Response:
+    """A full disk is nobody's mistake; anything else that the system says is ours."""
+    if getattr(exc, "errno", None) in FULL:
+        return await show_no_room(request, exc)
+    raise exc
+
+
+def show_try_again(request: Request, code: str) -> Response:
+    """An error that passes by itself once somebody has seen to it. It asks the database nothing."""
+    response: Response = request.app.state.pages.show_error(TROUBLES[code], None)
+    response.headers["Retry-After"] = RETRY_LATER
     return response
 
 
-def run_web(settings: Settings) -> None:
-    """Serve until SIGTERM. A port in use ends it with exit code 1; the supervisor checks before."""
-    uvicorn.run(
-        make_app(settings),
-        host=settings.web.host,
-        port=settings.web.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=10,
-    )
+TROUBLED = {
+    DatabaseGone: show_no_database,
+    (OutOfRoom, DiskFull): show_no_room,
+    (Unavailable,): show_away,
+    (OSError,): show_system_error,
+}
+
+
+def name_route(request: Request) -> str:
+    """What was asked for, as the program names it: the path itself may hold a token."""
+    return str(getattr(request.scope.get("route"), "path", "none of ours"))

@@ -1,6 +1,7 @@
 """Templates: in come a request, a template's name and values, out comes HTML. Everything is escaped."""
 
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,49 @@ from vault.settings import Settings
 
 ROOM = Path(__file__).parent
 FOLDERS = [ROOM / "templates", ROOM / "security/templates", ROOM / "individual/templates"]
-ERRORS = {
-    400: "This request does not make sense to us.",
-    403: "You may not see this.",
-    404: "There is nothing here, or it is not yours.",
-    405: "This address does not take what was sent to it.",
-    410: "This link was used already, or has expired.",
-    503: "The database does not answer just now. Nothing is lost; please try again in a moment.",
-}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """Why there is no answer: the status, a stable code, and what a visitor is told."""
+
+    status: int
+    code: str
+    message: str
+
+
+TROUBLES = {
+    code: Trouble(status=status, code=code, message=message)
+    for status, code, message in (
+        (400, "request_invalid", "This request does not make sense to us."),
+        (400, "request_malformed", "This is no request that we can read."),
+        (403, "not_allowed", "You may not see this."),
+        (404, "not_found", "There is nothing here, or it is not yours."),
+        (405, "method_not_allowed", "This address does not take what was sent to it."),
+        (408, "request_timeout", "The request took too long to arrive."),
+        (410, "link_spent", "This link was used already, or has expired."),
+        (413, "body_too_large", "More was sent than this address takes."),
+        (414, "path_too_long", "This address is longer than any of ours."),
+        (415, "media_type_not_allowed", "This address takes plain forms only, no files."),
+        (429, "too_many_requests",
+         "Too many requests came from where you are. Nothing was sent; please try again in a minute."),
+        (431, "head_too_large", "The request's headers are larger than any of ours."),
+        (500, "unexpected", "Something went wrong."),
+        (503, "database_gone",
+         "The database does not answer just now. Nothing is lost; please try again in a moment."),
+        (503, "disk_full",
+         "A disk of this site is full: what you sent was not kept. Nothing older is lost; please try again later."),
+        (503, "files_away", "Its files cannot be read just now. Nothing is lost; please try again in a moment."),
+        (503, "busy", "Too many are here just now. Nothing is lost; please try again in a moment."),
+    )
+}  # fmt: skip
+USUAL = {trouble.status: trouble for trouble in reversed(TROUBLES.values())}  # of several with one status the first
 
 
 class Pages:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._refusals: dict[str, str] = {}  # pages of errors for visitors who are not signed in, by code
         self._templates = Environment(
             loader=FileSystemLoader(FOLDERS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
@@ -39,10 +70,19 @@ class Pages:
         values.setdefault("visitor", find_visitor(request))
         return HTMLResponse(self._templates.get_template(name).render(values), status_code=status)
 
-    def show_error(self, status: int, visitor: Visitor | None) -> HTMLResponse:
+    def show_error(self, trouble: Trouble, visitor: Visitor | None) -> HTMLResponse:
         """The page of an error. It asks the database nothing: that may be what is gone."""
-        values = {"code": status, "message": ERRORS.get(status, "Something went wrong."), "visitor": visitor}
-        return HTMLResponse(self._templates.get_template("error.html").render(values), status_code=status)
+        text = self._refusals.get(trouble.code) if visitor is None else None
+        if text is None:
+            text = self._templates.get_template("error.html").render(trouble=trouble, visitor=visitor)
+        if visitor is None:
+            self._refusals[trouble.code] = text  # a flood is refused without drawing the page again
+        return HTMLResponse(text, status_code=trouble.status)
+
+
+def find_trouble(status: int) -> Trouble:
+    """What an error with this status usually is."""
+    return USUAL.get(status) or Trouble(status=status, code=f"http_{status}", message="Something went wrong.")
 
 
 def show_time(moment: dt.datetime, seconds: bool = False) -> Markup:

@@ -1,6 +1,8 @@
 """What tests stand on: the embedded servers, a fresh database each, keys, the models loaded once."""
 
 import itertools
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,3 +115,15 @@ def make_site() -> Iterator[Callable[[Callable[[str], Answer]], Site]]:
     yield make
     for site in sites:
         site.shutdown()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 40 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(mounting, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,13 +1,15 @@
-"""Small real things that stand where the outside world would: a web server, a SOCKS proxy."""
+"""Small real things that stand where the outside world would: a web server, a SOCKS proxy; a connection that tells."""
 
 import http.server
 import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 
 Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
 
@@ -118,3 +120,13 @@ class Crowd:
         boxes = np.stack([places % 1000, places // 1000 * 40, sides, sides], axis=1)
         landmarks = boxes[:, None, :2] + np.array([[8, 10], [20, 10], [14, 16], [9, 22], [19, 22]], np.float32)
         return boxes, np.full(len(sides), 0.9, np.float32), landmarks.astype(np.float32)
+
+
+class RecordingConnection(psycopg.Connection[Any]):
+    """A connection that notes the text of every statement it is given, in `said` of its class."""
+
+    said: ClassVar[list[str]] = []
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> psycopg.Cursor[Any]:
+        self.said.append(query if isinstance(query, str) else str(query))
+        return super().execute(query, params, **options)

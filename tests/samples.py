@@ -21,9 +21,10 @@ from vault.store.blobs import keep_blob
 from vault.store.ledger import write_entry
 from vault.store.listings import Shown, save_listings
 from vault.store.pages import NewPage, add_pages, save_captures
+from vault.store.requests import ask_links
 from vault.store.samples import NewSample, save_samples
 from vault.store.sources import SourceCard, save_source
-from vault.store.subjects import confirm_consent, find_subject
+from vault.store.subjects import confirm_consent, digest_address, find_subject
 from workers.app import take_turn
 from workers.context import Context
 from workers.make_templates import make_templates
@@ -119,6 +120,13 @@ def enrol_person(context: Context, name: str, *, confirmed: bool = True, signed:
     if confirmed:
         confirm_consent(context.conn, subject_id)
     return subject_id
+
+
+def ask_link(context: Context, address: str) -> None:
+    """A message with a new link waits for the person with this address, as after their request was answered."""
+    with context.conn.transaction():
+        ask_links(context.conn, [digest_address(context.keys, address)])
+    context.conn.execute("update delivery set not_before = null where kind = 'link'")
 
 
 def count(conn: Connection, query: str, *values: object) -> int:

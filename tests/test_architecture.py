@@ -40,7 +40,8 @@ HOMES = {
     "fastapi": ("dashboards/",),
     "prometheus_client": ("dashboards/metrics.py",),
     "python_socks": ("vault/egress.py",),
-    "h11": ("vault/guard.py",),
+    "h11": ("vault/guard.py", "dashboards/server.py"),
+    "uvicorn": ("dashboards/server.py",),
     "structlog": ("vault/log.py",),
     "rich": ("vault/terminal.py", "crawler/progress.py", "cli/demo/run.py"),  # the last two only for `Live`
 }  # fmt: skip

@@ -18,12 +18,12 @@ from fastapi.testclient import TestClient
 
 from cli.__main__ import COMMANDS, main
 from cli.commands.crawler import list_due
-from dashboards.app import make_app
+from dashboards.app import list_routes, make_app
 from tests.approvers import let_in, sign_by, trust_one
 from tests.conftest import make_settings
 from tests.crawler.test_crawl import CARD as MARKET
 from tests.crawler.test_crawl import html, run_command
-from tests.dashboards.test_pages import list_routes, sign_in_operator, sign_in_subject
+from tests.dashboards.test_pages import sign_in_operator, sign_in_subject
 from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import add_sample, draw_picture, encode, enrol_person, make_listing, portrait, run_steps
 from vault.keys import make_key_file
@@ -137,7 +137,7 @@ class Walk:
             faces = [row[0] for row in self._world.conn.execute("select face_id from face")]
             alerts = [row[0] for row in self._world.conn.execute("select alert_id from alert order by created_at")]
             alerts = alerts or [uuid4()]
-            for path in [path for path, method in list_routes(app) if method == "GET"]:
+            for path in [path for method, path in list_routes(app) if method == "GET"]:
                 for number in (*faces, 10**6) if "{face_id}" in path else (0,):
                     # whoever knows the id of an alert that is its person's, and whoever does not, get one answer
                     for alert_id in alerts if "{alert_id}" in path else (0,):

@@ -27,6 +27,7 @@ SPECIAL_V6 = tuple(
         "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
     )
 )  # fmt: skip
+NETWORK_V4, NETWORK_V6 = 24, 56  # bits by which visitors are counted as one: what one customer of a provider may have
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
@@ -40,3 +41,14 @@ def is_public(address: Address) -> bool:
     if address in NAT64:
         return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return address in GLOBAL_UNICAST and not any(address in block for block in SPECIAL_V6)
+
+
+def name_network(host: str) -> str:
+    """The network that a visitor's address belongs to, as text: a /24, a /56, or `host` itself if it is no address."""
+    try:
+        address: Address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.IPv6Network((int(address), NETWORK_V6), strict=False))
+    return str(ipaddress.IPv4Network((int(address) & 0xFFFFFFFF, NETWORK_V4), strict=False))

@@ -11,11 +11,12 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import structlog
 
 from vault.letters import dump_json
+from vault.tokens import hide_tokens
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -30,6 +31,11 @@ def clean_text(text: str, limit: int = 200) -> str:
 def _clean_fields(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     return {key: clean_text(value) if isinstance(value, str) and key != "exception" else value
             for key, value in event.items()}  # fmt: skip
+
+
+def _hide_tokens(_logger: object, _name: str, line: Any) -> str:
+    """The last thing done to a line, whoever logs it: what an error says, and where it came from, may hold a token."""
+    return hide_tokens(str(line))
 
 
 def set_up_logging(role: str, *, level: int = logging.INFO, to: IO[str] | None = None) -> None:
@@ -48,6 +54,7 @@ def set_up_logging(role: str, *, level: int = logging.INFO, to: IO[str] | None =
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(serializer=dump_json),
+                _hide_tokens,
             ],
         )
     )

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,12 +78,17 @@ class Web:
     port: int = 8600
     public_url: str = ""  # how people outside reach the site; default http://host:port
     metrics_token: str = ""  # whoever carries it may read /metrics from elsewhere; this machine always may
+    proxies: str = ""  # addresses or networks of reverse proxies, whose X-Forwarded-For says who the visitor is
 
     def __post_init__(self) -> None:
         if self.metrics_token and not (self.metrics_token.isascii() and len(self.metrics_token) >= 16):
             raise ValueError("metrics_token: 16 letters or more, ASCII")
         if not 1 <= self.port <= 65_535:
             raise ValueError("port: must be between 1 and 65535")
+        try:
+            _ = [ip_network(each) for each in self.proxies.split()]
+        except ValueError as exc:
+            raise ValueError(f"proxies: {exc}; addresses or networks with spaces between them") from exc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,9 +44,10 @@ class Step(StrEnum):
     HUNT_FACES = "hunt_faces"
     CHAIN_LEDGER = "chain_ledger"
     DROP_EXPIRED = "drop_expired"
+    ANSWER_REQUESTS = "answer_requests"
 
 
-PEOPLE_STEPS = frozenset((Step.DELIVER, Step.ERASE_SUBJECTS))
+PEOPLE_STEPS = frozenset((Step.ANSWER_REQUESTS, Step.DELIVER, Step.ERASE_SUBJECTS))
 
 
 def name_queue(step: Step) -> str:

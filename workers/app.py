@@ -21,6 +21,7 @@ from vault.store import Conflict, DatabaseError, DatabaseGone, OutOfRoom, TooLon
 from vault.store.deployment import check_deployment
 from vault.store.pauses import clear_pause, save_pause
 from vault.store.times import accept_clocks, check_clocks
+from workers.answer_requests import answer_requests
 from workers.build_gallery import build_gallery
 from workers.build_segments import build_segments
 from workers.chain_ledger import chain_ledger
@@ -59,6 +60,7 @@ STEPS: dict[Step, Callable[[Context], int]] = {
     Step.HUNT_FACES: hunt_faces,
     Step.CHAIN_LEDGER: chain_ledger,
     Step.DROP_EXPIRED: drop_expired,
+    Step.ANSWER_REQUESTS: answer_requests,
 }
 
 SILENT = (Step.DELIVER, Step.MAKE_NEGATIVES)  # they have rows when somebody was found, or judges

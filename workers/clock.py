@@ -16,6 +16,7 @@ from vault.store import Connection, DatabaseError, DatabaseGone
 from vault.store.clock import read_gallery_clock
 from vault.store.ledger import count_unplaced
 from vault.store.pauses import clear_pause, save_pause
+from vault.store.requests import are_requests_due
 from vault.store.sessions import end_stuck_sessions
 from vault.store.times import check_clocks
 from vault.store.withdrawals import has_new_withdrawals
@@ -79,6 +80,8 @@ def sweep(context: Context, tick: int) -> dict[Step, int]:
             sent[step] = waiting
     if PEOPLE_QUEUE not in full and has_new_withdrawals(conn) and context.asker.ask(Step.ERASE_SUBJECTS):
         sent[Step.ERASE_SUBJECTS] = 1
+    if PEOPLE_QUEUE not in full and are_requests_due(conn) and context.asker.ask(Step.ANSWER_REQUESTS):
+        sent[Step.ANSWER_REQUESTS] = 1
     if QUEUE in full:
         return sent
     if count_unplaced(conn) and context.asker.ask(Step.CHAIN_LEDGER):

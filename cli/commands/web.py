@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    from dashboards.app import run_web
+    from dashboards.server import run_web
 
     run_web(settings)
     return 0

@@ -8,29 +8,24 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
-from starlette.background import BackgroundTask
-from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 
-from dashboards.access import SignedInSubject, Visitor, check_form, check_origin, sign_in
+from dashboards.access import SignedInSubject, Visitor, check_form, check_origin, hand_cookie
 from dashboards.individual.queries import get_status, list_own_alerts
+from vault.addresses import name_network
 from vault.errors import JudgementError
 from vault.ledger import Kind
-from vault.log import get_logger
 from vault.steps import Step
-from vault.store import DatabaseGone
-from vault.store.access import use_link
-from vault.store.alerts import LINK_MINUTES, ask_link
+from vault.store.access import start_session, use_link
 from vault.store.approvers import list_approvers
 from vault.store.judgements import judge_alert, take_back_judgement
 from vault.store.ledger import write_entry
+from vault.store.requests import KEPT_SECONDS, LINK_MINUTES, RequestKind, save_request
 from vault.store.status import read_coverage
-from vault.store.subjects import confirm_consent, find_subject, has_consent
+from vault.store.subjects import confirm_consent, digest_address, has_consent
 from vault.store.withdrawals import withdraw_consent
 
 router = APIRouter(prefix="/me")
-
-log = get_logger(__name__)
 
 
 @router.get("/confirm/{token}")
@@ -53,8 +48,9 @@ def confirm(request: Request, token: str) -> Response:
             raise HTTPException(410)
         person = state.keys.digest_text(f"subject:{found[0]}")
         write_entry(conn, Kind.CONSENT, about=person, what="confirmed")
+        session = start_session(conn, subject_id=found[0])
     response = RedirectResponse("/me", status_code=303)
-    sign_in(request, response, subject_id=found[0])
+    hand_cookie(request, response, session)
     return response
 
 
@@ -67,40 +63,33 @@ def show_enter(request: Request, token: str) -> Response:
 @router.post("/enter/{token}")
 def enter(request: Request, token: str) -> Response:
     check_origin(request)
-    with request.app.state.pool.connection() as conn:
+    with request.app.state.pool.connection() as conn, conn.transaction():
         found = use_link(conn, "subject", token)
-    if found is None or found[0] is None:
-        raise HTTPException(410)
+        if found is None or found[0] is None:
+            raise HTTPException(410)
+        session = start_session(conn, subject_id=found[0])
     response = RedirectResponse("/me", status_code=303)
-    sign_in(request, response, subject_id=found[0])
+    hand_cookie(request, response, session)
     return response
 
 
 @router.post("/link")
 def ask_new_link(request: Request, address: Annotated[str, Form()]) -> Response:
-    """Whoever is enrolled gets a new link by mail. The answer never says whether somebody is, nor how long it takes:
-    looking up takes the same time either way, and what is written is written after the answer."""
+    """Whoever is enrolled gets a new link by mail. One row is written, the same for every address; nothing here looks
+    at who is enrolled."""
     check_origin(request)
     state = request.app.state
+    network = name_network(request.client.host if request.client else "")
     with state.pool.connection() as conn:
-        subject_id = find_subject(conn, state.keys, address.strip())
+        kept = save_request(
+            conn, RequestKind.LINK, digest_address(state.keys, address), state.keys.digest_text(f"network:{network}")
+        )
+    done = {"Connection": "close"}  # a visitor who asked has nothing more to say on this connection
+    if not kept:
+        raise HTTPException(429, headers={"Retry-After": str(round(KEPT_SECONDS)), **done})
     page: Response = state.pages.show(request, "asked.html", minutes=LINK_MINUTES, visitor=None)
-    page.headers["Connection"] = "close"  # or the next request on it would wait for the work behind this one
-    page.background = BackgroundTask(send_link, state, subject_id)
+    page.headers.update(done)
     return page
-
-
-def send_link(state: State, subject_id: UUID | None) -> None:
-    if subject_id is None:
-        return
-    try:
-        with state.pool.connection() as conn:
-            asked = ask_link(conn, subject_id)
-    except DatabaseGone as exc:
-        log.warning("a link could not be asked for", error=type(exc).__name__)
-        return
-    if asked:
-        state.asker.ask(Step.DELIVER)
 
 
 @router.get("")

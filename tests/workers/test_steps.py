@@ -27,6 +27,7 @@ from tests.samples import (
     PEOPLE,
     STRANGERS,
     add_sample,
+    ask_link,
     capture_listing,
     count,
     enrol_person,
@@ -44,7 +45,6 @@ from vault.records import PageKind
 from vault.settings import Settings
 from vault.steps import Step
 from vault.store import Connection
-from vault.store.alerts import ask_link
 from vault.store.audit import verify_ledger
 from vault.store.bundles import ask_bundle
 from vault.store.pauses import list_pauses
@@ -539,7 +539,7 @@ def test_withdrawal_erases_the_messages_that_were_sent_and_their_torn_parts(cont
     stays, leaves = enrol_person(context, "t1-1"), enrol_person(context, "astronaut")
     add_sample(context, make_listing(conn), portrait("astronaut", 60))
     run_steps(context)
-    assert ask_link(conn, leaves)
+    ask_link(context, "astronaut@test.example")
     run_steps(context)
     rows = conn.execute("select delivery_id from delivery where subject_id = %s", [leaves]).fetchall()
     assert len(rows) == 3
@@ -645,7 +645,7 @@ def test_an_enrolment_that_is_searched_or_about_to_be_is_never_replaced(context:
 def test_no_link_leaves_for_somebody_who_withdrew_after_asking(context: Context) -> None:
     subject_id = enrol_person(context, "astronaut")
     deliver(context)
-    assert ask_link(context.conn, subject_id)
+    ask_link(context, "astronaut@test.example")
     withdraw_consent(context.conn, subject_id)
     deliver(context)
     assert len(messages(context)) == 1

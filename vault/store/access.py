@@ -1,36 +1,30 @@
 """Rows of `link` and `session`: one-time links and who is signed in. Only digests of tokens are kept."""
 
 import datetime as dt
-import hashlib
-import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.rows import record_row
 from vault.store.subjects import drop_enrolment, list_unconfirmed
+from vault.tokens import hash_token, make_token
 
 SESSION_HOURS = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """Who is signed in: a subject or an operator. `form_token` must come back with every form."""
+    """Who is signed in: a subject or an operator."""
 
     subject_id: UUID | None
     operator: str | None
-    form_token: str
-
-
-def hash_token(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def make_link(
     conn: Connection, purpose: str, lasts: dt.timedelta, *, subject_id: UUID | None = None, operator: str | None = None
 ) -> str:
     """A new one-time token for `confirm`, `subject` or `operator`; shown once, kept as a digest."""
-    token = secrets.token_urlsafe(32)
+    token = make_token()
     conn.execute(
         """insert into link (token_sha256, purpose, subject_id, operator, expires_at)
            values (%(hash)s, %(purpose)s, %(subject)s, %(operator)s, now() + %(lasts)s)""",
@@ -46,7 +40,9 @@ def make_link(
 
 
 def use_link(conn: Connection, purpose: str, token: str) -> tuple[UUID | None, str | None] | None:
-    """Spend a token: (subject_id, operator), or None if it is unknown, spent or too old."""
+    """Spend a token: (subject_id, operator), or None if it is unknown, spent or too old. What it was spent for is
+    written in the same transaction: if that fails, it was not spent."""
+    require_transaction(conn)
     row = conn.execute(
         """update link set used_at = now()
            where token_sha256 = %(hash)s and purpose = %(purpose)s and used_at is null and expires_at > now()
@@ -58,15 +54,14 @@ def use_link(conn: Connection, purpose: str, token: str) -> tuple[UUID | None, s
 
 def start_session(conn: Connection, *, subject_id: UUID | None = None, operator: str | None = None) -> str:
     """The session's cookie value."""
-    token = secrets.token_urlsafe(32)
+    token = make_token()
     conn.execute(
-        """insert into session (token_sha256, subject_id, operator, form_token, expires_at)
-           values (%(hash)s, %(subject)s, %(operator)s, %(form)s, now() + make_interval(hours => %(hours)s))""",
+        """insert into session (token_sha256, subject_id, operator, expires_at)
+           values (%(hash)s, %(subject)s, %(operator)s, now() + make_interval(hours => %(hours)s))""",
         {
             "hash": hash_token(token),
             "subject": subject_id,
             "operator": operator,
-            "form": secrets.token_urlsafe(32),
             "hours": SESSION_HOURS,
         },
     )
@@ -76,7 +71,7 @@ def start_session(conn: Connection, *, subject_id: UUID | None = None, operator:
 def get_session(conn: Connection, token: str) -> Session | None:
     with conn.cursor(row_factory=record_row(Session)) as cursor:
         return cursor.execute(
-            """select subject_id, operator, form_token from session
+            """select subject_id, operator from session
                where token_sha256 = %(hash)s and expires_at > now()""",
             {"hash": hash_token(token)},
         ).fetchone()

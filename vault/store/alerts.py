@@ -13,7 +13,6 @@ from vault.store import CONSENT_MISSING, Connection, require_transaction
 from vault.store.rows import record_row
 
 SPREAD_HOURS = 24  # over which operators come to see what one search of a person has found under labels
-LINK_MINUTES = 10  # one new link a person in this time, however often somebody asks
 
 
 def save_calibration(conn: Connection, calibration_id: str, pack: str, record: dict[str, Any]) -> None:
@@ -163,20 +162,6 @@ def ask_delivery(conn: Connection, subject_id: UUID, kind: str) -> None:
         "insert into delivery (delivery_id, subject_id, kind) values (%(delivery)s, %(subject)s, %(kind)s)",
         {"delivery": uuid4(), "subject": subject_id, "kind": kind},
     )
-
-
-def ask_link(conn: Connection, subject_id: UUID) -> bool:
-    """A message with a new link to the person's page, if their consent is live and none was asked for just now."""
-    added = conn.execute(
-        """insert into delivery (delivery_id, subject_id, kind)
-           select %(delivery)s, subject_id, 'link' from live_consent
-           where subject_id = %(id)s and not exists (
-               select 1 from delivery where subject_id = %(id)s and kind = 'link'
-               and created_at > now() - make_interval(mins => %(minutes)s))
-           on conflict (subject_id) where kind = 'link' and state in ('ready', 'running') do nothing""",
-        {"delivery": uuid4(), "id": subject_id, "minutes": LINK_MINUTES},
-    ).rowcount
-    return bool(added)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

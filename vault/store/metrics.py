@@ -116,14 +116,17 @@ def count_alerts(conn: Connection) -> dict[Labels, int]:
 
 
 def count_waiting(conn: Connection) -> Counter[str]:
-    """Rows that wait for a step, of those tables that have no count of their own."""
+    """Rows that wait for a step, of those tables that have no count of their own. Messages that somebody asked for, and
+    the ledger's entries of messages, are not among them: their number would tell who is enrolled."""
     rows = conn.execute(
         """select 'make_templates', count(*) from template where state = 'ready'
            union all select 'make_negatives', count(*) from shown_negative where state = 'ready'
-           union all select 'deliver', count(*) from shown_delivery where state = 'ready'
+           union all select 'deliver', count(*) from shown_delivery where state = 'ready' and kind <> 'link'
+           union all select 'answer_requests', count(*) from request where answered_at is null
            union all select 'seal_bundles', count(*) from bundle where state = 'ready'
            union all select 'erase_subjects', count(*) from erasure where state = 'ready'
-           union all select 'chain_ledger', count(*) from ledger where position is null"""
+           union all select 'chain_ledger', count(*) from ledger
+                     where position is null and entry not like '%"kind":"delivery"}'"""
     ).fetchall()
     return Counter(dict(rows))
 

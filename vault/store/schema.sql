@@ -631,6 +631,21 @@ create index delivery_subject on delivery (subject_id);
 -- However many ask for a link at once, one message waits.
 create unique index delivery_link on delivery (subject_id) where kind = 'link' and state in ('ready', 'running');
 
+-- What somebody asked for by an address: written for every address alike, enrolled or not, and answered later by a worker.
+-- `digest` and `network`: keyed digests of the address and of where the request came from (a /24 or a /56), by which
+-- requests are limited. A row is gone within a minute of being answered.
+create table request (
+    request_id  bigint generated always as identity primary key,
+    kind        text not null check (kind in ('link')),
+    digest      text not null,
+    network     text not null,
+    asked_at    timestamptz not null default clock_timestamp(),
+    answered_at timestamptz
+);
+create index request_network on request (network, asked_at);
+create index request_waiting on request (asked_at) where answered_at is null;
+create index request_answered on request (asked_at) where answered_at is not null;
+
 -- `file`: relative to the state folder. A bundle is of its case as it was; an alert that grew has another `version`, and of
 -- two alerts that became one the bundles are one list. `replaced`: another one was asked for later; this one is kept.
 -- `why`: by whoever asked, or how it grew. `case_sha256`: of what the bundle says, null before versions were kept; `holds`:
@@ -751,7 +766,6 @@ create table session (
     token_sha256    text primary key,
     subject_id      uuid references subject,
     operator        text,
-    form_token      text not null,
     expires_at      timestamptz not null,
     check ((subject_id is null) <> (operator is null))
 );

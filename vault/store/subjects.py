@@ -15,6 +15,11 @@ from vault.store.withdrawals import withdraw_consent
 UNCONFIRMED_DAYS = 7  # how long an enrolment waits for its confirmation; as long as the link in the mail lasts
 
 
+def digest_address(keys: Keys, address: str) -> str:
+    """The keyed digest (64 hex digits) by which whoever enrolled with an address is found; case does not matter."""
+    return keys.digest_text("address:" + address.strip().lower())
+
+
 def save_subject(
     conn: Connection, keys: Keys, address: str, wording: str, recorded_by: str, picture: bytes, pack: str
 ) -> UUID:
@@ -32,7 +37,7 @@ def save_subject(
         {
             "subject": subject_id,
             "key": key_id,
-            "digest": keys.digest_text("address:" + address.lower()),
+            "digest": digest_address(keys, address),
             "sealed": encrypt(data_key, address.encode(), b"address:" + subject_id.bytes),
         },
     ).rowcount
@@ -81,7 +86,7 @@ def get_subject(conn: Connection, subject_id: UUID) -> Subject:
 def find_subject(conn: Connection, keys: Keys, address: str) -> UUID | None:
     row = conn.execute(
         "select subject_id from subject where address_digest = %(digest)s",
-        {"digest": keys.digest_text("address:" + address.lower())},
+        {"digest": digest_address(keys, address)},
     ).fetchone()
     return row[0] if row else None
 
