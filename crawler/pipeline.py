@@ -31,6 +31,7 @@ from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
 from vault.store.blob_captures import save_blob_captures
 from vault.store.blobs import check_folder, keep_blobs
+from vault.store.captures import keep_captures, save_warc_info
 from vault.store.ledger import write_entries, write_entry
 from vault.store.listings import Shown, save_listings, touch_listings
 from vault.store.pages import (
@@ -44,7 +45,6 @@ from vault.store.pages import (
     list_known_keys,
     move_links,
     reopen_page,
-    save_captures,
     save_fetches,
 )
 from vault.store.passed_over import save_passed_over
@@ -193,10 +193,13 @@ class Keeper:
             with self._conn.transaction():
                 self._keep_blobs([writer for each in batch for writer in each.writers])
                 self._save(batch)
+                if self._warc.info is not None:
+                    save_warc_info(self._conn, self._keys, self._warc.info)
         except RowRefused:
             self._page_count, self.counts.cut, known = before
             del self._known[known:]
             raise
+        self._warc.info = None
         for url, fruitful in self._noted:
             self._barren.note(url, fruitful)
 
@@ -301,10 +304,12 @@ class Keeper:
         """The records of pages, of the answers that a browser drew them from, and their screenshots; each with its
         receipt in the ledger. Returns page_id -> capture_id."""
         answers = [each.drawn_from for each in kept if each.drawn_from is not None]
-        drawn_from = save_captures(self._conn, answers) if answers else {}
+        drawn_from = keep_captures(self._conn, self._keys, answers) if answers else {}
         captures = [each.capture for each in kept if each.capture is not None]
-        ids = save_captures(
-            self._conn, [replace(capture, drawn_from=drawn_from.get(capture.page_id)) for capture in captures]
+        ids = keep_captures(
+            self._conn,
+            self._keys,
+            [replace(capture, drawn_from=drawn_from.get(capture.page_id)) for capture in captures],
         )
         days = dt.timedelta(days=max(SCREENSHOT_DAYS, self._card.keep.days))
         shots = [

@@ -247,19 +247,6 @@ def list_matched_samples(conn: Connection, alert_id: UUID) -> list[Row]:
         ).fetchall()
 
 
-def list_captures(conn: Connection, capture_ids: list[int]) -> list[Row]:
-    """These captures, and the answers they were drawn from."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            """select capture_id, warc_file, warc_offset, warc_length, capture.sha256, page.url
-               from capture join page using (page_id)
-               where capture_id = any(%(ids)s)
-                  or capture_id in (select drawn_from from capture where capture_id = any(%(ids)s))
-               order by capture_id""",
-            {"ids": capture_ids},
-        ).fetchall()
-
-
 def list_screenshots(conn: Connection, capture_ids: list[int]) -> list[Row]:
     """The screenshots of these captures; those that were dropped on their day are not kept."""
     with conn.cursor(row_factory=dict_row) as cursor:

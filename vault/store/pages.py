@@ -1,11 +1,11 @@
-"""Rows of `page`, `capture`, `listing_page`: the frontier, and the proof of each page as it was."""
+"""Rows of `page` and `listing_page`: the frontier, and which listings show what lies there."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vault.records import Capture, Page, PageKind
+from vault.records import Page, PageKind
 from vault.store import Connection
 from vault.store.rows import record_row
 from vault.store.work import MOST_ATTEMPTS
@@ -235,29 +235,6 @@ def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -
         {"page": page_id, "target": target_id, "most": most_hops},
     ).fetchone()
     return row is not None
-
-
-def save_captures(conn: Connection, captures: Sequence[Capture]) -> dict[int, int]:
-    """Returns page_id -> capture_id; no page may be among them twice."""
-    rows = conn.execute(
-        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at,
-                                drawn_from)
-           select * from unnest(%(pages)s::bigint[], %(files)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[],
-                                %(digests)s::text[], %(types)s::text[], %(times)s::timestamptz[],
-                                %(answers)s::bigint[])
-           returning page_id, capture_id""",
-        {
-            "pages": [capture.page_id for capture in captures],
-            "files": [capture.warc_file for capture in captures],
-            "offsets": [capture.warc_offset for capture in captures],
-            "lengths": [capture.warc_length for capture in captures],
-            "digests": [capture.sha256 for capture in captures],
-            "types": [capture.media_type for capture in captures],
-            "times": [capture.captured_at for capture in captures],
-            "answers": [capture.drawn_from for capture in captures],
-        },
-    ).fetchall()
-    return dict(rows)
 
 
 def has_open(conn: Connection, source_id: int) -> bool:

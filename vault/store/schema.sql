@@ -57,7 +57,7 @@ create unique index approver_name on approver (name) where removed_at is null;
 -- Data keys, wrapped by the key file. Erasing a key (wrapped = null) erases everything sealed with it.
 create table key (
     key_id      uuid primary key,
-    kind        text not null check (kind in ('blob', 'subject', 'login')),
+    kind        text not null check (kind in ('blob', 'subject', 'login', 'capture')),
     wrapped     bytea,
     created_at  timestamptz not null default now(),
     erased_at   timestamptz,
@@ -158,7 +158,8 @@ create table page (
 );
 alter table source add foreign key (health_page) references page;
 
--- Proof of a page as it was: a record of a WARC file. What a browser drew points to the answer it was drawn from.
+-- Proof of a page as it was: a record of a WARC file, sealed under a key of its own (none: written before they were).
+-- What a browser drew points to the answer it was drawn from.
 create table capture (
     capture_id  bigint generated always as identity primary key,
     page_id     bigint not null references page,
@@ -168,9 +169,17 @@ create table capture (
     sha256      text not null,
     media_type  text not null,
     captured_at timestamptz not null,
-    drawn_from  bigint references capture
+    drawn_from  bigint references capture,
+    key_id      uuid unique references key
 );
 create index capture_page on capture (page_id);
+
+-- The first record of a WARC file, sealed likewise.
+create table warc_info (
+    warc_file   text primary key,
+    key_id      uuid not null unique references key,
+    length      bigint not null
+);
 
 -- Proof of what was received into a blob: where it lay and the head of the answer (status line and headers), so that it
 -- can be written back as a record of a WARC file. Or, with `shows`, the screenshot of a capture and how long it is kept.
