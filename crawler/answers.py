@@ -1,23 +1,24 @@
-"""Evidence first: in comes an answer, out goes what is to become rows of it, its captures and blobs written already.
+"""Evidence first: in come answers, out goes what is to become rows of them. Their captures and blobs are written and
+durable before any of them is read.
 
 What a page is worth is judged here too: a wall, nothing new, a redirect, listings. No row is touched.
 """
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
 from crawler.archives import FetchedArchive
 from crawler.capture import Answer, WarcFile, seal_body
-from crawler.cards import LOCAL, Card, CardKind
-from crawler.kinds import parse_answer
+from crawler.cards import LOCAL, Card
 from crawler.kinds.reading import INGEST
-from crawler.pages import ParsedPage, canonical_url, is_too_complex
-from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page, judge_page
-from vault.blobs import BlobWriter, unlink_blob
+from crawler.pages import ParsedPage, canonical_url
+from crawler.reader import Reader, Request, Unread
+from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page
+from vault.blobs import BlobWriter, sync_blobs, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
 from vault.errors import BlobError, EgressRefused, Unavailable
 from vault.gate import HashGate, hash_md5
@@ -56,7 +57,7 @@ class Fetched:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
     """An answer with its evidence written, and what follows from it: a failure, a redirect, nothing new, a page that
-    was read, or a blob. A failure may have a capture too: a wall is evidence."""
+    was read (or is still `unread`), or a blob. A failure may have a capture too: a wall is evidence."""
 
     fetched: Fetched
     failure: tuple[str, str, bool] | None = None
@@ -71,6 +72,7 @@ class Prepared:
     screenshot: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
     passed_over: Mapping[str, int] | None = None  # files that are no samples, by format; None: not read
+    unread: bool = False
 
     @property
     def writers(self) -> list[BlobWriter]:
@@ -80,21 +82,32 @@ class Prepared:
 class Preparer:
     """Writes the evidence of one crawl's answers."""
 
-    def __init__(self, card: Card, gate: HashGate, warc: WarcFile, blobs: Path, *, read_again: bool) -> None:
-        self._card, self._gate, self._warc, self._blobs = card, gate, warc, blobs
+    def __init__(
+        self, card: Card, gate: HashGate, warc: WarcFile, blobs: Path, reader: Reader, *, read_again: bool
+    ) -> None:
+        self._card, self._gate, self._warc, self._blobs, self._reader = card, gate, warc, blobs, reader
         self.read_again = read_again  # the card has changed, so unchanged pages are parsed again
         self.local = card.kind in LOCAL
         self._rules: tuple[HostRule, ...] = tuple(map(parse_rule, card.where.hosts))
         self._sample_rules = (*self._rules, *map(parse_rule, card.where.image_hosts))
 
-    def prepare(self, fetched: Fetched) -> Prepared:
+    def prepare(self, gathered: Sequence[Fetched]) -> list[Prepared]:
+        """The evidence of all, made durable; then each page is read. Raises OSError, BlobError: the disk."""
+        received = [self._receive(each) for each in gathered]
+        self._warc.sync()
+        writers = [writer for each in received for writer in each.writers]
+        if writers:
+            sync_blobs(self._blobs, [writer.key_id for writer in writers])
+        return [self._read(each) if each.unread else each for each in received]
+
+    def _receive(self, fetched: Fetched) -> Prepared:
         """What a page contains may break libraries in ways nobody foresaw; it must never cost its neighbours."""
         try:
             return self._prepare(fetched)
         except (OSError, BlobError, Unavailable):
             raise  # the disk, not the page
         except Exception as exc:
-            log.exception("a page could not be read", page_id=fetched.page.page_id)
+            log.error("an answer could not be kept", page_id=fetched.page.page_id, error=type(exc).__name__)
             return Prepared(fetched=fetched, failure=("page_unreadable", type(exc).__name__, True))
 
     def _prepare(self, fetched: Fetched) -> Prepared:
@@ -142,25 +155,31 @@ class Preparer:
         bodies = (body, fetched.answer.body) if fetched.answer else (body,)
         if (listed := next(filter(None, map(self._find_listed, bodies)), None)) is not None:
             return Prepared(fetched=fetched, listed=listed)
-        if self._card.kind is not CardKind.JSONAPI and is_too_complex(body):
-            failure = (Verdict.CUT.value, "more tags than are read", True)
-            return Prepared(fetched=fetched, failure=failure, capture=self._capture(fetched))
-        reading = parse_answer(body, page.url, media_type, self._card, seen=dt.datetime.now(dt.UTC).date())
-        parsed, text = reading.parsed, reading.text
-        known = Known(listings=page.listing_count, links=page.link_count, text=page.text_size)
-        verdict = judge_page(reading.root, text, parsed, known, reading.said)
         drawn_from = self._capture_answer(fetched)
         capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
-        if reading.truncated and verdict is Verdict.CONTENT:
-            verdict = Verdict.TRUNCATED
-        prepared = Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, verdict=verdict)
-        if verdict in WALLS or verdict is Verdict.GONE:
-            failure = (verdict.value, "what came instead of the page", True)
-            return replace(prepared, failure=failure)
-        if reading.problem:
-            failure = ("page_unreadable", reading.problem, True)
-            return replace(prepared, failure=failure, verdict=Verdict.CONTENT)
-        return replace(prepared, parsed=parsed, text_size=len(text), passed_over=reading.passed_over)
+        return Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, unread=True)
+
+    def _read(self, prepared: Prepared) -> Prepared:
+        """A page whose evidence is written: what it says, or why it says nothing. Raises OSError."""
+        page, fetched = prepared.fetched.page, prepared.fetched
+        request = Request(
+            url=page.url,
+            media_type=fetched.header("content-type") or "text/html",
+            known=Known(listings=page.listing_count, links=page.link_count, text=page.text_size),
+            seen=dt.datetime.now(dt.UTC).date(),
+        )
+        read = self._reader.read(fetched.body, request)
+        prepared = replace(prepared, unread=False)
+        if isinstance(read, Unread):
+            return replace(prepared, failure=(read.code, read.text, read.final))
+        verdict = Verdict.TRUNCATED if read.truncated and read.verdict is Verdict.CONTENT else read.verdict
+        prepared = replace(prepared, verdict=verdict)
+        if read.verdict in WALLS or read.verdict is Verdict.GONE:
+            return replace(prepared, failure=(read.verdict.value, "what came instead of the page", True))
+        if read.problem:
+            code = Verdict.CUT.value if read.verdict is Verdict.CUT else "page_unreadable"
+            return replace(prepared, failure=(code, read.problem, True), verdict=Verdict.CONTENT)
+        return replace(prepared, parsed=read.parsed, text_size=read.letters, passed_over=read.passed_over)
 
     def _capture_answer(self, fetched: Fetched) -> Capture | None:
         page, answer = fetched.page, fetched.answer

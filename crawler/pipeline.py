@@ -17,9 +17,10 @@ from crawler.answers import MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
 from crawler.capture import WarcFile, make_head
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url
+from crawler.reader import Reader
 from crawler.traps import Barren, make_pattern
 from crawler.verdicts import WALLS, Verdict
-from vault.blobs import BlobWriter, sync_blobs, unlink_blob
+from vault.blobs import BlobWriter, unlink_blob
 from vault.disks import check_disks
 from vault.gate import HashGate, record_hit
 from vault.keys import Keys
@@ -92,13 +93,14 @@ class Keeper:
         card: Card,
         source: Source,
         warc: WarcFile,
+        reader: Reader,
         known_pages: int,
         read_again: bool,
     ) -> None:
         self._conn, self._settings, self._keys, self._asker = conn, settings, keys, asker
         self._card, self._source, self._warc = card, source, warc
         self._blobs = settings.home / "blobs"
-        self._preparer = Preparer(card, gate, warc, self._blobs, read_again=read_again)
+        self._preparer = Preparer(card, gate, warc, self._blobs, reader, read_again=read_again)
         self._local, self.allows, self.read_again = self._preparer.local, self._preparer.allows, read_again
         self._page_count = known_pages
         self._waiting: list[Fetched] = []
@@ -154,11 +156,8 @@ class Keeper:
 
     def _keep_all(self, gathered: Sequence[Fetched]) -> list[Page]:
         check_disks(self._settings)
-        prepared = [self._preparer.prepare(each) for each in gathered]
-        self._warc.sync()
-        writers = [writer for each in prepared for writer in each.writers]
-        if writers:
-            sync_blobs(self._blobs, [writer.key_id for writer in writers])
+        prepared = self._preparer.prepare(gathered)
+        if any(each.writers for each in prepared):
             check_folder(self._conn, self._blobs)  # not what lies under a mount point
         try:
             self._save_together(prepared)

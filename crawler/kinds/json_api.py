@@ -14,7 +14,15 @@ from urllib.parse import quote, urljoin
 from crawler.cards import Card, Read
 from crawler.kinds.reading import NOTHING, Reading
 from crawler.listing import make_listing
-from crawler.pages import LONGEST_URL, MOST_LINKS, MOST_LISTINGS, ParsedPage, decode_body, join_urls, open_page
+from crawler.pages import (
+    LONGEST_URL,
+    MOST_LINKS,
+    MOST_LISTINGS,
+    ParsedPage,
+    decode_body,
+    join_urls,
+    open_tree,
+)
 from crawler.query import find_value
 from crawler.verdicts import measure_text
 from vault.records import Listing
@@ -36,9 +44,11 @@ def parse_items(body: bytes, url: str, content_type: str, card: Card, seen: dt.d
     try:
         answer = json.loads(text, parse_int=read_int, parse_float=read_float, parse_constant=lambda _name: None)
     except (ValueError, RecursionError) as exc:
-        root, _base = open_page(body, url, content_type)
         problem = f"no JSON: {type(exc).__name__}: {exc}"
-        return Reading(parsed=NOTHING, text=measure_text(root), root=root, problem=problem[:200])
+        tree = open_tree(body, url, content_type)
+        if tree is None:
+            return Reading(parsed=NOTHING, text="", problem=problem[:200])
+        return Reading(parsed=NOTHING, text=measure_text(tree.root), root=tree.root, problem=problem[:200])
     return Reading(parsed=read_items(answer, url, card, seen), text=text[:MOST_SHOWN], said=find_said(answer))
 
 

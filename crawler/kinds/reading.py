@@ -36,6 +36,13 @@ class Reading:
     truncated: bool = False
 
 
+TOO_COMPLEX = Reading(
+    parsed=ParsedPage(listings=(), links=(), cut=True),
+    text="",
+    problem="more tags, or tags deeper in each other, than are read",
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """One message of an export. `name`: how the document calls it; `place`: the chat it was sent to; `at`: seconds;

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from crawler.pages import canonical_url, open_page, parse_page, read_page
+from crawler.pages import Tree, canonical_url, open_page, parse_page, read_page
 from crawler.verdicts import Known, Verdict, is_page, judge_page, measure_text
 from tests.crawler.test_pages import open_card
 from tests.samples import png
@@ -23,7 +23,7 @@ def judge(inner: str, known: Known = HAD) -> Verdict:
 def judge_bytes(body: bytes, content_type: str, known: Known) -> Verdict:
     root, base = open_page(body, "http://x.example/", content_type)
     return judge_page(
-        root, measure_text(root), read_page(root, base, "http://x.example/", open_card("demo_shop")), known
+        root, measure_text(root), read_page(Tree(root, base), "http://x.example/", open_card("demo_shop")), known
     )
 
 

@@ -1,0 +1,227 @@
+"""Reading pages in a process of its own: in come bytes as they were received, out comes what a page says,
+or a typed reason.
+
+A page may hang the reader, kill it or fill its memory. It has so many seconds of processor time and so
+much memory; one that takes more is ended, and the next page has a new reader. Answers are checked: a
+reader can answer with records of pages and with nothing else.
+"""
+
+import contextlib
+import datetime as dt
+import io
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from crawler.cards import Card
+from crawler.pages import ParsedPage
+from crawler.verdicts import Known, Verdict
+from vault.log import get_logger
+from vault.records import Listing, Said
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU_SECONDS = 10.0  # of one page, whatever it holds
+WAIT_SECONDS = 300.0  # in which a machine that is busy with other things gives it those
+# address space of one page beyond what the reader starts with
+LEAST_MEMORY = 160 << 20
+MEMORY_A_BYTE = 12  # of the page: as bytes, as text, as a tree, as the words of its text
+MOST_MEMORY = 640 << 20
+GROWN = 64 << 20  # a reader that keeps so much more than it began with is replaced
+ENDS, GOES_ON = b"ends", b"goes on"
+OUR_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # say nothing of a page
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A page to be read. `known`: what it was before; `seen`: its day."""
+
+    url: str
+    media_type: str
+    known: Known
+    seen: dt.date
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadPage:
+    """What a page says, and what it is. `letters`: of the text that a reader sees; `problem`: why nothing
+    could be read;
+    `truncated`, `passed_over`: as in `Reading`."""
+
+    parsed: ParsedPage
+    verdict: Verdict
+    letters: int
+    problem: str
+    truncated: bool = False
+    passed_over: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unread:
+    """Why there is no answer: `code` of the page's row, and words for it. `final`: another try is no use."""
+
+    code: str
+    text: str
+    final: bool = True
+
+
+class ReaderGone(Exception):
+    """The reader ended over a page, by this signal (0: by itself; None: it is there and does not answer)."""
+
+    def __init__(self, number: int | None) -> None:
+        super().__init__("no answer" if number is None else f"signal {number}" if number else "it ended")
+        self.signal = number
+
+
+class Reader:
+    """The reader of one card's pages. Use as a context manager; not for several threads at once."""
+
+    def __init__(self, card: Card) -> None:
+        self._card = card
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: Line | None = None
+
+    def __enter__(self) -> Self:
+        self._start()  # it is ready by the time the first page has come
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def read(self, body: bytes, request: Request) -> ReadPage | Unread:
+        """A page whose reader died is read once more by a new one. Raises OSError, where none can be started."""
+        for attempt in (1, 2):
+            try:
+                return self._ask(request, body)
+            except ReaderGone as exc:
+                log.warning("a page ended its reader", signal=exc.signal, attempt=attempt)
+                died = exc
+                if died.signal in (signal.SIGPROF, None):
+                    break
+        if died.signal == signal.SIGPROF:
+            return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {CPU_SECONDS:.0f} s")
+        final = died.signal is not None and died.signal not in OUR_SIGNALS
+        return Unread(code="page_unreadable", text=f"its reader died ({died})", final=final)
+
+    def stop(self) -> None:
+        """End the reader, whatever it is at. Another one is started when the next page comes."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._line is not None:
+            self._line.close()
+        self._process = self._line = None
+
+    @property
+    def pid(self) -> int:
+        """The reader's process id, 0 where there is none."""
+        return self._process.pid if self._process else 0
+
+    def _start(self) -> "Line":
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "crawler.reader_child"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # a traceback may hold what stands on a page
+                start_new_session=True,
+                env={"PYTHONPATH": str(ROOT), "PATH": os.defpath, "LANG": "C.UTF-8"},  # nothing of ours
+            )
+        ours.settimeout(WAIT_SECONDS)
+        self._line = Line(ours)
+        self._line.send(pickle.dumps(self._card))
+        return self._line
+
+    def _ask(self, request: Request, body: bytes) -> ReadPage | Unread:
+        """Raises ReaderGone, OSError."""
+        line = self._line or self._start()
+        try:
+            line.send(pickle.dumps(request))
+            line.send(body)
+            answer = open_answer(line.receive())
+            ends = line.receive() == ENDS
+        except (OSError, EOFError, pickle.UnpicklingError) as exc:
+            raise ReaderGone(self._take_apart()) from exc
+        if ends:
+            self.stop()
+        return answer
+
+    def _take_apart(self) -> int | None:
+        """End a reader that does not answer; the signal that it died of before, if it did."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        code = self._process.poll()
+        self.stop()
+        return None if code is None else max(0, -code)
+
+
+class Line:
+    """Messages over a stream socket, each behind its length."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, content: bytes) -> None:
+        self._sock.sendall(struct.pack(">Q", len(content)))
+        self._sock.sendall(content)
+
+    def receive(self) -> bytes:
+        """Raises EOFError where the other side hung up, OSError."""
+        return bytes(self._exactly(struct.unpack(">Q", self._exactly(8))[0]))
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def _exactly(self, length: int) -> bytearray:
+        data = bytearray(length)
+        left = memoryview(data)
+        while left:
+            count = self._sock.recv_into(left)
+            if not count:
+                raise EOFError
+            left = left[count:]
+        return data
+
+
+# what an answer is made of, beside plain values and the words of an enumeration
+PARTS = {
+    (each.__module__, each.__name__): each
+    for each in (ReadPage, Unread, ParsedPage, Listing, Said, Decimal)
+}  # fmt: skip
+
+
+class AnswerUnpickler(pickle.Unpickler):
+    """Makes records of pages and nothing else, whatever it is given."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = PARTS.get((module, name)) or getattr(sys.modules.get(module), name, None)
+        if found in PARTS.values() or (isinstance(found, type) and issubclass(found, StrEnum)):
+            return found
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
+
+
+def open_answer(data: bytes) -> ReadPage | Unread:
+    """Raises pickle.UnpicklingError for whatever is no answer."""
+    try:
+        answer = AnswerUnpickler(io.BytesIO(data)).load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as exc:  # pickle raises many kinds for what is none
+        raise pickle.UnpicklingError(type(exc).__name__) from exc
+    if not isinstance(answer, ReadPage | Unread):
+        raise pickle.UnpicklingError("no answer")
+    return answer
