@@ -16,7 +16,7 @@ from crawler.capture import Answer, WarcFile, seal_body
 from crawler.cards import LOCAL, Card
 from crawler.kinds.reading import INGEST
 from crawler.pages import ParsedPage, canonical_url
-from crawler.reader import Reader, Request, Unread
+from crawler.reader import Reader, ReadPage, Request, Unread
 from crawler.verdicts import WALLS, Known, Verdict, is_html, is_page
 from vault.blobs import BlobWriter, sync_blobs, unlink_blob
 from vault.egress import REFUSAL_TEXT, HostRule, parse_rule, parse_target
@@ -98,7 +98,7 @@ class Preparer:
         writers = [writer for each in received for writer in each.writers]
         if writers:
             sync_blobs(self._blobs, [writer.key_id for writer in writers])
-        return [self._read(each) if each.unread else each for each in received]
+        return self._read_pages(received) if any(each.unread for each in received) else received
 
     def _receive(self, fetched: Fetched) -> Prepared:
         """What a page contains may break libraries in ways nobody foresaw; it must never cost its neighbours."""
@@ -159,27 +159,13 @@ class Preparer:
         capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
         return Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, unread=True)
 
-    def _read(self, prepared: Prepared) -> Prepared:
-        """A page whose evidence is written: what it says, or why it says nothing. Raises OSError."""
-        page, fetched = prepared.fetched.page, prepared.fetched
-        request = Request(
-            url=page.url,
-            media_type=fetched.header("content-type") or "text/html",
-            known=Known(listings=page.listing_count, links=page.link_count, text=page.text_size),
-            seen=dt.datetime.now(dt.UTC).date(),
-        )
-        read = self._reader.read(fetched.body, request)
-        prepared = replace(prepared, unread=False)
-        if isinstance(read, Unread):
-            return replace(prepared, failure=(read.code, read.text, read.final))
-        verdict = Verdict.TRUNCATED if read.truncated and read.verdict is Verdict.CONTENT else read.verdict
-        prepared = replace(prepared, verdict=verdict)
-        if read.verdict in WALLS or read.verdict is Verdict.GONE:
-            return replace(prepared, failure=(read.verdict.value, "what came instead of the page", True))
-        if read.problem:
-            code = Verdict.CUT.value if read.verdict is Verdict.CUT else "page_unreadable"
-            return replace(prepared, failure=(code, read.problem, True), verdict=Verdict.CONTENT)
-        return replace(prepared, parsed=read.parsed, text_size=read.letters, passed_over=read.passed_over)
+    def _read_pages(self, received: Sequence[Prepared]) -> list[Prepared]:
+        """Those that are still unread, whose evidence is written: what each says, or why it says nothing. Raises
+        OSError."""
+        unread = [each for each in received if each.unread]
+        reads = self._reader.read_all([(make_request(each.fetched), each.fetched.body) for each in unread])
+        found = iter([note_read(each, read) for each, read in zip(unread, reads, strict=True)])
+        return [next(found) if each.unread else each for each in received]
 
     def _capture_answer(self, fetched: Fetched) -> Capture | None:
         page, answer = fetched.page, fetched.answer
@@ -238,3 +224,28 @@ class Preparer:
             return False
         rules = self._rules if kind is PageKind.PAGE else self._sample_rules
         return any(rule.covers(target.host) and target.port in rule.ports for rule in rules)
+
+
+def make_request(fetched: Fetched) -> Request:
+    page = fetched.page
+    return Request(
+        url=page.url,
+        media_type=fetched.header("content-type") or "text/html",
+        known=Known(listings=page.listing_count, links=page.link_count, text=page.text_size),
+        seen=dt.datetime.now(dt.UTC).date(),
+    )
+
+
+def note_read(prepared: Prepared, read: ReadPage | Unread) -> Prepared:
+    """A page and what its reader says of it."""
+    prepared = replace(prepared, unread=False)
+    if isinstance(read, Unread):
+        return replace(prepared, failure=(read.code, read.text, read.final))
+    verdict = Verdict.TRUNCATED if read.truncated and read.verdict is Verdict.CONTENT else read.verdict
+    prepared = replace(prepared, verdict=verdict)
+    if read.verdict in WALLS or read.verdict is Verdict.GONE:
+        return replace(prepared, failure=(read.verdict.value, "what came instead of the page", True))
+    if read.problem:
+        code = Verdict.CUT.value if read.verdict is Verdict.CUT else "page_unreadable"
+        return replace(prepared, failure=(code, read.problem, True), verdict=Verdict.CONTENT)
+    return replace(prepared, parsed=read.parsed, text_size=read.letters, passed_over=read.passed_over)

@@ -16,7 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -38,7 +38,9 @@ LEAST_MEMORY = 160 << 20
 MEMORY_A_BYTE = 12  # of the page: as bytes, as text, as a tree, as the words of its text
 MOST_MEMORY = 640 << 20
 GROWN = 64 << 20  # a reader that keeps so much more than it began with is replaced
-ENDS, GOES_ON = b"ends", b"goes on"
+ENDS, GOES_ON = b"\0", b"\1"  # the first byte of an answer
+AHEAD_BYTES = 64 << 10  # of pages that are sent before the first of them is answered; a socket holds more
+PIECE_BYTES = 1 << 20
 OUR_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # say nothing of a page
 
 log = get_logger(__name__)
@@ -101,15 +103,29 @@ class Reader:
         self.stop()
 
     def read(self, body: bytes, request: Request) -> ReadPage | Unread:
-        """A page whose reader died is read once more by a new one. Raises OSError, where none can be started."""
-        for attempt in (1, 2):
+        """One page. Raises OSError, where no reader can be started."""
+        return self.read_all([(request, body)])[0]
+
+    def read_all(self, pages: Sequence[tuple[Request, bytes]]) -> list[ReadPage | Unread]:
+        """Each of them. A page whose reader died is read once more, by a new one and by itself. Raises OSError."""
+        answers: list[ReadPage | Unread] = []
+        while len(answers) < len(pages):
             try:
-                return self._ask(request, body)
+                self._ask(take_group(pages[len(answers) :]), answers)
             except ReaderGone as exc:
-                log.warning("a page ended its reader", signal=exc.signal, attempt=attempt)
+                answers.append(self._ask_again(*pages[len(answers)], exc))
+        return answers
+
+    def _ask_again(self, request: Request, body: bytes, died: ReaderGone) -> ReadPage | Unread:
+        log.warning("a page ended its reader", signal=died.signal)
+        if died.signal not in (signal.SIGPROF, None):
+            answers: list[ReadPage | Unread] = []
+            try:
+                self._ask([(request, body)], answers)
+                return answers[0]
+            except ReaderGone as exc:
+                log.warning("a page ended its reader once more", signal=exc.signal)
                 died = exc
-                if died.signal in (signal.SIGPROF, None):
-                    break
         if died.signal == signal.SIGPROF:
             return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {CPU_SECONDS:.0f} s")
         final = died.signal is not None and died.signal not in OUR_SIGNALS
@@ -145,19 +161,19 @@ class Reader:
         self._line.send(pickle.dumps(self._card))
         return self._line
 
-    def _ask(self, request: Request, body: bytes) -> ReadPage | Unread:
-        """Raises ReaderGone, OSError."""
+    def _ask(self, pages: Sequence[tuple[Request, bytes]], answers: list[ReadPage | Unread]) -> None:
+        """Add the answer to each page as it comes. Raises ReaderGone, OSError."""
         line = self._line or self._start()
         try:
-            line.send(pickle.dumps(request))
-            line.send(body)
-            answer = open_answer(line.receive())
-            ends = line.receive() == ENDS
+            line.send(*(part for request, body in pages for part in (pickle.dumps(request), body)))
+            for _ in pages:
+                answer = line.receive()
+                answers.append(open_answer(answer[1:]))
+                if answer[:1] == ENDS:
+                    self.stop()
+                    return
         except (OSError, EOFError, pickle.UnpicklingError) as exc:
             raise ReaderGone(self._take_apart()) from exc
-        if ends:
-            self.stop()
-        return answer
 
     def _take_apart(self) -> int | None:
         """End a reader that does not answer; the signal that it died of before, if it did."""
@@ -169,31 +185,46 @@ class Reader:
         return None if code is None else max(0, -code)
 
 
+def take_group(pages: Sequence[tuple[Request, bytes]]) -> Sequence[tuple[Request, bytes]]:
+    """The first of these pages, and as many more as can be sent before any is answered: what lies in the socket's
+    buffer makes nobody wait."""
+    size = 0
+    for number, (_, body) in enumerate(pages):
+        size += len(body)
+        if size > AHEAD_BYTES:
+            return pages[: max(1, number)]
+    return pages
+
+
 class Line:
     """Messages over a stream socket, each behind its length."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._come = bytearray()  # received and not yet read
 
-    def send(self, content: bytes) -> None:
-        self._sock.sendall(struct.pack(">Q", len(content)))
-        self._sock.sendall(content)
+    def send(self, *messages: bytes) -> None:
+        parts = [part for each in messages for part in (struct.pack(">Q", len(each)), each)]
+        if sum(map(len, parts)) <= 2 * AHEAD_BYTES:
+            parts = [b"".join(parts)]
+        for part in parts:
+            self._sock.sendall(part)
 
     def receive(self) -> bytes:
         """Raises EOFError where the other side hung up, OSError."""
-        return bytes(self._exactly(struct.unpack(">Q", self._exactly(8))[0]))
+        return self._exactly(struct.unpack(">Q", self._exactly(8))[0])
 
     def close(self) -> None:
         self._sock.close()
 
-    def _exactly(self, length: int) -> bytearray:
-        data = bytearray(length)
-        left = memoryview(data)
-        while left:
-            count = self._sock.recv_into(left)
-            if not count:
+    def _exactly(self, length: int) -> bytes:
+        while len(self._come) < length:
+            piece = self._sock.recv(max(AHEAD_BYTES, min(length - len(self._come), PIECE_BYTES)))
+            if not piece:
                 raise EOFError
-            left = left[count:]
+            self._come += piece
+        data = bytes(memoryview(self._come)[:length])
+        del self._come[:length]
         return data
 
 

@@ -4,6 +4,7 @@ It has no network, cannot write a file or start a program as far as the kernel a
 and dies of a page that takes too much.
 """
 
+import gc
 import pickle
 import resource
 import signal
@@ -29,6 +30,7 @@ from crawler.verdicts import Verdict, judge_page
 from vault import lockdown
 
 NOTHING = resource.RLIM_INFINITY
+LOOK_PAGES, LONG_BODY = 50, 256 << 10
 
 
 def read_page(body: bytes, request: Request, card: Card) -> ReadPage:
@@ -44,20 +46,20 @@ def read_page(body: bytes, request: Request, card: Card) -> ReadPage:
     )
 
 
-def answer(body: bytes, request: Request, card: Card, begun: int) -> ReadPage | Unread:
-    """Within the limits of one page: past its seconds the kernel ends us. `begun`: bytes mapped at the start."""
-    memory = min(LEAST_MEMORY + MEMORY_A_BYTE * len(body), MOST_MEMORY)
-    resource.setrlimit(resource.RLIMIT_AS, (begun + memory, NOTHING))
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+def answer(body: bytes, request: Request, card: Card) -> ReadPage | Unread:
+    """Within the limits of one page, see `limit`."""
     try:
         return read_page(body, request, card)
     except MemoryError:
-        return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {memory >> 20} MB")
+        pass  # told when what it holds has been let go
     except Exception as exc:  # what a page contains may break libraries in ways nobody foresaw
         return Unread(code="page_unreadable", text=f"{type(exc).__name__} in {find_place(exc)}")
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        resource.setrlimit(resource.RLIMIT_AS, (NOTHING, NOTHING))
+    return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {count_memory(body) >> 20} MB")
+
+
+def count_memory(body: bytes) -> int:
+    """Bytes that reading a page may take; the same for all that are not long."""
+    return min(LEAST_MEMORY + MEMORY_A_BYTE * (len(body) - len(body) % LONG_BODY), MOST_MEMORY)
 
 
 def find_place(exc: BaseException) -> str:
@@ -71,15 +73,47 @@ def find_place(exc: BaseException) -> str:
     return place
 
 
+class Limits:
+    """What one page may take: past its seconds the kernel ends us, past its bytes Python says so."""
+
+    def __init__(self) -> None:
+        self._begun = lockdown.mapped_bytes()
+        self._memory = 0
+        self._pages = 0
+
+    def begin(self, body: bytes) -> None:
+        memory = count_memory(body)
+        if memory != self._memory:
+            resource.setrlimit(resource.RLIMIT_AS, (self._begun + memory, NOTHING))
+            self._memory = memory
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+
+    def has_grown(self, body: bytes) -> bool:
+        """Is so much kept of the pages before that the next would have less? Looked at now and then."""
+        self._pages += 1
+        if self._pages % LOOK_PAGES and len(body) < LONG_BODY:
+            return False
+        return lockdown.mapped_bytes() - self._begun > GROWN
+
+    def lift(self) -> None:
+        """For the answer to a page that has taken all."""
+        resource.setrlimit(resource.RLIMIT_AS, (NOTHING, NOTHING))
+
+
 def serve(line: Line) -> None:
-    """Answer until the other side hangs up."""
+    """Answer until the other side hangs up, or too much is kept."""
     card: Card = pickle.loads(line.receive())  # noqa: S301  of our own parent
-    begun, grown = lockdown.mapped_bytes(), 0
-    while grown < GROWN:
+    gc.freeze()  # what was imported stays
+    limits, ends = Limits(), False
+    while not ends:
         request: Request = pickle.loads(line.receive())  # noqa: S301
-        line.send(pickle.dumps(answer(line.receive(), request, card, begun)))
-        grown = lockdown.mapped_bytes() - begun
-        line.send(GOES_ON if grown < GROWN else ENDS)
+        body = line.receive()
+        limits.begin(body)
+        found = answer(body, request, card)
+        ends = isinstance(found, Unread) or limits.has_grown(body)
+        if ends:
+            limits.lift()
+        line.send((ENDS if ends else GOES_ON) + pickle.dumps(found))
 
 
 def lock_down() -> None:
