@@ -21,6 +21,7 @@ from evidence.warc import write_head, write_info, write_resource, write_response
 from vault.blobs import BlobWriter, seal_bytes
 from vault.keys import make_data_key
 from vault.records import Capture, DataKey, WarcInfo
+from vault.store.captures import SEALED
 
 DROPPED_HEADERS = {"transfer-encoding", "content-encoding", "content-length"}  # of the body as we keep it: decoded
 COOKIE_HEADERS = {"set-cookie", "set-cookie2"}
@@ -46,7 +47,7 @@ class WarcFile:
     def __init__(self, folder: Path, source: str) -> None:
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         self._folder = folder
-        self.name = f"{source}-{stamp}-{secrets.token_hex(4)}.warc.gz"
+        self.name = f"{source}-{stamp}-{secrets.token_hex(4)}.warc.gz{SEALED}"
         self.info: WarcInfo | None = None
         self._file: io.BufferedWriter | None = None
 
@@ -81,7 +82,8 @@ class WarcFile:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = open(os.open(self._folder / self.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")  # noqa: SIM115
-            key, _, length = self._seal(self._file, write_info(self.name, at=now, record_id=uuid4()))
+            info = write_info(self.name.removesuffix(SEALED), at=now, record_id=uuid4())
+            key, _, length = self._seal(self._file, info)
             self.info = WarcInfo(warc_file=self.name, length=length, key=key)
         key, offset, length = self._seal(self._file, record)
         return Capture(

@@ -171,18 +171,16 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
             if look.problem:
                 yield look, None
                 continue
-            read = reader.read(look.body, make_request(look))
-            if isinstance(read, Unread) or read.problem:
-                yield (
-                    replace(look, problem=f"{read.code} ({read.text})" if isinstance(read, Unread) else read.problem),
-                    None,
-                )
+            said = reader.read(look.body, make_request(look)).said
+            problem = f"{said.code} ({said.text})" if isinstance(said, Unread) else said.problem
+            if isinstance(said, Unread) or problem:
+                yield replace(look, problem=problem), None
                 continue
-            for url in read.parsed.links:
+            for url in said.parsed.links:
                 if canonical_url(url) not in known:
                     known.add(canonical_url(url))
                     waiting.append(url)
-            yield look, read.parsed
+            yield look, said.parsed
 
 
 def make_request(look: Look) -> Request:

@@ -107,6 +107,11 @@ def parse_page(body: bytes, url: str, content_type: str, card: Card, *, seen: dt
 
 def read_page(tree: Tree, url: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
     """The same for a page that is a tree already."""
+    return read_places(tree, url, card, seen)[0]
+
+
+def read_places(tree: Tree, url: str, card: Card, seen: dt.date | None) -> tuple[ParsedPage, tuple[Selector, ...]]:
+    """The same with the element that shows each listing."""
     root, base, cut = tree
     hidden = set(join_urls(HIDDEN_LINKS(root.root), base))
     links = dict.fromkeys(
@@ -116,6 +121,7 @@ def read_page(tree: Tree, url: str, card: Card, *, seen: dt.date | None = None) 
         if link not in hidden and not (card.why.login is Login.SESSION and LOGOUT.search(link))
     )
     listings: dict[str, Listing] = {}
+    places: list[Selector] = []
     told = find_told(root, base, url) if card.read.listing == AUTO else None
     elements = select(root, card.read.listing) if card.read.listing != AUTO else [root] if told else []
     shown = elements[:MOST_LISTINGS]
@@ -128,7 +134,9 @@ def read_page(tree: Tree, url: str, card: Card, *, seen: dt.date | None = None) 
         if address in listings:  # several of one address: each is its own, on whatever page it stands
             address, number = f"{listing.url}#{len(listings)}", 1
         listings[address] = replace(listing, url=address, later=number > 1)
-    return ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=cut or len(elements) > readable)
+        places.append(element)
+    parsed = ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=cut or len(elements) > readable)
+    return parsed, tuple(places)
 
 
 def decode_body(body: bytes, content_type: str) -> str:

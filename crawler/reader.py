@@ -25,9 +25,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from crawler.cards import Card
+from crawler.inside import Inside
 from crawler.pages import ParsedPage
 from crawler.verdicts import Known, Verdict
 from vault.log import get_logger
+from vault.quiet import QUIET
 from vault.records import Listing, Said
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,12 +50,33 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """A page to be read. `known`: what it was before; `seen`: its day."""
+    """A page to be read. `known`: what it was before; `seen`: its day; `beside`: what else is kept of it, in which
+    pictures may lie; `is_read`: not only looked through for pictures."""
 
     url: str
     media_type: str
     known: Known
     seen: dt.date
+    beside: bytes = b""
+    is_read: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """Pictures that lie in a page. `kept`: with their content, as many as may become samples; `digests`: SHA-256 of all
+    that could show a face; `others`: MD5 and SHA-256 of all but the kept ones, for the gate."""
+
+    kept: tuple[Inside, ...] = ()
+    digests: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Read:
+    """What came of a page. `pictures`: None where it could not be looked through for them."""
+
+    pictures: Pictures | None
+    said: "ReadPage | Unread"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,11 +103,12 @@ class Unread:
 
 
 class ReaderGone(Exception):
-    """The reader ended over a page, by this signal (0: by itself; None: it is there and does not answer)."""
+    """The reader ended over a page, by this signal (0: by itself; None: it is there and does not answer), after it had
+    found these pictures in it."""
 
-    def __init__(self, number: int | None) -> None:
+    def __init__(self, number: int | None, pictures: Pictures | None) -> None:
         super().__init__("no answer" if number is None else f"signal {number}" if number else "it ended")
-        self.signal = number
+        self.signal, self.pictures = number, pictures
 
 
 class Reader:
@@ -102,34 +126,31 @@ class Reader:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
-    def read(self, body: bytes, request: Request) -> ReadPage | Unread:
+    def read(self, body: bytes, request: Request) -> Read:
         """One page. Raises OSError, where no reader can be started."""
         return self.read_all([(request, body)])[0]
 
-    def read_all(self, pages: Sequence[tuple[Request, bytes]]) -> list[ReadPage | Unread]:
+    def read_all(self, pages: Sequence[tuple[Request, bytes]]) -> list[Read]:
         """Each of them. A page whose reader died is read once more, by a new one and by itself. Raises OSError."""
-        answers: list[ReadPage | Unread] = []
-        while len(answers) < len(pages):
+        found: list[Read] = []
+        while len(found) < len(pages):
             try:
-                self._ask(take_group(pages[len(answers) :]), answers)
+                self._ask(take_group(pages[len(found) :]), found)
             except ReaderGone as exc:
-                answers.append(self._ask_again(*pages[len(answers)], exc))
-        return answers
+                found.append(self._ask_again(*pages[len(found)], exc))
+        return found
 
-    def _ask_again(self, request: Request, body: bytes, died: ReaderGone) -> ReadPage | Unread:
+    def _ask_again(self, request: Request, body: bytes, died: ReaderGone) -> Read:
         log.warning("a page ended its reader", signal=died.signal)
         if died.signal not in (signal.SIGPROF, None):
-            answers: list[ReadPage | Unread] = []
+            found: list[Read] = []
             try:
-                self._ask([(request, body)], answers)
-                return answers[0]
+                self._ask([(request, body)], found)
+                return found[0]
             except ReaderGone as exc:
                 log.warning("a page ended its reader once more", signal=exc.signal)
-                died = exc
-        if died.signal == signal.SIGPROF:
-            return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {CPU_SECONDS:.0f} s")
-        final = died.signal is not None and died.signal not in OUR_SIGNALS
-        return Unread(code="page_unreadable", text=f"its reader died ({died})", final=final)
+                died = ReaderGone(exc.signal, exc.pictures or died.pictures)
+        return Read(pictures=died.pictures, said=name_end(died))
 
     def stop(self) -> None:
         """End the reader, whatever it is at. Another one is started when the next page comes."""
@@ -154,26 +175,30 @@ class Reader:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # a traceback may hold what stands on a page
                 start_new_session=True,
-                env={"PYTHONPATH": str(ROOT), "PATH": os.defpath, "LANG": "C.UTF-8"},  # nothing of ours
+                # no address, no secret of ours
+                env={**QUIET, "PYTHONPATH": str(ROOT), "PATH": os.defpath, "LANG": "C.UTF-8"},
             )
         ours.settimeout(WAIT_SECONDS)
         self._line = Line(ours)
         self._line.send(pickle.dumps(self._card))
         return self._line
 
-    def _ask(self, pages: Sequence[tuple[Request, bytes]], answers: list[ReadPage | Unread]) -> None:
-        """Add the answer to each page as it comes. Raises ReaderGone, OSError."""
+    def _ask(self, pages: Sequence[tuple[Request, bytes]], found: list[Read]) -> None:
+        """Add what comes of each page, first its pictures, then what it says. Raises ReaderGone, OSError."""
         line = self._line or self._start()
+        pictures: Pictures | None = None
         try:
             line.send(*(part for request, body in pages for part in (pickle.dumps(request), body)))
             for _ in pages:
+                pictures = open_pictures(line.receive())
                 answer = line.receive()
-                answers.append(open_answer(answer[1:]))
+                found.append(Read(pictures=pictures, said=open_said(answer[1:])))
+                pictures = None
                 if answer[:1] == ENDS:
                     self.stop()
                     return
         except (OSError, EOFError, pickle.UnpicklingError) as exc:
-            raise ReaderGone(self._take_apart()) from exc
+            raise ReaderGone(self._take_apart(), pictures) from exc
 
     def _take_apart(self) -> int | None:
         """End a reader that does not answer; the signal that it died of before, if it did."""
@@ -185,12 +210,20 @@ class Reader:
         return None if code is None else max(0, -code)
 
 
+def name_end(died: ReaderGone) -> Unread:
+    """Why a page was not read that ended its reader."""
+    if died.signal == signal.SIGPROF:
+        return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {CPU_SECONDS:.0f} s")
+    final = died.signal is not None and died.signal not in OUR_SIGNALS
+    return Unread(code="page_unreadable", text=f"its reader died ({died})", final=final)
+
+
 def take_group(pages: Sequence[tuple[Request, bytes]]) -> Sequence[tuple[Request, bytes]]:
     """The first of these pages, and as many more as can be sent before any is answered: what lies in the socket's
     buffer makes nobody wait."""
     size = 0
-    for number, (_, body) in enumerate(pages):
-        size += len(body)
+    for number, (request, body) in enumerate(pages):
+        size += len(body) + len(request.beside)
         if size > AHEAD_BYTES:
             return pages[: max(1, number)]
     return pages
@@ -231,7 +264,7 @@ class Line:
 # what an answer is made of, beside plain values and the words of an enumeration
 PARTS = {
     (each.__module__, each.__name__): each
-    for each in (ReadPage, Unread, ParsedPage, Listing, Said, Decimal)
+    for each in (Pictures, Inside, ReadPage, Unread, ParsedPage, Listing, Said, Decimal)
 }  # fmt: skip
 
 
@@ -245,14 +278,27 @@ class AnswerUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
 
 
-def open_answer(data: bytes) -> ReadPage | Unread:
-    """Raises pickle.UnpicklingError for whatever is no answer."""
+def open_said(data: bytes) -> ReadPage | Unread:
+    """Raises pickle.UnpicklingError for whatever is no such answer."""
+    said = open_answer(data)
+    if not isinstance(said, ReadPage | Unread):
+        raise pickle.UnpicklingError("no answer")
+    return said
+
+
+def open_pictures(data: bytes) -> Pictures | None:
+    """Raises pickle.UnpicklingError for whatever is no such answer."""
+    pictures = open_answer(data)
+    if not isinstance(pictures, Pictures | None):
+        raise pickle.UnpicklingError("no pictures")
+    return pictures
+
+
+def open_answer(data: bytes) -> Any:
+    """Raises pickle.UnpicklingError."""
     try:
-        answer = AnswerUnpickler(io.BytesIO(data)).load()
+        return AnswerUnpickler(io.BytesIO(data)).load()
     except pickle.UnpicklingError:
         raise
     except Exception as exc:  # pickle raises many kinds for what is none
         raise pickle.UnpicklingError(type(exc).__name__) from exc
-    if not isinstance(answer, ReadPage | Unread):
-        raise pickle.UnpicklingError("no answer")
-    return answer

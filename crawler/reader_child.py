@@ -5,14 +5,23 @@ and dies of a page that takes too much.
 """
 
 import gc
+import json
 import pickle
 import resource
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+from parsel import Selector
+
+from crawler.bodies import read_letters
 from crawler.cards import Card
+from crawler.inside import find_inside, join_parts
 from crawler.kinds import parse_answer
+from crawler.kinds.reading import NOTHING
 from crawler.reader import (
     CPU_SECONDS,
     ENDS,
@@ -22,22 +31,48 @@ from crawler.reader import (
     MEMORY_A_BYTE,
     MOST_MEMORY,
     Line,
+    Pictures,
     ReadPage,
     Request,
     Unread,
 )
 from crawler.verdicts import Verdict, judge_page
 from vault import lockdown
+from vault.records import Listing
 
-NOTHING = resource.RLIM_INFINITY
+UNLIMITED = resource.RLIM_INFINITY
+MOST_KEPT, MOST_PICTURE_BYTES = 1000, 64 << 20  # pictures of one page that may become samples
 LOOK_PAGES, LONG_BODY = 50, 256 << 10
 
 
-def read_page(body: bytes, request: Request, card: Card) -> ReadPage:
+def look_through(body: bytes, request: Request, most: int) -> Pictures:
+    """The pictures that lie in a page and in what is kept beside it."""
+    found = find_inside(join_parts((read_letters(body, request.media_type), request.beside)))
+    showing = [each for each in found if not each.is_small]
+    kept, size = [], 0
+    for each in showing[:most]:
+        size += len(each.content)
+        if size <= MOST_PICTURE_BYTES:
+            kept.append(each)
+    chosen = {each.sha256 for each in kept}
+    return Pictures(
+        kept=tuple(kept),
+        digests=tuple(each.sha256 for each in showing),
+        others=tuple((each.md5, each.sha256) for each in found if each.sha256 not in chosen),
+    )
+
+
+def read_page(body: bytes, request: Request, card: Card, pictures: Pictures) -> ReadPage:
+    if not request.is_read:
+        return ReadPage(parsed=NOTHING, verdict=Verdict.CONTENT, letters=0, problem="")
     reading = parse_answer(body, request.url, request.media_type, card, seen=request.seen)
     verdict = judge_page(reading.root, reading.text, reading.parsed, request.known, reading.said)
+    parsed = reading.parsed
+    if pictures.kept and parsed.listings:
+        listings = share_pictures(parsed.listings, reading.places, pictures, card.budget.images_per_listing)
+        parsed = replace(parsed, listings=listings)
     return ReadPage(
-        parsed=reading.parsed,
+        parsed=parsed,
         verdict=verdict,
         letters=len(reading.text),
         problem=reading.problem,
@@ -46,20 +81,38 @@ def read_page(body: bytes, request: Request, card: Card) -> ReadPage:
     )
 
 
-def answer(body: bytes, request: Request, card: Card) -> ReadPage | Unread:
-    """Within the limits of one page, see `limit`."""
-    try:
-        return read_page(body, request, card)
-    except MemoryError:
-        pass  # told when what it holds has been let go
-    except Exception as exc:  # what a page contains may break libraries in ways nobody foresaw
-        return Unread(code="page_unreadable", text=f"{type(exc).__name__} in {find_place(exc)}")
-    return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {count_memory(body) >> 20} MB")
+def share_pictures(
+    listings: Sequence[Listing], places: Sequence[Any], pictures: Pictures, most: int
+) -> tuple[Listing, ...]:
+    """Each listing with the pictures that lie in its part of the page; the first one with those that lie in none."""
+    kept = {each.sha256: each for each in pictures.kept}
+    shown: list[dict[str, None]] = [{} for _ in listings]
+    if len(listings) > 1:
+        for number, place in enumerate(places[: len(listings)]):
+            inside = find_inside(show_place(place))
+            shown[number] = {each.sha256: None for each in inside if each.sha256 in kept}
+    known = {digest for each in shown for digest in each}
+    shown[0] |= {digest: None for digest in kept if digest not in known}
+    return tuple(
+        replace(listing, pictures=tuple(each)[:most]) for listing, each in zip(listings, shown, strict=True)
+    )  # fmt: skip
 
 
-def count_memory(body: bytes) -> int:
-    """Bytes that reading a page may take; the same for all that are not long."""
-    return min(LEAST_MEMORY + MEMORY_A_BYTE * (len(body) - len(body) % LONG_BODY), MOST_MEMORY)
+def show_place(place: Any) -> bytes:
+    """The letters of a part of a page: its text and its attributes, or its JSON."""
+    if not isinstance(place, Selector):
+        return json.dumps(place, default=str).encode("utf-8", "replace")
+    parts = [part for element in place.root.iter() for part in (element.text, *element.attrib.values()) if part]
+    return join_parts(part.encode("utf-8", "replace") for part in parts)
+
+
+def count_memory(size: int) -> int:
+    """Bytes that reading a page of this size may take; the same for all that are not long."""
+    return min(LEAST_MEMORY + MEMORY_A_BYTE * (size - size % LONG_BODY), MOST_MEMORY)
+
+
+def name_overspent(size: int) -> Unread:
+    return Unread(code=Verdict.CUT.value, text=f"reading it takes more than {count_memory(size) >> 20} MB")
 
 
 def find_place(exc: BaseException) -> str:
@@ -81,23 +134,23 @@ class Limits:
         self._memory = 0
         self._pages = 0
 
-    def begin(self, body: bytes) -> None:
-        memory = count_memory(body)
+    def begin(self, size: int) -> None:
+        memory = count_memory(size)
         if memory != self._memory:
-            resource.setrlimit(resource.RLIMIT_AS, (self._begun + memory, NOTHING))
+            resource.setrlimit(resource.RLIMIT_AS, (self._begun + memory, UNLIMITED))
             self._memory = memory
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
 
-    def has_grown(self, body: bytes) -> bool:
+    def has_grown(self, size: int) -> bool:
         """Is so much kept of the pages before that the next would have less? Looked at now and then."""
         self._pages += 1
-        if self._pages % LOOK_PAGES and len(body) < LONG_BODY:
+        if self._pages % LOOK_PAGES and size < LONG_BODY:
             return False
         return lockdown.mapped_bytes() - self._begun > GROWN
 
     def lift(self) -> None:
         """For the answer to a page that has taken all."""
-        resource.setrlimit(resource.RLIMIT_AS, (NOTHING, NOTHING))
+        resource.setrlimit(resource.RLIMIT_AS, (UNLIMITED, UNLIMITED))
 
 
 def serve(line: Line) -> None:
@@ -108,12 +161,24 @@ def serve(line: Line) -> None:
     while not ends:
         request: Request = pickle.loads(line.receive())  # noqa: S301
         body = line.receive()
-        limits.begin(body)
-        found = answer(body, request, card)
-        ends = isinstance(found, Unread) or limits.has_grown(body)
-        if ends:
+        size = len(body) + len(request.beside)
+        limits.begin(size)
+        pictures: Pictures | None = None
+        try:
+            pictures = look_through(body, request, MOST_KEPT)
+            line.send(pickle.dumps(pictures))
+            said: ReadPage | Unread = read_page(body, request, card, pictures)
+            ends = limits.has_grown(size)
+        except MemoryError:
             limits.lift()
-        line.send((ENDS if ends else GOES_ON) + pickle.dumps(found))
+            said, ends = name_overspent(size), True
+        except OSError:  # the other side hung up
+            raise
+        except Exception as exc:  # what a page contains may break libraries in ways nobody foresaw
+            said, ends = Unread(code="page_unreadable", text=f"{type(exc).__name__} in {find_place(exc)}"), False
+        if pictures is None:
+            line.send(pickle.dumps(None))
+        line.send((ENDS if ends else GOES_ON) + pickle.dumps(said))
 
 
 def lock_down() -> None:

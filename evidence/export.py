@@ -17,6 +17,7 @@ from vault.ledger import Kind
 from vault.records import Source
 from vault.store import Connection
 from vault.store.captures import (
+    SEALED,
     StoredCapture,
     list_captures,
     list_source_captures,
@@ -50,7 +51,8 @@ def export_pages(
     tell: Callable[[Exported], None] = lambda _done: None,
 ) -> Exported:
     """Write every page of a source that is `wanted` and still kept, a file a crawl, mode 0600; the ledger says who took
-    how many. `tell` is called after each record. Raises EvidenceError, where `out` is no empty folder; OSError."""
+    how many. `tell` is called after each record. Raises EvidenceError, where `out` is no empty folder; Unavailable;
+    OSError."""
     check_empty(out)
     done = Exported(unreadable=[])
     listed = list_source_captures(conn, source.source_id)
@@ -63,7 +65,8 @@ def export_pages(
                 file, at=first[0].captured_at, record_id=make_record_id(file)
             )
             done.files += 1
-            write_parts(out / file, itertools.chain((info, first[1]), (record for _, record in records)))
+            contents = itertools.chain((info, first[1]), (record for _, record in records))
+            write_parts(out / file.removesuffix(SEALED), contents)
     write_entry(
         conn, Kind.EXPORT, about=f"source:{source.name}", by=by, records=done.records, erased=done.erased,
         left_out=done.left_out,
@@ -98,7 +101,7 @@ def filter_captures(
 def read_records(
     keys: Keys, folder: Path, stored: Iterator[StoredCapture], done: Exported, tell: Callable[[Exported], None]
 ) -> Iterator[tuple[StoredCapture, bytes]]:
-    """Each with its record; one that cannot be read is named and costs the others nothing. Raises OSError."""
+    """Each with its record; one that cannot be read is named and costs the others nothing. Raises Unavailable."""
     for each in stored:
         try:
             record = read_record(keys, folder, each)

@@ -124,6 +124,7 @@ class Capture:
     captured_at: dt.datetime
     key: DataKey | None = None  # None: written before records were sealed
     drawn_from: int | None = None
+    pictures: int = 0  # that lie in the page itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +175,7 @@ class Listing:
     dates: tuple[Said, ...] = ()
     passwords: tuple[str, ...] = ()  # to be tried on its archives
     later: bool = False  # from a further page of the listing: only its pictures and archives count
+    pictures: tuple[str, ...] = ()  # SHA-256 of those that lie in the page itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

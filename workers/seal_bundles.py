@@ -290,9 +290,9 @@ def write_screenshot(row: Row, content: bytes) -> BundleFile:
 
 def write_sample(row: Row, content: bytes) -> BundleFile:
     """As the WARC record of the answer that brought it; as a `resource` where none is known. What came out of an
-    archive has no address of its own."""
+    archive, or lay in a page, has no address of its own."""
     digest, at = row["sha256"], row["received_at"]
-    url = f"urn:sha256:{digest}" if row["in_archive"] else row["url"]
+    url = f"urn:sha256:{digest}" if row["lies_inside"] else row["url"]
     record_id = make_record_id(url, digest, write_date(at))
     if row["head"] is not None:
         record = write_response(url, row["head"], content, at=at, record_id=record_id)

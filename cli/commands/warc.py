@@ -11,20 +11,19 @@ example:
 
 import argparse
 import dataclasses
-import json
 import sys
-import time
 from pathlib import Path
 
 from cli.servers import open_database
 from cli.setup import name_user
 from evidence.export import Exported, export_pages
 from vault.errors import StoreError
+from vault.letters import count_of
 from vault.log import clean_text
 from vault.settings import Settings
 from vault.store.sources import get_source
+from vault.terminal import say, say_json, working
 
-TELL_SECONDS = 2.0
 UNREADABLE = 1  # exit code: not every page could be read
 
 
@@ -42,28 +41,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if source is None:
             name = clean_text(args.source, 80)
             raise StoreError(f"there is no source {name!r}", mend="./facewarden source list names them")
-        done = export_pages(conn, keys, settings.home, source, args.out, by=name_user(), tell=Progress().tell)
+        with working(f"writing the pages of {source.name}") as tell:
+            done = export_pages(
+                conn, keys, settings.home, source, args.out, by=name_user(), tell=lambda far: tell(describe(far))
+            )
     if args.json:
-        print(json.dumps(dataclasses.asdict(done), indent=1))  # noqa: T201
+        say_json(dataclasses.asdict(done), indent=1)
     else:
-        print(describe(done))  # noqa: T201
+        say(describe(done))
     for capture_id, code in done.unreadable:
-        print(f"capture {capture_id} could not be read: {code}", file=sys.stderr)  # noqa: T201
+        say(f"capture {capture_id} could not be read: {code}", to=sys.stderr)
     return UNREADABLE if done.unreadable else 0
 
 
 def describe(done: Exported) -> str:
     left = f", {done.left_out} left out" if done.left_out else ""
-    return f"{done.records} records in {done.files} files, {done.bytes / 1e6:.1f} MB; {done.erased} erased{left}"
-
-
-class Progress:
-    """A line now and then, on the terminal's error output."""
-
-    def __init__(self) -> None:
-        self._told = time.monotonic()
-
-    def tell(self, done: Exported) -> None:
-        if time.monotonic() - self._told > TELL_SECONDS:
-            self._told = time.monotonic()
-            print(describe(done), file=sys.stderr, flush=True)  # noqa: T201
+    files = count_of(done.files, "file")
+    return f"{count_of(done.records, 'record')} in {files}, {done.bytes / 1e6:.1f} MB; {done.erased} erased{left}"

@@ -17,7 +17,7 @@ from tests.crawler.test_crawl import chain_site, crawl, html
 from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import capture_listing, count, make_listing, open_warcs, raise_alert
 from vault.blobs import CHUNK, open_bytes, seal_bytes
-from vault.errors import BlobError, KeyFileError
+from vault.errors import BlobError, KeyFileError, Unavailable
 from vault.keys import Keys, make_data_key
 from vault.records import Bundle
 from vault.settings import Settings
@@ -90,8 +90,13 @@ def test_a_record_whose_key_was_erased_is_gone_and_its_neighbours_are_not(
                 read_record(keys, settings.home / "warc", stored)
         else:
             assert read_record(keys, settings.home / "warc", stored) in before
+    (settings.home / "warc" / erased[0].warc_file).rename(settings.home / "warc" / "elsewhere")
     with pytest.raises(BlobError, match="blob_missing"):
-        read_record(keys, tmp_path, list_captures(conn, [ids[0]])[0])
+        read_record(keys, settings.home / "warc", list_captures(conn, [ids[0]])[0])
+    (settings.home / "warc").rename(settings.home / "unmounted")
+    (settings.home / "warc").mkdir()
+    with pytest.raises(Unavailable, match="captures_away"):  # which says nothing of any record
+        read_record(keys, settings.home / "warc", list_captures(conn, [ids[0]])[0])
 
 
 def test_a_capture_from_before_records_were_sealed_is_read_as_it_lies(

@@ -55,9 +55,10 @@ def test_an_export_is_the_records_as_they_were_written_in_their_order(
 ) -> None:
     done = facewarden(settings, "warc", "export", source.name, "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
-    assert f"{PAGES} records in 1 files" in done.stdout
+    assert f"{PAGES} records in 1 file" in done.stdout
     (file,) = (tmp_path / "out").iterdir()
-    assert [file.name] == [path.name for path in (settings.home / "warc").iterdir()]
+    assert [f"{file.name}.sealed"] == [path.name for path in (settings.home / "warc").iterdir()]
+    assert file.name.endswith(".warc.gz")
     assert [file.read_bytes()] == open_warcs(conn, keys, settings)
     assert read_urls(file.read_bytes())[0] == "warcinfo"
     assert check(file) == 0

@@ -235,7 +235,8 @@ def list_matched_samples(conn: Connection, alert_id: UUID) -> list[Row]:
     of its source."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select distinct on (sample.sha256) sample.sha256, archive_id is not null as in_archive, page.url, head,
+            """select distinct on (sample.sha256) sample.sha256,
+                      archive_id is not null or page.kind = 'page' as lies_inside, page.url, head,
                       coalesce(captured_at, received_at) as received_at, policy,
                       exists (select from blob where blob.sha256 = sample.sha256) as is_kept
                from match join face using (face_id) join sample using (sample_id)

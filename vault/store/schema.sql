@@ -126,7 +126,8 @@ create table login (
     expires_at  timestamptz
 );
 
--- The frontier. One row a canonical URL of a source, whatever it is.
+-- The frontier. One row a canonical URL of a source, whatever it is. `found_on`: the page that first led there; `plain`:
+-- it is a download, so it is fetched without a browser; `left_out`: pictures that lie in it and are too many to be kept.
 create table page (
     page_id     bigint generated always as identity primary key,
     source_id   bigint not null references source,
@@ -154,6 +155,9 @@ create table page (
     text_size   integer not null default 0,
     link_count  integer not null default 0,
     listing_count integer not null default 0,
+    found_on    bigint references page,
+    plain       boolean not null default false,
+    left_out    integer not null default 0,
     unique (source_id, url_key)
 );
 alter table source add foreign key (health_page) references page;
@@ -170,9 +174,20 @@ create table capture (
     media_type  text not null,
     captured_at timestamptz not null,
     drawn_from  bigint references capture,
-    key_id      uuid unique references key
+    key_id      uuid unique references key,
+    pictures    integer not null default 0
 );
 create index capture_page on capture (page_id);
+create index capture_pictures on capture (capture_id) where pictures > 0;
+
+-- Which of the pictures that lie in a page (capture.pictures: how many) became samples. When none of them is needed any
+-- more, the capture's key is erased.
+create table capture_picture (
+    capture_id  bigint not null references capture,
+    sha256      text not null,
+    primary key (capture_id, sha256)
+);
+create index capture_picture_sha256 on capture_picture (sha256);
 
 -- The first record of a WARC file, sealed likewise.
 create table warc_info (
