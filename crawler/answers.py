@@ -31,6 +31,7 @@ from vault.store.samples import NewSample
 
 MOST_HOPS = 5
 NOT_MODIFIED = 304
+DOWNLOAD = "is_download"  # what a browser would save instead of showing it: no failure, and never of a row
 NOT_A_SAMPLE = ("not_a_sample", "a page, perhaps a login, where a picture or an archive should be", True)
 REDIRECT_STATUS = {301, 302, 303, 307, 308}
 REFUSED_HEADER = "x-facewarden-refused"
@@ -38,6 +39,10 @@ FINAL_REFUSALS = REFUSAL_TEXT.keys() - {"upstream_unavailable", "unreachable", "
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 log = get_logger(__name__)
+
+
+class DownloadStarted(Exception):
+    """A browser would save what lies there instead of showing it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,6 +176,8 @@ class Preparer:
             content = judge_body(each, media_type)
             if content.kind is not Kind.PAGE:
                 return self._prepare_file(fetched, each, content)
+        if page.plain:
+            return Prepared(fetched=fetched, failure=("not_a_page", "a download where a page should be", True))
         drawn_from = self._capture_answer(fetched)
         capture, shot = self._capture(fetched), self._seal_screenshot(fetched)
         return Prepared(fetched=fetched, capture=capture, drawn_from=drawn_from, screenshot=shot, unread=True)

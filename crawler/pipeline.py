@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-from crawler.answers import MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
+from crawler.answers import DOWNLOAD, MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
 from crawler.capture import WarcFile, make_head
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url
@@ -41,6 +41,7 @@ from vault.store.pages import (
     NewPage,
     add_pages,
     count_images,
+    fetch_plainly,
     find_kept_size,
     find_offer,
     leads_back,
@@ -293,6 +294,10 @@ class Keeper:
         if code == "upstream_unavailable":
             self._wait_for_upstream(page, code, text)
             return
+        if code == DOWNLOAD:
+            fetch_plainly(self._conn, page.page_id)
+            put_back_row(self._conn, PAGES, page.page_id, page.token, None, None)
+            return
         if each.capture is not None:
             self._save_captures([each])
         verdict = each.verdict.value if each.verdict in WALLS else ""
@@ -495,6 +500,8 @@ class Keeper:
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts
+        if each.failure is not None and each.failure[0] == DOWNLOAD:  # it is fetched once more
+            return
         counts.bytes += len(each.fetched.body) or (each.blob.size if each.blob else 0)
         if each.failure is not None or each.listed is not None:
             counts.failures += 1
@@ -529,7 +536,7 @@ def list_files(each: Prepared) -> list[UUID]:
 
 
 def needs_browser(card: Card, page: Page) -> bool:
-    return card.rendering is Rendering.BROWSER and page.kind is PageKind.PAGE
+    return card.rendering is Rendering.BROWSER and page.kind is PageKind.PAGE and not page.plain
 
 
 def read_retry_after(value: str) -> float:

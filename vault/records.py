@@ -91,6 +91,7 @@ class Page:
     listing_count: int
     attempts: int
     token: int
+    plain: bool = False  # a browser takes it for a download, so it is fetched without one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,7 +41,7 @@ def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
         )
         cursor = conn.execute(
             """update page set state = 'ready', attempts = 0, hops = 0, not_before = null, error_code = null,
-                               error_text = null, verdict = ''
+                               error_text = null, verdict = '', plain = false
                where source_id = %(id)s and kind = 'page'
                  and (not %(due)s or depth = 0 or next_at is null or next_at <= now())""",
             {"id": source_id, "due": due_only},
@@ -154,7 +154,7 @@ def list_claimed_pages(conn: Connection, page_ids: Sequence[int]) -> list[Page]:
     with conn.cursor(row_factory=record_row(Page)) as cursor:
         return cursor.execute(
             """select page_id, source_id, url, kind, depth, hops, sha256, etag, modified, text_size, link_count,
-                      listing_count, attempts, token
+                      listing_count, attempts, token, plain
                from page
                where page_id = any(%(ids)s) order by page_id""",
             {"ids": list(page_ids)},
@@ -356,6 +356,11 @@ def move_links(conn: Connection, from_page: int, to_page: int) -> None:
            select listing_id, %(to)s from listing_page where page_id = %(from)s on conflict do nothing""",
         {"from": from_page, "to": to_page},
     )
+
+
+def fetch_plainly(conn: Connection, page_id: int) -> None:
+    """The next try is without a browser, for this cycle."""
+    conn.execute("update page set plain = true where page_id = %(id)s", {"id": page_id})
 
 
 def reopen_page(conn: Connection, page_id: int) -> None:
