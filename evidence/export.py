@@ -25,6 +25,7 @@ from vault.store.captures import (
     read_warc_info,
 )
 from vault.store.ledger import write_entry
+from vault.store.visibility import is_private
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,14 +52,19 @@ def export_pages(
     tell: Callable[[Exported], None] = lambda _done: None,
 ) -> Exported:
     """Write every page of a source that is `wanted` and still kept, a file a crawl, mode 0600; the ledger says who took
-    how many. `tell` is called after each record. Raises EvidenceError, where `out` is no empty folder; Unavailable;
+    how many. Of a private source pages with pictures inside are left out: which of them are kept says where somebody
+    was found. `tell` is called after each record. Raises EvidenceError, where `out` is no empty folder; Unavailable;
     OSError."""
     check_empty(out)
-    done = Exported(unreadable=[])
+    done, private = Exported(unreadable=[]), is_private(conn, source.name)
+
+    def may_leave(stored: StoredCapture) -> bool:
+        return not (private and stored.pictures) and wanted(stored)
+
     listed = list_source_captures(conn, source.source_id)
     for file, portions in itertools.groupby(listed, key=lambda portion: portion[0]):
         stored = (each for _, ids in portions for each in sort_captures(list_captures(conn, ids)))
-        records = read_records(keys, home / "warc", filter_captures(stored, wanted, done), done, tell)
+        records = read_records(keys, home / "warc", filter_captures(stored, may_leave, done), done, tell)
         first = next(records, None)
         if first is not None:
             info = read_warc_info(conn, keys, home / "warc", file) or write_info(

@@ -2,7 +2,8 @@
 
 They lie sealed in the state folder, each record under a key of its own. An export holds every record as it was written
 when the page came: `warcio check` passes on it and replay programs take it. A page that was erased with the pictures
-inside it is left out and counted. The files are as readable as the pages were: mind who gets them.
+inside it is left out and counted; of a private source every page with a picture inside is.
+The files are as readable as the pages were: mind who gets them.
 
 example:
   ./facewarden warc export harbour --out harbour-pages/

@@ -88,6 +88,25 @@ def test_an_export_leaves_erased_and_unwanted_pages_out_and_counts_them(
     assert check(file) == 0
 
 
+@pytest.mark.parametrize("erased", [False, True])
+def test_of_a_private_source_pages_with_pictures_inside_are_left_out_whether_they_are_kept_or_not(
+    settings: Settings, keys: Keys, conn: Connection, source: Source, tmp_path: Path, erased: bool
+) -> None:
+    """Which of them is kept says in which somebody was found."""
+    conn.execute("update source set visibility = 'private', alone = true, signers = '{}'")
+    conn.execute(
+        """update capture set pictures = 1
+           where capture_id = (select min(capture_id) from capture where key_id is not null)"""
+    )
+    if erased:
+        conn.execute(
+            """update key set wrapped = null, erased_at = now() from capture
+               where capture.key_id = key.key_id and pictures > 0"""
+        )
+    done = export_pages(conn, keys, settings.home, source, tmp_path / "out", by="test")
+    assert (done.records, done.erased, done.left_out) == (PAGES - 1, 0, 1)
+
+
 def test_a_source_of_which_nothing_is_left_makes_no_file(
     settings: Settings, keys: Keys, conn: Connection, source: Source, tmp_path: Path
 ) -> None:
