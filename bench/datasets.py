@@ -31,9 +31,10 @@ from vault.box import Child
 from vault.phash import hash_picture
 from vault.records import Capture, Listing, PageKind, Policy
 from vault.store import Connection
+from vault.store.captures import save_captures
 from vault.store.hashes import ask_linking, save_hashes
 from vault.store.listings import Shown, save_listings
-from vault.store.pages import NewPage, add_pages, save_captures
+from vault.store.pages import NewPage, add_pages
 from vault.store.samples import NewSample, save_samples
 from vault.store.sources import SourceCard, save_source
 from workers.context import Context

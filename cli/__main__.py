@@ -18,7 +18,8 @@ from vault.settings import Settings, load_settings
 from vault.terminal import say, set_up_streams
 
 COMMANDS = ("demo", "up", "status", "doctor", "source", "crawl", "ingest", "enrol", "withdraw", "people", "alerts",
-            "calibrate", "datasets", "hunts", "login", "ledger", "keys", "models", "verify", "test")  # fmt: skip
+            "calibrate", "datasets", "hunts", "login", "ledger", "keys", "warc", "models", "verify", "test",
+            )  # fmt: skip
 PROCESSES = ("worker", "clock", "web", "crawler", "health")  # what a supervisor starts; not listed in the help
 COMMON = {"--home": "the state folder", "--config": "a settings file (TOML)"}
 USAGE_ERROR = 2

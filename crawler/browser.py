@@ -28,6 +28,7 @@ CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-st
 INSTALL = "apt-get install chromium"
 RENDER_MS = 30_000
 WAIT_MS = 15_000
+DOWNLOAD_MS = 2_000  # in which Chromium says that a download, which it may not save, was cancelled
 MOST_RESIDENT = 700 << 20  # bytes of one browser process; a page that wants more is ended
 ANSWER_SECONDS = 2.0
 SHOT_MS = 10_000
@@ -74,6 +75,7 @@ def browser_settings(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
         "PLAYWRIGHT_MAX_PAGES_PER_CONTEXT": TABS,
         "PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT": RENDER_MS,
         "PLAYWRIGHT_ABORT_REQUEST": is_unwanted,
+        "PLAYWRIGHT_DOWNLOAD_TIMEOUT": DOWNLOAD_MS,
         "RENDER_SECONDS": settings.crawl.render_seconds,
     }
 

@@ -1,7 +1,8 @@
-"""Capturing: in come responses, out go WARC records of pages and encrypted blobs of images, before parsing.
+"""Capturing: in come responses, out go sealed WARC records of pages and encrypted blobs of images, before parsing.
 
-Pages: one WARC 1.1 file a crawl, gzip a record, so that a record can be cut out by offset and length. Images and
-archives never lie on disk in the clear.
+Pages: one file a crawl, one WARC 1.1 record after the other. Each record is a gzip member, sealed under
+a key of its own: it can be cut out by offset and length, and erased by its key. Nothing that was
+received lies on disk in the clear.
 """
 
 import datetime as dt
@@ -9,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +18,10 @@ from typing import Self
 from uuid import uuid4
 
 from evidence.warc import write_head, write_info, write_resource, write_response
-from vault.blobs import BlobWriter
-from vault.records import Capture
+from vault.blobs import BlobWriter, seal_bytes
+from vault.keys import make_data_key
+from vault.records import Capture, DataKey, WarcInfo
+from vault.store.captures import SEALED
 
 DROPPED_HEADERS = {"transfer-encoding", "content-encoding", "content-length"}  # of the body as we keep it: decoded
 COOKIE_HEADERS = {"set-cookie", "set-cookie2"}
@@ -37,12 +41,14 @@ class Answer:
 
 
 class WarcFile:
-    """The WARC file of one crawl, made at its first record. `sync` makes what was written durable."""
+    """The WARC file of one crawl, made at its first record. `sync` makes what was written durable. `info`: its first
+    record, until that is a row."""
 
     def __init__(self, folder: Path, source: str) -> None:
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         self._folder = folder
-        self.name = f"{source}-{stamp}-{os.getpid()}.warc.gz"
+        self.name = f"{source}-{stamp}-{secrets.token_hex(4)}.warc.gz{SEALED}"
+        self.info: WarcInfo | None = None
         self._file: io.BufferedWriter | None = None
 
     def __enter__(self) -> Self:
@@ -76,18 +82,26 @@ class WarcFile:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = open(os.open(self._folder / self.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")  # noqa: SIM115
-            self._file.write(write_info(self.name, at=now, record_id=uuid4()))
-        offset = self._file.tell()
-        self._file.write(record)
+            info = write_info(self.name.removesuffix(SEALED), at=now, record_id=uuid4())
+            key, _, length = self._seal(self._file, info)
+            self.info = WarcInfo(warc_file=self.name, length=length, key=key)
+        key, offset, length = self._seal(self._file, record)
         return Capture(
             page_id=page_id,
             warc_file=self.name,
             warc_offset=offset,
-            warc_length=len(record),
+            warc_length=length,
             sha256=hashlib.sha256(body).hexdigest(),
             media_type=media_type,
             captured_at=now,
+            key=key,
         )
+
+    @staticmethod
+    def _seal(file: io.BufferedWriter, record: bytes) -> tuple[DataKey, int, int]:
+        """Write a record under a key of its own; also where it begins, and how long it is."""
+        key, offset = DataKey(key_id=uuid4(), value=make_data_key()), file.tell()
+        return key, offset, file.write(seal_bytes(key.value, record))
 
 
 def make_head(status: int, headers: list[tuple[str, str]]) -> str:

@@ -21,6 +21,7 @@ from crawler.cards import LOCAL, Card, CardKind
 from crawler.handed import Document, Handed, NotOpened
 from crawler.health import judge_source
 from crawler.pipeline import Keeper, hash_url
+from crawler.reader import Reader
 from crawler.run import (
     DONE,
     LOST_DATABASE,
@@ -108,8 +109,12 @@ def run_ingest(settings: Settings, path: Path, card_path: Path, show: Callable[[
             )
         source, changed = take_source(conn, approved, alone=True)
         show(describe_visibility(source, approved))
-        with Handed(path, card) as handed, WarcFile(settings.home / "warc", card.name) as warc:
-            keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
+        with (
+            Handed(path, card) as handed,
+            WarcFile(settings.home / "warc", card.name) as warc,
+            Reader(card) as reader,
+        ):
+            keeper = make_keeper(conn, settings, keys, card, source, warc, reader, read_again=changed)
             try:
                 with Heartbeat(settings) as heartbeat:
                     progress = Progress(card, keeper, handed, show)

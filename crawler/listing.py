@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from crawler.claims import guess_language
+from crawler.inside import hide_pictures
 from crawler.numbers import (
     Claim,
     Counted,
@@ -63,6 +64,7 @@ def make_listing(
     for archives. `seen`: the page's day."""
     title, description = tidy(title, LONGEST_TITLE), tidy(description, LONGEST_TEXT)
     whole = description if whole is None else whole.encode(errors="replace").decode()
+    description = hide_pictures(description)
     price_text = tidy(price_text, LONGEST_PRICE) or find_price(title)
     amount, currency = parse_price(price_text) if price_text else (None, None)
     count_text = tidy(count_text, LONGEST_COUNT)

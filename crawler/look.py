@@ -18,11 +18,12 @@ from crawler.answers import MOST_HOPS, REFUSED_HEADER
 from crawler.browser import RENDER_MS, context_options, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
 from crawler.cookies import Jar
-from crawler.kinds import parse_answer
 from crawler.pages import ParsedPage, canonical_url
 from crawler.proxy import GuardProcess
+from crawler.reader import Reader, Request, Unread
 from crawler.robots import RobotsUnread, find_robots, read_robots
 from crawler.spider import PAGE_BYTES, USER_AGENT
+from crawler.verdicts import Known
 from vault.egress import REFUSAL_TEXT, Policy
 from vault.errors import CardError
 from vault.settings import Settings
@@ -162,20 +163,27 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
     """Up to ten pages of a card in the order a crawl finds them: what came back, and what the card reads there."""
     waiting = list(card.where.start)
     known = {canonical_url(url) for url in waiting}
-    for _ in range(MOST_PAGES):
-        if not waiting:
-            return
-        look = looker.fetch_page(waiting.pop(0), obey_robots=card.why.robots is Robots.OBEY)
-        if look.problem:
-            yield look, None
-            continue
-        reading = parse_answer(look.body, look.url, look.content_type, card, seen=dt.datetime.now(dt.UTC).date())
-        if reading.problem:
-            yield replace(look, problem=reading.problem), None
-            continue
-        parsed = reading.parsed
-        for url in parsed.links:
-            if canonical_url(url) not in known:
-                known.add(canonical_url(url))
-                waiting.append(url)
-        yield look, parsed
+    with Reader(card) as reader:
+        for _ in range(MOST_PAGES):
+            if not waiting:
+                return
+            look = looker.fetch_page(waiting.pop(0), obey_robots=card.why.robots is Robots.OBEY)
+            if look.problem:
+                yield look, None
+                continue
+            said = reader.read(look.body, make_request(look)).said
+            problem = f"{said.code} ({said.text})" if isinstance(said, Unread) else said.problem
+            if isinstance(said, Unread) or problem:
+                yield replace(look, problem=problem), None
+                continue
+            for url in said.parsed.links:
+                if canonical_url(url) not in known:
+                    known.add(canonical_url(url))
+                    waiting.append(url)
+            yield look, said.parsed
+
+
+def make_request(look: Look) -> Request:
+    return Request(
+        url=look.url, media_type=look.content_type, known=Known(), seen=dt.datetime.now(dt.UTC).date()
+    )  # fmt: skip

@@ -4,7 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from lxml.etree import XPath
@@ -21,8 +21,10 @@ from crawler.listing import (
     LONGEST_PRICE,
     LONGEST_TEXT,
     LONGEST_TITLE,
+    MOST_ARCHIVES,
     make_listing,
 )
+from crawler.nesting import DEEPEST, count_readable, is_tangled, measure_nesting
 from crawler.said import MOST_PASSWORDS
 from vault.log import clean_text
 from vault.records import Listing
@@ -31,12 +33,15 @@ if TYPE_CHECKING:
     from crawler.propose.facts import Facts
 
 LONGEST_URL, LONGEST_PASSWORD = 2000, 200
+LONGEST_HREF = 4 * LONGEST_URL  # a longer one is no address that is kept, whatever spaces it loses
 SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)[wx],?")  # of a candidate in a srcset
 LONGEST_SRCSET = 20_000
 AUTO = "auto"  # for a selector: whatever the page says of itself for machines
 PARAGRAPHS = frozenset(("p", "ul", "ol", "dl", "pre", "blockquote"))
 MOST_LINKS = 5000
+MOST_PLACES = 2000  # elements in which a description is looked for
 MOST_TAGS = 150_000  # 32 MB of tags were 1.8 GB as a tree, and more than a minute
+FEW_TAGS = 2000  # a page of so few is never nested too deep
 MOST_LISTINGS = 1000
 SCHEMES = ("http", "https")
 # links that no reader can see are there to catch crawlers
@@ -72,28 +77,56 @@ def is_too_complex(body: bytes) -> bool:
     return body.count(b"<") > MOST_TAGS
 
 
+class Tree(NamedTuple):
+    """A page that can be looked through; what its relative addresses are relative to; and is a part of it missing?"""
+
+    root: Selector
+    base: str
+    cut: bool = False
+
+
+def open_tree(body: bytes, url: str, content_type: str) -> Tree | None:
+    """None for a page that has too many tags, or whose elements lie too deep in each other."""
+    if is_too_complex(body):
+        return None
+    root, base = open_page(body, url, content_type)
+    if body.count(b"<") <= FEW_TAGS:
+        return Tree(root, base)
+    elements, pairs, deepest = measure_nesting(root.root)
+    return None if is_tangled(elements, pairs) else Tree(root, base, cut=deepest >= DEEPEST)
+
+
 def parse_page(body: bytes, url: str, content_type: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
     """Listings and links by the card's selectors. `seen`: the day of the page, from which "3 days ago" is counted.
     Never raises for what a page contains."""
-    if is_too_complex(body):
+    tree = open_tree(body, url, content_type)
+    if tree is None:
         return ParsedPage(listings=(), links=(), cut=True)
-    root, base = open_page(body, url, content_type)
-    return read_page(root, base, url, card, seen=seen)
+    return read_page(tree, url, card, seen=seen)
 
 
-def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
+def read_page(tree: Tree, url: str, card: Card, *, seen: dt.date | None = None) -> ParsedPage:
     """The same for a page that is a tree already."""
+    return read_places(tree, url, card, seen)[0]
+
+
+def read_places(tree: Tree, url: str, card: Card, seen: dt.date | None) -> tuple[ParsedPage, tuple[Selector, ...]]:
+    """The same with the element that shows each listing."""
+    root, base, cut = tree
     hidden = set(join_urls(HIDDEN_LINKS(root.root), base))
     links = dict.fromkeys(
         link
         for selector in card.read.follow
-        for link in list_urls(select(root, selector), base)[:MOST_LINKS]
+        for link in list_urls(select(root, selector), base, MOST_LINKS)
         if link not in hidden and not (card.why.login is Login.SESSION and LOGOUT.search(link))
     )
     listings: dict[str, Listing] = {}
+    places: list[Selector] = []
     told = find_told(root, base, url) if card.read.listing == AUTO else None
     elements = select(root, card.read.listing) if card.read.listing != AUTO else [root] if told else []
-    for element in elements[:MOST_LISTINGS]:
+    shown = elements[:MOST_LISTINGS]
+    readable = count_readable(root.root, [each.root for each in shown])
+    for element in shown[:readable]:
         listing = parse_listing(element, url, base, card.read, card.budget.images_per_listing, seen, told)
         if not listing.title:
             continue
@@ -101,7 +134,9 @@ def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date 
         if address in listings:  # several of one address: each is its own, on whatever page it stands
             address, number = f"{listing.url}#{len(listings)}", 1
         listings[address] = replace(listing, url=address, later=number > 1)
-    return ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(elements) > MOST_LISTINGS)
+        places.append(element)
+    parsed = ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=cut or len(elements) > readable)
+    return parsed, tuple(places)
 
 
 def decode_body(body: bytes, content_type: str) -> str:
@@ -145,9 +180,9 @@ def parse_listing(
     def find(selector: str, limit: int, name: str) -> str:
         return find_text(element, selector, limit) or (getattr(told, name) if told else "")
 
-    own = list_urls(select(element, read.link), base) if read.link else []
-    images = list_images(element, read.image, base) if read.image else []
-    images = images or (join_urls(told.images, base) if told else [])
+    own = list_urls(select(element, read.link), base, 1) if read.link else []
+    images = list_images(element, read.image, base, most_images) if read.image else []
+    images = images or (join_urls(told.images, base, most_images) if told else [])
     return make_listing(
         url=own[0] if own else url,
         title=find(read.title, LONGEST_TITLE, "title"),
@@ -156,8 +191,8 @@ def parse_listing(
         price_text=find(read.price, LONGEST_PRICE, "price_text"),
         count_text=find_text(element, read.count, LONGEST_COUNT),
         date_text=find_text(element, read.date, LONGEST_DATE),
-        images=images[:most_images],
-        archives=list_urls(select(element, read.archive), base) if read.archive else (),
+        images=images,
+        archives=list_urls(select(element, read.archive), base, MOST_ARCHIVES) if read.archive else (),
         passwords=list_passwords(element, read) if read.archive else None,
         whole=join_text(element) if read.archive or not read.sold else "",
         sold=bool(select(element, read.sold)) if read.sold else None,
@@ -193,22 +228,25 @@ def read_text(found: Selector) -> str:
 def find_paragraphs(element: Selector, selector: str, limit: int) -> str:
     """As `find_text`, of the first element with text; paragraphs found too that follow it at once belong to it."""
     texts: list[str] = []
-    last = None
-    for each in select(element, selector) if selector else ():
+    last, length = None, 0
+    for each in select(element, selector)[:MOST_PLACES] if selector else ():
+        if length > limit:
+            break
         text = read_text(each)
         follows = last is not None and [above.root for above in each.xpath("preceding-sibling::*[1]")] == [last]
         if texts and not (follows and each.root.tag in PARAGRAPHS):
             break
         if text or texts:
             texts.append(text)
+            length += len(text) + 1
             last = each.root if getattr(each.root, "tag", None) in PARAGRAPHS else None
     return clean_text(" ".join(filter(None, texts)), limit)
 
 
-def list_images(element: Selector, selector: str, base: str) -> list[str]:
+def list_images(element: Selector, selector: str, base: str, most: int) -> list[str]:
     """The addresses that a selector finds; of a srcset (HTML standard, section 2.5.5.10) the largest candidate."""
     values = select(element, selector).getall()
-    return join_urls(map(pick_largest, values) if "srcset" in selector else values, base)
+    return join_urls(map(pick_largest, values) if "srcset" in selector else values, base, most)
 
 
 def pick_largest(srcset: str) -> str:
@@ -231,14 +269,20 @@ def read_size(told: str) -> float:
     return float(match[1]) if match else 0.0
 
 
-def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
-    return join_urls(found.getall(), base)
+def list_urls(found: "SelectorList[Selector]", base: str, most: int) -> list[str]:
+    return join_urls(found.getall(), base, most)
 
 
-def join_urls(values: Iterable[str], base: str) -> list[str]:
-    """Absolute http(s) addresses, in order, each once."""
+def join_urls(values: Iterable[str], base: str, most: int = MOST_LINKS) -> list[str]:
+    """Absolute http(s) addresses, in order, each once, at most so many."""
     urls: dict[str, None] = {}
+    known: set[str] = set()
     for value in values:
+        if value in known or len(value) > LONGEST_HREF:
+            continue
+        known.add(value)
+        if len(urls) == most:
+            break
         try:
             url = safe_url_string(urljoin(base, value.strip()))
             if urlsplit(url).scheme in SCHEMES and len(url) <= LONGEST_URL:

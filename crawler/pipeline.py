@@ -12,14 +12,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import UUID
 
-from crawler.answers import MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
+from crawler.answers import DOWNLOAD, MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
 from crawler.capture import WarcFile, make_head
 from crawler.cards import Card, Rendering
 from crawler.pages import ParsedPage, canonical_url
+from crawler.reader import Reader
 from crawler.traps import Barren, make_pattern
 from crawler.verdicts import WALLS, Verdict
-from vault.blobs import BlobWriter, sync_blobs, unlink_blob
+from vault.blobs import unlink_blob
 from vault.disks import check_disks
 from vault.gate import HashGate, record_hit
 from vault.keys import Keys
@@ -30,7 +32,8 @@ from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection, RowRefused
 from vault.store.blob_captures import save_blob_captures
-from vault.store.blobs import check_folder, keep_blobs
+from vault.store.blobs import check_folder, keep_together
+from vault.store.captures import keep_captures, save_capture_pictures, save_warc_info
 from vault.store.ledger import write_entries, write_entry
 from vault.store.listings import Shown, save_listings, touch_listings
 from vault.store.pages import (
@@ -38,13 +41,16 @@ from vault.store.pages import (
     NewPage,
     add_pages,
     count_images,
+    fetch_plainly,
     find_kept_size,
+    find_offer,
     leads_back,
     link_pages,
     list_known_keys,
     move_links,
     reopen_page,
-    save_captures,
+    retype_offered,
+    retype_page,
     save_fetches,
 )
 from vault.store.passed_over import save_passed_over
@@ -92,17 +98,18 @@ class Keeper:
         card: Card,
         source: Source,
         warc: WarcFile,
+        reader: Reader,
         known_pages: int,
         read_again: bool,
     ) -> None:
         self._conn, self._settings, self._keys, self._asker = conn, settings, keys, asker
         self._card, self._source, self._warc = card, source, warc
         self._blobs = settings.home / "blobs"
-        self._preparer = Preparer(card, gate, warc, self._blobs, read_again=read_again)
+        self._preparer = Preparer(card, gate, warc, self._blobs, reader, read_again=read_again)
         self._local, self.allows, self.read_again = self._preparer.local, self._preparer.allows, read_again
         self._page_count = known_pages
         self._waiting: list[Fetched] = []
-        self._known: list[BlobWriter] = []  # blobs whose content is kept already
+        self._known: list[UUID] = []  # files whose content is kept already, or is not wanted
         self._since = 0.0
         self.counts = Counts()
         self.stopped = ""  # why the crawl has to stop, once it has
@@ -154,11 +161,8 @@ class Keeper:
 
     def _keep_all(self, gathered: Sequence[Fetched]) -> list[Page]:
         check_disks(self._settings)
-        prepared = [self._preparer.prepare(each) for each in gathered]
-        self._warc.sync()
-        writers = [writer for each in prepared for writer in each.writers]
-        if writers:
-            sync_blobs(self._blobs, [writer.key_id for writer in writers])
+        prepared = [self._settle(each) for each in self._preparer.prepare(gathered)]
+        if any(each.has_files for each in prepared):
             check_folder(self._conn, self._blobs)  # not what lies under a mount point
         try:
             self._save_together(prepared)
@@ -166,8 +170,8 @@ class Keeper:
             log.warning("a batch was refused; keeping its pages one by one", error=type(exc).__name__)
             for each in prepared:
                 self._save_alone(each)
-        for writer in self._known:
-            unlink_blob(self._blobs, writer.key_id)
+        for file_id in self._known:
+            unlink_blob(self._blobs, file_id)
         self._known.clear()
         for each in prepared:
             self._count(each)
@@ -191,12 +195,15 @@ class Keeper:
         self._noted.clear()
         try:
             with self._conn.transaction():
-                self._keep_blobs([writer for each in batch for writer in each.writers])
+                self._keep_blobs(batch)
                 self._save(batch)
+                if self._warc.info is not None:
+                    save_warc_info(self._conn, self._keys, self._warc.info)
         except RowRefused:
             self._page_count, self.counts.cut, known = before
             del self._known[known:]
             raise
+        self._warc.info = None
         for url, fruitful in self._noted:
             self._barren.note(url, fruitful)
 
@@ -206,13 +213,30 @@ class Keeper:
             self._save_together([each])
         except RowRefused as exc:
             fail_row(self._conn, PAGES, page.page_id, page.token, "store_refused", type(exc).__name__, final=True)
-            self._known += each.writers
+            self._known += list_files(each)
 
-    def _keep_blobs(self, writers: list[BlobWriter]) -> None:
+    def _settle(self, prepared: Prepared) -> Prepared:
+        """What a link called a page and is a picture or an archive becomes a sample where a listing shows it."""
+        if prepared.found is None or prepared.blob is None:
+            return prepared
+        page = prepared.fetched.page
+        with self._conn.transaction():
+            if find_offer(self._conn, page.page_id):
+                retype_page(self._conn, page.page_id, prepared.found)
+                return replace(prepared, fetched=replace(prepared.fetched, page=replace(page, kind=prepared.found)))
+        self._known.append(prepared.blob.key_id)
+        what = "a picture" if prepared.found is PageKind.IMAGE else "an archive"
+        failure = ("not_a_page", f"{what} where a page should be, which no listing shows", True)
+        return Prepared(fetched=prepared.fetched, failure=failure)
+
+    def _keep_blobs(self, batch: Sequence[Prepared]) -> None:
         """Blobs come first, and all at once: everybody takes them in the order of their digests."""
+        writers = [writer for each in batch for writer in each.writers]
+        files = [each.inside for each in batch if each.inside]
         rows = [(writer.sha256, writer.size, writer.key_id, writer.data_key) for writer in writers]
-        kept = keep_blobs(self._conn, self._keys, rows)
-        self._known += [writer for writer in writers if writer.key_id not in kept]
+        kept = keep_together(self._conn, self._keys, rows, files)
+        self._known += [writer.key_id for writer in writers if writer.key_id not in kept]
+        self._known += [file[0].file_id for file in files if not any(each.key_id in kept for each in file)]
 
     def _save(self, batch: Sequence[Prepared]) -> None:
         """The rows that follow from answers, whose blobs are rows already. What many answers have in common is one
@@ -270,6 +294,10 @@ class Keeper:
         if code == "upstream_unavailable":
             self._wait_for_upstream(page, code, text)
             return
+        if code == DOWNLOAD:
+            fetch_plainly(self._conn, page.page_id)
+            put_back_row(self._conn, PAGES, page.page_id, page.token, None, None)
+            return
         if each.capture is not None:
             self._save_captures([each])
         verdict = each.verdict.value if each.verdict in WALLS else ""
@@ -301,10 +329,12 @@ class Keeper:
         """The records of pages, of the answers that a browser drew them from, and their screenshots; each with its
         receipt in the ledger. Returns page_id -> capture_id."""
         answers = [each.drawn_from for each in kept if each.drawn_from is not None]
-        drawn_from = save_captures(self._conn, answers) if answers else {}
+        drawn_from = keep_captures(self._conn, self._keys, answers) if answers else {}
         captures = [each.capture for each in kept if each.capture is not None]
-        ids = save_captures(
-            self._conn, [replace(capture, drawn_from=drawn_from.get(capture.page_id)) for capture in captures]
+        ids = keep_captures(
+            self._conn,
+            self._keys,
+            [replace(capture, drawn_from=drawn_from.get(capture.page_id)) for capture in captures],
         )
         days = dt.timedelta(days=max(SCREENSHOT_DAYS, self._card.keep.days))
         shots = [
@@ -316,6 +346,15 @@ class Keeper:
             if capture is not None and shot is not None
         ]  # fmt: skip
         save_blob_captures(self._conn, shots)
+        save_capture_pictures(
+            self._conn,
+            [
+                (capture_id, picture.sha256)
+                for each in kept if each.capture is not None
+                for capture_id in filter(None, (ids.get(each.capture.page_id), drawn_from.get(each.capture.page_id)))
+                for picture in each.inside
+            ],
+        )  # fmt: skip
         write_entries(self._conn, Kind.CAPTURE, [fact for each in kept for fact in list_receipts(each)])
         return ids
 
@@ -337,8 +376,13 @@ class Keeper:
             Shown(page_id=page.page_id, capture_id=captures[page.page_id], listing=listing) for page, listing in offered
         ]
         listing_ids = save_listings(self._conn, self._source.source_id, shown)
+        pictures = {sample.sha256: sample for each in read for sample in list_inside(each)}
         for (page, listing), listing_id in zip(offered, listing_ids, strict=True):
             self._save_offers(page, listing_id, listing)
+            samples = [pictures[sha256] for sha256 in listing.pictures if sha256 in pictures]
+            if samples:
+                save_samples(self._conn, listing_id, page.page_id, samples)
+                self._new_samples = True
         return [
             Fetch(
                 page_id=page.page_id,
@@ -351,6 +395,7 @@ class Keeper:
                 if each.verdict in (Verdict.CONTENT, Verdict.CUT, Verdict.TRUNCATED)
                 else None,
                 changed=page.sha256 is not None,
+                left_out=each.left_out,
             )
             for page, capture, parsed, each in found
         ]
@@ -364,7 +409,7 @@ class Keeper:
         for page, parsed in read:
             for url in parsed.links:
                 if self.allows(url, PageKind.PAGE) and not self._barren.is_trap(url):
-                    new = self._new_page(url, PageKind.PAGE, page.depth + 1)
+                    new = replace(self._new_page(url, PageKind.PAGE, page.depth + 1), found_on=page.page_id)
                     if new.depth > self._card.budget.depth:
                         too_deep.add(new.url_key)
                     else:
@@ -400,7 +445,9 @@ class Keeper:
         wanted = [self._new_page(url, kind, page.depth + 1) for url, kind in offers if self.allows(url, kind)]
         if not wanted:
             return
-        ids, _ = add_pages(self._conn, self._source.source_id, wanted)
+        ids, added = add_pages(self._conn, self._source.source_id, wanted)
+        if known := [(ids[new.url_key], new.kind) for new in wanted if new.url_key not in added]:
+            retype_offered(self._conn, known)
         for page_id, kind, sha256 in link_pages(self._conn, listing_id, list(ids.values())):
             size = find_kept_size(self._conn, sha256)
             if size is None:
@@ -453,6 +500,8 @@ class Keeper:
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts
+        if each.failure is not None and each.failure[0] == DOWNLOAD:  # it is fetched once more
+            return
         counts.bytes += len(each.fetched.body) or (each.blob.size if each.blob else 0)
         if each.failure is not None or each.listed is not None:
             counts.failures += 1
@@ -469,13 +518,25 @@ def hash_url(url: str) -> str:
 
 
 def list_receipts(each: Prepared) -> list[dict[str, str | int]]:
-    """What the ledger is told of a page: the digest of everything that was received or drawn."""
-    digests = [part.sha256 for part in (each.drawn_from, each.capture, each.screenshot) if part is not None]
+    """What the ledger is told of a page: the digest of everything that was received or drawn, and lay in it."""
+    parts = (each.drawn_from, each.capture, each.screenshot, *each.inside)
+    digests = [part.sha256 for part in parts if part is not None]
     return [{"about": sha256, "url_sha256": hash_url(each.fetched.page.url)} for sha256 in digests]
 
 
+def list_inside(each: Prepared) -> list[NewSample]:
+    """The pictures that lie in a page as samples; the blobs of those that are read are rows already."""
+    filed = [NewSample(kind=PageKind.IMAGE, sha256=blob.sha256, size=blob.size) for blob in each.inside]
+    return [*filed, *each.not_read]
+
+
+def list_files(each: Prepared) -> list[UUID]:
+    """The files of blobs that were written for it."""
+    return [*(writer.key_id for writer in each.writers), *{picture.file_id for picture in each.inside}]
+
+
 def needs_browser(card: Card, page: Page) -> bool:
-    return card.rendering is Rendering.BROWSER and page.kind is PageKind.PAGE
+    return card.rendering is Rendering.BROWSER and page.kind is PageKind.PAGE and not page.plain
 
 
 def read_retry_after(value: str) -> float:

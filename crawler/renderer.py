@@ -10,17 +10,20 @@ import contextlib
 from typing import Any
 
 import psutil
+from playwright.async_api import Error as BrowserError
 from scrapy import Request
 from scrapy.crawler import Crawler
 from scrapy.http import Response
 from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
 
+from crawler.answers import DownloadStarted
 from vault.log import get_logger
 
 TABS = 2  # at once; a second one draws while the first one loads
 MOST_PAGES = 50  # of one tab, for what a site's scripts leave behind in it
 BLANK_MS = 2_000
 CLOSE_SECONDS = 3.0
+NOT_SHOWN = ("Download is starting", "net::ERR_ABORTED", "net::ERR_INVALID_RESPONSE")
 
 log = get_logger(__name__)
 
@@ -41,6 +44,19 @@ class Renderer(ScrapyPlaywrightDownloadHandler):  # type: ignore[misc]
             return response
         async with self._turns:
             return await self._render(request)
+
+    async def _get_response_and_download(self, request: Request, page: Any, spider: Any) -> tuple[Any, None]:
+        """scrapy-playwright's own takes a page for failed that a script starts a download from. Raises DownloadStarted,
+        where there is no page but a download, or an answer that a browser shows nothing of."""
+        try:
+            response, download = await super()._get_response_and_download(request, page, spider)
+        except BrowserError as exc:
+            if any(name in exc.message for name in NOT_SHOWN):
+                raise DownloadStarted("a download") from exc
+            raise
+        if response is None and download is not None:
+            raise DownloadStarted("a download")
+        return response, None
 
     async def _render(self, request: Request) -> Response:
         tab, shown = self._free.pop() if self._free else (None, 0)

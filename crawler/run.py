@@ -17,6 +17,7 @@ from crawler.health import CycleFacts, Health, SourceHealth, judge_source
 from crawler.pipeline import Keeper
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
+from crawler.reader import Reader
 from crawler.spider import MarketSpider, spider_settings
 from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
@@ -82,9 +83,10 @@ def run_crawl(
     with (
         GuardProcess(make_policy(approved, lab)) as guard,
         WarcFile(settings.home / "warc", card.name) as warc,
+        Reader(card) as reader,
         Progress(Screen(stderr=True), quiet=quiet) as progress,
     ):
-        keeper = make_keeper(conn, settings, keys, card, source, warc, read_again=changed)
+        keeper = make_keeper(conn, settings, keys, card, source, warc, reader, read_again=changed)
         open_cycle(conn, source.source_id, due_only=due_only)
         keeper.add_start_pages()
         with connect(settings, durable=False) as claims:
@@ -152,7 +154,15 @@ def describe_visibility(source: Source, approved: Approved) -> str:
 
 
 def make_keeper(
-    conn: Connection, settings: Settings, keys: Keys, card: Card, source: Source, warc: WarcFile, *, read_again: bool
+    conn: Connection,
+    settings: Settings,
+    keys: Keys,
+    card: Card,
+    source: Source,
+    warc: WarcFile,
+    reader: Reader,
+    *,
+    read_again: bool,
 ) -> Keeper:
     """Raises SettingError, for a hash list that cannot be read."""
     return Keeper(
@@ -164,6 +174,7 @@ def make_keeper(
         card=card,
         source=source,
         warc=warc,
+        reader=reader,
         known_pages=count_pages(conn, source.source_id),
         read_again=read_again,
     )

@@ -16,7 +16,7 @@ from twisted.internet import defer, error
 from twisted.internet.abstract import isIPAddress
 from twisted.python.failure import Failure
 
-from crawler.answers import FINAL_REFUSALS, Fetched
+from crawler.answers import DOWNLOAD, FINAL_REFUSALS, DownloadStarted, Fetched
 from crawler.archives import fetch_archive
 from crawler.capture import Answer
 from crawler.cards import Card, Robots
@@ -120,7 +120,9 @@ class MarketSpider(Spider):
     def failed(self, failure: Failure) -> None:
         page = failure.request.meta["page"]  # type: ignore[attr-defined]
         code, text, final = name_failure(failure.value or Exception())
-        if code in UNNAMED and page.kind is PageKind.PAGE and failure.request.meta.get("playwright"):  # type: ignore[attr-defined]
+        if isinstance(failure.value, DownloadStarted):
+            code, text, final = DOWNLOAD, "a browser would save it", False
+        elif code in UNNAMED and page.kind is PageKind.PAGE and failure.request.meta.get("playwright"):  # type: ignore[attr-defined]
             code = "failed_browser"
         log.info("a fetch failed", code=code, detail=text)
         self.crawl.add(Fetched(page=page, failure=(code, text, final)))

@@ -41,14 +41,6 @@ GONE_WORDS = re.compile(
     r"不存在|已删除|已下架|页面找不到|не найден|удален[оа]?\b|no (?:existe|encontrad[oa])|eliminad[oa]",
     re.IGNORECASE,
 )
-NO_PAGE = (
-    b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf", b"Rar!", b"\x1f\x8b",
-    b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", b"%PDF", b"II*\0", b"MM\0*", b"\0\0\0\x18ftyp", b"\0\0\0\x1cftyp",
-    b"\0\0\0 ftyp", b"OggS", b"\x1aE\xdf\xa3",
-)  # fmt: skip
-NO_PAGE_TYPE = re.compile(
-    r"\s*(?:image/(?!svg)|video/|audio/|font/|application/(?:zip|x-7z|x-rar|pdf|octet-stream))", re.I
-)
 READ_TEXT = XPath("//body//text()[not(ancestor::script or ancestor::style or ancestor::noscript)]", smart_strings=False)
 UNAUTHORISED_WORDS = re.compile(  # in answers for machines
     r"\bunauthori[sz]ed\b|not (?:authenticated|authori[sz]ed)|authentication required|"
@@ -87,11 +79,6 @@ class Known:
     listings: int = 0
     links: int = 0
     text: int = 0
-
-
-def is_page(body: bytes, content_type: str) -> bool:
-    """Is it text at all? A picture or an archive that a link calls a page is none, and is never kept as one."""
-    return not (body.startswith(NO_PAGE) or body[8:12] == b"WEBP" or NO_PAGE_TYPE.match(content_type))
 
 
 def is_html(head: bytes) -> bool:

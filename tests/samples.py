@@ -13,14 +13,25 @@ from cli.demo.people import list_people, save_jpeg
 from crawler.capture import WarcFile, seal_body
 from tests.approvers import TWO, approve_enrolment, trust_two
 from vault.blobs import sync_blobs
+from vault.keys import Keys
 from vault.ledger import Kind
 from vault.records import Capture, Listing, PageKind, Policy
+from vault.settings import Settings
 from vault.steps import Step
 from vault.store import Connection
 from vault.store.blobs import keep_blob
+from vault.store.captures import (
+    list_captures,
+    list_source_captures,
+    read_record,
+    read_warc_info,
+    save_captures,
+    save_warc_info,
+)
+from vault.store.keys import save_keys
 from vault.store.ledger import write_entry
 from vault.store.listings import Shown, save_listings
-from vault.store.pages import NewPage, add_pages, save_captures
+from vault.store.pages import NewPage, add_pages
 from vault.store.requests import ask_links
 from vault.store.samples import NewSample, save_samples
 from vault.store.sources import SourceCard, save_source
@@ -135,6 +146,25 @@ def count(conn: Connection, query: str, *values: object) -> int:
     return int(row[0])
 
 
+def open_warcs(conn: Connection, keys: Keys, settings: Settings) -> list[bytes]:
+    """What the sealed WARC files hold, each record under the key of its row, in the order in which they lie there."""
+    folder = settings.home / "warc"
+    files: dict[str, list[int]] = {}
+    for (source_id,) in conn.execute("select source_id from source").fetchall():
+        for file, ids in list_source_captures(conn, source_id):
+            if (folder / file).exists():  # `make_listing` writes none
+                files.setdefault(file, []).extend(ids)
+    return [
+        b"".join(
+            [
+                read_warc_info(conn, keys, folder, file) or b"",
+                *(read_record(keys, folder, each) for capture_id in ids for each in list_captures(conn, [capture_id])),
+            ]
+        )
+        for file, ids in sorted(files.items())
+    ]
+
+
 def capture_listing(context: Context, listing_id: int) -> None:
     """Give the listing's page a real WARC record, as the crawler would."""
     conn = context.conn
@@ -148,9 +178,13 @@ def capture_listing(context: Context, listing_id: int) -> None:
             page_id, "http://test.example/", 200, [("Content-Type", "text/html")], PAGE, "text/html"
         )
         warc.sync()
+    assert made.key is not None and warc.info is not None
+    save_warc_info(conn, context.keys, warc.info)
+    save_keys(conn, context.keys, [(made.key.key_id, made.key.value)], "capture")
     conn.execute(
-        "update capture set warc_file = %s, warc_offset = %s, warc_length = %s, sha256 = %s where page_id = %s",
-        [made.warc_file, made.warc_offset, made.warc_length, made.sha256, page_id],
+        """update capture set warc_file = %s, warc_offset = %s, warc_length = %s, sha256 = %s, key_id = %s
+           where page_id = %s""",
+        [made.warc_file, made.warc_offset, made.warc_length, made.sha256, made.key.key_id, page_id],
     )
     write_entry(conn, Kind.CAPTURE, about=made.sha256, url_sha256="")
 

@@ -171,6 +171,10 @@ class Walk:
             self.command(*line.split())
         for number in range(1, 8):
             self.command("datasets", str(number), "--json")
+        for (source,) in self._world.conn.execute("select name from source order by name").fetchall():
+            self.command(
+                "warc", "export", source, "--out", str(self._world.settings.home.parent / f"pages of {source}")
+            )
         alerts = self._world.conn.execute("select alert_id from alert order by created_at").fetchall()
         for what in ("--seal", "--not-me", "--take-back"):
             self.command("alerts", what, str(alerts[0][0] if alerts else uuid4()))
@@ -182,7 +186,8 @@ class Walk:
 
 def test_the_walk_knows_every_command() -> None:
     """A new one comes to the list here, or is one that shows nothing of what is found."""
-    walked = {"alerts", "datasets", "hunts", "status", "source", "calibrate", "ledger", "ingest", "crawl", "people"}
+    walked = {"alerts", "datasets", "hunts", "status", "source", "calibrate", "ledger", "ingest", "crawl", "people",
+              "warc"}  # fmt: skip
     silent = {"demo", "up", "doctor", "enrol", "withdraw", "keys", "login", "models", "verify", "test"}
     assert set(COMMANDS) == walked | silent
 

@@ -164,6 +164,23 @@ def seal_bytes(data_key: bytes, content: bytes) -> bytes:
     return MAGIC + b"".join(chunks)
 
 
+def open_bytes(data_key: bytes, sealed: bytes) -> bytes:
+    """What `seal_bytes` made. Raises BlobError: blob_changed, for another key or other bytes."""
+    if sealed[: len(MAGIC)] != MAGIC:
+        raise BlobError("blob_changed", "these are no sealed bytes")
+    cipher, step = AESGCM(data_key), CHUNK + TAG
+    starts = range(len(MAGIC), max(len(sealed), len(MAGIC) + 1), step)
+    try:
+        return b"".join(
+            cipher.decrypt(
+                number.to_bytes(12, "big"), sealed[start : start + step], LAST if start == starts[-1] else MORE
+            )
+            for number, start in enumerate(starts)
+        )
+    except (InvalidTag, ValueError) as exc:
+        raise BlobError("blob_changed", "sealed bytes do not open: changed, cut, or another key") from exc
+
+
 def sealed_size(size: int) -> int:
     """Bytes that a blob of `size` bytes takes in a file."""
     return len(MAGIC) + size + TAG * max(1, -(-size // CHUNK))

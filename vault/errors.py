@@ -142,8 +142,9 @@ class BlobError(_CodedError):
 
 class Unavailable(_CodedError):
     """What every row of a step needs is away, so that step pauses and no row is charged: `blobs_away` (the folder of
-    blobs cannot be read, or is another one), `mail_folder` (it cannot be written), `ledger_busy` (another sequencer
-    holds it), `clock_differs`, `clock_jumped`, `disk_full`."""
+    blobs cannot be read, or is another one), `captures_away` (the folder of captures is empty or cannot be read),
+    `mail_folder` (it cannot be written), `ledger_busy` (another sequencer holds it), `clock_differs`,
+    `clock_jumped`, `disk_full`."""
 
 
 class ModelError(_CodedError):

@@ -11,6 +11,7 @@ step that looks for faces, before anything of it is shown or searched, and erase
 import hashlib
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +24,13 @@ from vault.errors import SettingError
 from vault.files import write_whole
 from vault.ledger import Kind
 from vault.log import get_logger
+from vault.pieces import find_pieces, list_limits
 from vault.settings import Settings
 from vault.store import Connection
 from vault.store.ledger import write_entry
 from vault.store.sources import pause_source
 
+BLANK = b" \t\r\n\f\0"  # what a script prints beside a file
 # Meta, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm" (2019): pictures are the same within
 # 31 of 256 bits; a hash of less than 50 % quality says nothing; a picture may be shrunk to 512 pixels first
 PDQ_DISTANCE, PDQ_QUALITY, PDQ_LONG_SIDE = 31, 50, 512
@@ -58,16 +61,38 @@ class HashGate:
         )
 
     def is_listed(self, data: bytes) -> bool:
-        """Is the MD5 or the SHA-256 of these bytes on a list?"""
+        """Is the MD5 or the SHA-256 of these bytes, or of a picture in them, on a list?"""
+        return self.find_listed(data) is not None
+
+    def find_listed(self, data: bytes) -> tuple[str, str] | None:
+        """MD5 and SHA-256 of what is on a list: of these bytes, or of a picture that lies in them behind or before
+        others."""
         if not self.digests:
-            return False
-        return self.has_digest(hash_md5(data), hashlib.sha256(data).hexdigest())
+            return None
+        for part in list_parts(data):
+            digests = hash_md5(part), hashlib.sha256(part).hexdigest()
+            if self.has_digest(*digests):
+                return digests
+        return None
 
     def has_digest(self, *digests: str) -> bool:
         return any(digest in self.digests for digest in digests)
 
 
-def hash_md5(data: bytes) -> str:
+def list_parts(data: bytes) -> Iterator[memoryview]:
+    """These bytes, and each picture in them as it may have been before something was put before or behind it."""
+    view = memoryview(data)
+    yield view
+    first, last = len(data) - len(data.lstrip(BLANK)), len(data.rstrip(BLANK))
+    edges = {(first, last), (first, len(data)), (0, last)} - {(0, len(data))}  # a picture may itself end in blanks
+    yield from (view[start:end] for start, end in edges if start < end)
+    pieces = list(find_pieces(data))
+    for number, (piece, limit) in enumerate(zip(pieces, list_limits(data, pieces), strict=True)):
+        ends = {*piece.ends[:-1], limit} | ({len(data)} if number == 0 else set())
+        yield from (view[piece.start : end] for end in ends if end - piece.start < len(data))
+
+
+def hash_md5(data: bytes | memoryview) -> str:
     """MD5 only because the lists of illegal pictures use it."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 

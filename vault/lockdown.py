@@ -20,6 +20,7 @@ CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS = 0x10000000, 0x40000000
 # linux/landlock.h; the three system calls have the same numbers on every architecture
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446
 LANDLOCK_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+LANDLOCK_READING = 0b1100  # of files and of folders
 LANDLOCK_NET_RIGHTS = 0b11  # bind and connect TCP, from version 4
 
 # Allowed system calls by name: (x86_64, aarch64). Sources: arch/x86/entry/syscalls/syscall_64.tbl and
@@ -78,12 +79,14 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1)))
 
 
-def deny_files() -> bool:
-    """Landlock: an empty rule set that handles every right it knows, so that no path can be opened, made or run."""
+def deny_files(*, reading: bool = True) -> bool:
+    """Landlock: an empty rule set that handles every right it knows, so that no path can be opened, made or run;
+    without `reading` files may still be read."""
     version = landlock_version()
     if not version:
         return False
     files = LANDLOCK_FILE_RIGHTS.get(version, LANDLOCK_FILE_RIGHTS[5])
+    files &= ~(0 if reading else LANDLOCK_READING)
     rights = struct.pack("=QQ", files, LANDLOCK_NET_RIGHTS) if version >= 4 else struct.pack("=Q", files)
     ruleset = _libc.syscall(LANDLOCK_CREATE_RULESET, rights, len(rights), 0)
     if ruleset < 0:

@@ -5,7 +5,7 @@ Times are aware UTC; ids say whose they are; boxes and landmarks are in pixels o
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
@@ -91,10 +91,31 @@ class Page:
     listing_count: int
     attempts: int
     token: int
+    plain: bool = False  # a browser takes it for a download, so it is fetched without one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataKey:
+    """The key of one sealed thing; only its wrapped form becomes a row."""
+
+    key_id: UUID
+    value: bytes = field(repr=False)  # 32 bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WarcInfo:
+    """The `warcinfo` record that a WARC file begins with, sealed as its captures are."""
+
+    warc_file: str
+    length: int
+    key: DataKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capture:
+    """A record of a WARC file: `warc_length` sealed bytes at `warc_offset`, under `key`. `sha256`: of the body that was
+    received."""
+
     page_id: int
     warc_file: str
     warc_offset: int
@@ -102,7 +123,9 @@ class Capture:
     sha256: str
     media_type: str
     captured_at: dt.datetime
+    key: DataKey | None = None  # None: written before records were sealed
     drawn_from: int | None = None
+    pictures: int = 0  # that lie in the page itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +176,7 @@ class Listing:
     dates: tuple[Said, ...] = ()
     passwords: tuple[str, ...] = ()  # to be tried on its archives
     later: bool = False  # from a further page of the listing: only its pictures and archives count
+    pictures: tuple[str, ...] = ()  # SHA-256 of those that lie in the page itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from vault.store.blobs import (
     list_litter,
     list_unneeded,
     release_blobs,
+    release_pages,
     take_apart,
 )
 from vault.store.faces import drop_expired_templates
@@ -39,6 +40,7 @@ def drop_expired(context: Context) -> int:
     unneeded = list_unneeded(conn)
     with conn.transaction():
         release_blobs(conn, unneeded)
+        release_pages(conn)
     for leftover in list_leftovers(conn):
         if copy_leftover(folder, leftover):
             with conn.transaction():

@@ -8,13 +8,14 @@ archive can be begun again at any time.
 import hashlib
 import time
 from collections import Counter
+from collections.abc import Container
 from uuid import UUID
 
 from vault.blobs import FiledBlob, FileWriter, unlink_blob
 from vault.box import ARCHIVE_CPU_SECONDS, ArchiveLimits, Member
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.formats import READ, find_picture, is_picture
-from vault.gate import hash_md5, record_hit
+from vault.gate import record_hit
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import PageKind, Sample
@@ -109,7 +110,11 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
     """One portion: pictures encrypted into one file and synced, then their rows and ledger entries in one
     transaction."""
     conn = context.conn
-    listed = {member.number for member in members if context.gate.is_listed(member.content)}
+    listed = {
+        member.number: digests
+        for member in members
+        if (digests := context.gate.find_listed(member.content)) is not None
+    }
     filed: dict[int, FiledBlob] = {}
     kept: set[UUID] = set()
     with FileWriter(context.blobs) as file:
@@ -134,14 +139,13 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
         for member in members:
             if member.number in listed:
                 place = f"archive {archive.sha256}, member {member.number}"
-                digests = hash_md5(member.content), hashlib.sha256(member.content).hexdigest()
-                record_hit(conn, context.settings, *digests, place, archive.source_id)
+                record_hit(conn, context.settings, *listed[member.number], place, archive.source_id)
     if filed and not kept:  # all of it was known
         unlink_blob(context.blobs, file.file_id)
     context.asker.ask(Step.EMBED_SAMPLES)
 
 
-def make_sample(archive: Sample, member: Member, filed: FiledBlob | None, listed: set[int]) -> NewSample:
+def make_sample(archive: Sample, member: Member, filed: FiledBlob | None, listed: Container[int]) -> NewSample:
     refused, text = "hash_listed" if member.number in listed else member.refused, ""
     if refused is None and filed is None:  # a picture of a format that is not read
         refused, text = "format_not_allowed", name_format(member)

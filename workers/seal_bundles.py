@@ -34,11 +34,11 @@ from vault.store.bundles import (
     describe_case,
     get_holds,
     list_bundles,
-    list_captures,
     list_matched_samples,
     list_screenshots,
     save_bundle,
 )
+from vault.store.captures import StoredCapture, list_answers, list_captures, read_record
 from vault.store.ledger import (
     chain_entries,
     find_receipts,
@@ -198,19 +198,24 @@ def collect_case(context: Context, bundle: Bundle) -> tuple[Case, Contents]:
     if case is None:
         raise EvidenceError("the alert was erased, or is its person's only")
     captures = sorted({row["capture_id"] for row in case.listings})
-    pages, screens = list_captures(conn, captures), list_screenshots(conn, captures)
+    pages = list_captures(conn, sorted({*captures, *list_answers(conn, captures)}))
+    screens = list_screenshots(conn, captures)
     samples = list_matched_samples(conn, bundle.alert_id)
     absent = [AbsentFile(name=f"samples/{row['sha256']}", sha256=row["sha256"], why=name_loss(row["policy"]))
               for row in samples if not row["is_kept"]]  # fmt: skip
     absent += [AbsentFile(name=name_screenshot(row), sha256=row["sha256"], why="the screenshot was dropped on its day")
                for row in screens if not row["is_kept"]]  # fmt: skip
+    absent += [AbsentFile(name=name_page(each), sha256=each.sha256,
+                          why="the page was erased with the pictures inside it")
+               for each in pages if each.erased_at is not None]  # fmt: skip
+    digests = [each.sha256 for each in pages] + [row["sha256"] for row in (*screens, *samples)]
     files = itertools.chain(
         describe_files(context, case, {each.sha256: each.why for each in absent}),
-        read_pages(context, pages),
+        read_pages(context, [each for each in pages if each.erased_at is None]),
         read_screenshots(context, [row for row in screens if row["is_kept"]]),
         read_samples(context, [row for row in samples if row["is_kept"]]),
     )
-    return case, Contents(files=files, absent=absent, digests=[row["sha256"] for row in (*pages, *screens, *samples)])
+    return case, Contents(files=files, absent=absent, digests=digests)
 
 
 def name_loss(policy: str) -> str:
@@ -233,14 +238,16 @@ def describe_files(context: Context, case: Case, absent: dict[str, str]) -> list
     ]
 
 
-def read_pages(context: Context, rows: list[Row]) -> Iterator[BundleFile]:
-    for row in rows:
-        with (context.settings.home / "warc" / row["warc_file"]).open("rb") as warc:
-            warc.seek(row["warc_offset"])
-            content = warc.read(row["warc_length"])
-        name = f"captures/{row['capture_id']:06d}.warc.gz"
-        what = f"the page at {row['url']} as it was received"
-        yield BundleFile(name=name, content=content, what=what, captured_sha256=row["sha256"])
+def read_pages(context: Context, stored: list[StoredCapture]) -> Iterator[BundleFile]:
+    """The records of pages and of the answers that they were drawn from, as they were written."""
+    for each in stored:
+        content = read_record(context.keys, context.settings.home / "warc", each)
+        what = f"the page at {each.url} as it was received"
+        yield BundleFile(name=name_page(each), content=content, what=what, captured_sha256=each.sha256)
+
+
+def name_page(stored: StoredCapture) -> str:
+    return f"captures/{stored.capture_id:06d}.warc.gz"
 
 
 def read_screenshots(context: Context, rows: list[Row]) -> Iterator[BundleFile]:
@@ -283,9 +290,9 @@ def write_screenshot(row: Row, content: bytes) -> BundleFile:
 
 def write_sample(row: Row, content: bytes) -> BundleFile:
     """As the WARC record of the answer that brought it; as a `resource` where none is known. What came out of an
-    archive has no address of its own."""
+    archive, or lay in a page, has no address of its own."""
     digest, at = row["sha256"], row["received_at"]
-    url = f"urn:sha256:{digest}" if row["in_archive"] else row["url"]
+    url = f"urn:sha256:{digest}" if row["lies_inside"] else row["url"]
     record_id = make_record_id(url, digest, write_date(at))
     if row["head"] is not None:
         record = write_response(url, row["head"], content, at=at, record_id=record_id)

@@ -12,10 +12,19 @@ from urllib.parse import quote, urlsplit
 
 from crawler.cards import Card
 from crawler.kinds import mail, telegram
-from crawler.kinds.reading import LONGEST_PLACE, NOTHING, Message, Reading, is_archive, is_handed_in, is_picture
+from crawler.kinds.reading import (
+    LONGEST_PLACE,
+    NOTHING,
+    TOO_COMPLEX,
+    Message,
+    Reading,
+    is_archive,
+    is_handed_in,
+    is_picture,
+)
 from crawler.listing import make_listing
 from crawler.numbers import find_price, parse_count
-from crawler.pages import ParsedPage
+from crawler.pages import ParsedPage, open_tree
 from vault.records import Listing
 
 MOST_LISTINGS = 20_000  # of one document
@@ -37,16 +46,19 @@ def parse_export(body: bytes, url: str, content_type: str, card: Card, seen: dt.
     kind = content_type.split(";")[0].strip().lower()
     chats = telegram.Chats(body)
     messages: Iterable[Message]
+    some = cut = False
     if kind == "message/rfc822":
         messages, problem, truncated = mail.list_messages(body), "", mail.is_truncated(body)
     elif kind == "application/json":
         messages, problem, truncated = chats, "no Telegram export: it has no list of messages", False
     else:
-        messages = telegram.list_shown_messages(body, url, content_type)
+        tree = open_tree(body, url, content_type)
+        if tree is None:
+            return TOO_COMPLEX
+        messages, cut = telegram.list_shown_messages(tree.root), tree.cut
         problem, truncated = "no Telegram export: it shows no message", telegram.ends_early(body)
     listings: dict[str, Listing] = {}
     passed: Counter[str] = Counter()
-    some = cut = False
     for post in join_messages(count_left_out(messages, passed)):
         some = True
         listing = read_post(post, url, card.read.passwords)

@@ -14,7 +14,15 @@ from urllib.parse import quote, urljoin
 from crawler.cards import Card, Read
 from crawler.kinds.reading import NOTHING, Reading
 from crawler.listing import make_listing
-from crawler.pages import LONGEST_URL, MOST_LINKS, MOST_LISTINGS, ParsedPage, decode_body, join_urls, open_page
+from crawler.pages import (
+    LONGEST_URL,
+    MOST_LINKS,
+    MOST_LISTINGS,
+    ParsedPage,
+    decode_body,
+    join_urls,
+    open_tree,
+)
 from crawler.query import find_value
 from crawler.verdicts import measure_text
 from vault.records import Listing
@@ -36,25 +44,32 @@ def parse_items(body: bytes, url: str, content_type: str, card: Card, seen: dt.d
     try:
         answer = json.loads(text, parse_int=read_int, parse_float=read_float, parse_constant=lambda _name: None)
     except (ValueError, RecursionError) as exc:
-        root, _base = open_page(body, url, content_type)
         problem = f"no JSON: {type(exc).__name__}: {exc}"
-        return Reading(parsed=NOTHING, text=measure_text(root), root=root, problem=problem[:200])
-    return Reading(parsed=read_items(answer, url, card, seen), text=text[:MOST_SHOWN], said=find_said(answer))
+        tree = open_tree(body, url, content_type)
+        if tree is None:
+            return Reading(parsed=NOTHING, text="", problem=problem[:200])
+        return Reading(parsed=NOTHING, text=measure_text(tree.root), root=tree.root, problem=problem[:200])
+    parsed, places = read_items(answer, url, card, seen)
+    return Reading(parsed=parsed, text=text[:MOST_SHOWN], said=find_said(answer), places=places)
 
 
-def read_items(answer: Any, url: str, card: Card, seen: dt.date | None) -> ParsedPage:
+def read_items(answer: Any, url: str, card: Card, seen: dt.date | None) -> tuple[ParsedPage, tuple[Any, ...]]:
+    """What an answer says, and the item that shows each listing."""
     read = card.read
     found = find_value(read.listing, answer)
     items = found if isinstance(found, list) else [found] if found else []
     listings: dict[str, Listing] = {}
+    places: list[Any] = []
     for item in items[:MOST_LISTINGS]:
         listing = read_item(item, url, read, card.budget.images_per_listing, seen)
         if listing.title:
             address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
             listings[address] = replace(listing, url=address)
+            places.append(item)
     followed = [each for expression in read.follow for each in list_texts(find_value(expression, answer))[:MOST_LINKS]]
     links = join_urls([*followed, *find_next(answer, url, read)], url)
-    return ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(items) > MOST_LISTINGS)
+    parsed = ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(items) > MOST_LISTINGS)
+    return parsed, tuple(places)
 
 
 def read_item(item: Any, url: str, read: Read, most_images: int, seen: dt.date | None) -> Listing:

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 from parsel import Selector
 
+from crawler.bodies import Kind, judge_body
 from crawler.kinds.reading import Message, is_archive, is_picture, read_lines
 from crawler.listing import LONGEST_TEXT
 from vault import formats
@@ -58,7 +59,7 @@ def strip_mail(data: bytes, *, cut: bool = False) -> bytes:
     cut = cut or ends_early(mail, parts)
     lines = [shield(head), original, *([TRUNCATED.encode() + b": yes"] if cut else []), b""]
     for number, (part, content) in enumerate(zip(parts, contents, strict=True)):
-        if is_text(part):
+        if is_text(part, content):
             what, text = "text", read_letters(part, content).encode("utf-8", "replace")
         else:
             what, text = "attachment", b""
@@ -129,11 +130,13 @@ def list_contents(data: bytes) -> list[bytes]:
     return [read_content(part) for part in list_parts(open_mail(data))]
 
 
-def is_text(part: Mail) -> bool:
+def is_text(part: Mail, content: bytes) -> bool:
+    """By what it is called and by its bytes: a picture is none, whatever its type says."""
     return (
         part.get_content_maintype() == "text"
         and not part.get_filename()
         and part.get_content_disposition() != "attachment"
+        and judge_body(content, "").kind is Kind.PAGE
     )
 
 

@@ -16,9 +16,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from parsel import Selector
 
 from crawler.cards import Card
-from crawler.kinds.reading import Reading, is_archive, is_picture, name_end
+from crawler.kinds.reading import TOO_COMPLEX, Reading, is_archive, is_picture, name_end
 from crawler.listing import make_listing
-from crawler.pages import HIDDEN_LINKS, MOST_LINKS, ParsedPage, join_urls, open_page
+from crawler.pages import HIDDEN_LINKS, MOST_LINKS, ParsedPage, join_urls, open_tree
 from crawler.verdicts import measure_text
 
 MOST_FILES = 20_000
@@ -50,8 +50,11 @@ class Entry:
 
 
 def parse_index(body: bytes, url: str, content_type: str, card: Card, seen: dt.date | None) -> Reading:
-    root, base = open_page(body, url, content_type)
-    cut = sum(1 for _ in islice(root.root.iter("a"), MOST_FILES + 1)) > MOST_FILES
+    tree = open_tree(body, url, content_type)
+    if tree is None:
+        return TOO_COMPLEX
+    root, base, cut = tree
+    cut = cut or sum(1 for _ in islice(root.root.iter("a"), MOST_FILES + 1)) > MOST_FILES
     entries = list_entries(root, base, url)
     parsed = read_folder(entries, url, card, cut=cut)
     names = [entry.name for entry in entries if not entry.folder]

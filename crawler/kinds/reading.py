@@ -25,7 +25,8 @@ ARCHIVE_ENDS = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tbz2", ".txz", ".tzst",
 class Reading:
     """What a page says, and what tells whether it is one. `text`: what a reader of it sees; `root`: its tree, where it
     is HTML; `said`: what an answer for machines says of its own failing; `problem`: why nothing could be read.
-    `passed_over`: files it names that are no samples, by format; `truncated`: it ends before its end."""
+    `passed_over`: files it names that are no samples, by format; `truncated`: it ends before its end. `places`: of each
+    listing the part of the page that shows it, a `Selector` or what JSON holds, where it is known."""
 
     parsed: ParsedPage
     text: str
@@ -34,6 +35,14 @@ class Reading:
     problem: str = ""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     truncated: bool = False
+    places: tuple[Any, ...] = ()
+
+
+TOO_COMPLEX = Reading(
+    parsed=ParsedPage(listings=(), links=(), cut=True),
+    text="",
+    problem="more tags, or tags deeper in each other, than are read",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

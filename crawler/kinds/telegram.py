@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from parsel import Selector
+
 from crawler.kinds.reading import Message, read_lines
 from crawler.listing import LONGEST_TEXT
-from crawler.pages import open_page
 
 LISTS = re.compile(rb'(?<!\\)"messages"\s*:\s*\[')
 NAME = re.compile(rb'"name"\s*:\s*("(?:[^"\\]|\\.){0,400}")')
@@ -141,9 +142,8 @@ def read_time(value: dict[str, Any]) -> int | None:
         return None
 
 
-def list_shown_messages(body: bytes, url: str, content_type: str) -> Iterator[Message]:
+def list_shown_messages(root: Selector) -> Iterator[Message]:
     """The messages of one `messages*.html`. A `joined` one has its author from the one before."""
-    root, _base = open_page(body, url, content_type)
     place = show(root.css(".page_header .text"))
     author = forwarded = ""
     outer = None

@@ -92,6 +92,7 @@ def list_listings(conn: Connection, dataset_id: int) -> list[Row]:
                       description, price_text, price, currency, unit_price, claimed_text, claimed_count,
                       claimed_people, language, counts, kinds, contacts, dates, invalid_fields, first_seen, last_seen,
                       seen_at, capture.sha256 as capture, captured_at, warc_file,
+                      key.erased_at as capture_erased_at,
                       (select jsonb_object_agg(kind, files order by kind) from (
                            select kind, sum(files) as files from passed_over
                            where passed_over.source_id = listing.source_id and place in (
@@ -100,7 +101,7 @@ def list_listings(conn: Connection, dataset_id: int) -> list[Row]:
                                where listing_page.listing_id = listing.listing_id and page.kind = 'archive')
                            group by kind) as each) as passed_over
                from listing join listing_version using (listing_id) join capture using (capture_id)
-               join source using (source_id)
+               join source using (source_id) left join key on key.key_id = capture.key_id
                where dataset_id = %(id)s order by listing_id, version desc""",
             {"id": dataset_id},
         ).fetchall()

@@ -17,6 +17,7 @@ from crawler.cards import hash_card, parse_card
 from crawler.crawl import RENEW_SECONDS, Crawl
 from crawler.pipeline import Counts, Keeper
 from crawler.progress import Progress
+from crawler.reader import Reader
 from tests.approvers import TWO
 from tests.crawler.test_crawl import CARD
 from tests.crawler.test_pause import Guard
@@ -75,10 +76,10 @@ def desk(settings: Settings, keys: Keys, conn: Connection, tmp_path: Path) -> It
         conn, SourceCard(name=card.name, text=text, sha256=hash_card(text), policy=Policy.EPHEMERAL, signers=TWO)
     )
     conn.execute("update source set cycle_at = now()")
-    with WarcFile(tmp_path / "warc", card.name) as warc:
+    with WarcFile(tmp_path / "warc", card.name) as warc, Reader(card) as reader:
         keeper = Keeper(
             conn, settings, keys, HashGate(digests=frozenset()), Asker(settings), card=card, source=source, warc=warc,
-            known_pages=0, read_again=False,
+            reader=reader, known_pages=0, read_again=False,
         )  # fmt: skip
         yield Desk(conn, keeper, source.source_id)
 

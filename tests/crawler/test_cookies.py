@@ -21,7 +21,7 @@ from crawler.cookies import Cookie, Jar, choose_cookies, parse_cookies, read_coo
 from tests.cli.test_commands import facewarden
 from tests.crawler.test_crawl import CARD, html, pages, sign
 from tests.fakes import NOT_FOUND, Answer, Site
-from tests.samples import count, png
+from tests.samples import count, open_warcs, png
 from vault.egress import parse_rule
 from vault.errors import CardError
 from vault.keys import Keys
@@ -279,12 +279,11 @@ def run_crawl(settings: Settings, card: Path, forum: Forum) -> Any:
     return facewarden(settings, "crawl", str(card), *lab)
 
 
-def kept_bytes(settings: Settings) -> bytes:
-    """Everything in the state folder, WARC files unpacked."""
+def kept_bytes(conn: Connection, keys: Keys, settings: Settings) -> bytes:
+    """Everything in the state folder, and what its sealed records hold."""
     files = [path for path in settings.home.rglob("*") if path.is_file()]
-    return b"".join(
-        gzip.decompress(data) if path.suffix == ".gz" else data for path in files for data in [path.read_bytes()]
-    )
+    records = [gzip.decompress(data) for data in open_warcs(conn, keys, settings)]
+    return b"".join([*(path.read_bytes() for path in files), *records])
 
 
 def test_a_forum_is_read_with_an_imported_session_which_is_seen_nowhere(
@@ -322,7 +321,7 @@ def test_a_forum_is_read_with_an_imported_session_which_is_seen_nowhere(
     assert forum.elsewhere.hits == {}
     assert forum.seen["/robots.txt"] == ""
     assert f"seen={SECRET}-renewed" in forum.seen["/thread/1"], "what the site sets counts"
-    kept = kept_bytes(settings)
+    kept = kept_bytes(conn, keys, settings)
     assert b"seen=hidden; Path=/" in kept
     assert SECRET.encode() not in kept
     assert SECRET not in done.stdout + done.stderr
@@ -395,5 +394,5 @@ def test_a_forum_that_needs_javascript_is_read_with_the_session_too(
     assert count(conn, "select count(*) from listing") == 3
     assert count(conn, "select count(*) from sample") == 6
     assert forum.elsewhere.hits == {}
-    assert SECRET.encode() not in kept_bytes(settings)
+    assert SECRET.encode() not in kept_bytes(conn, keys, settings)
     assert SECRET not in done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import os
 import random
 import re
@@ -23,10 +24,11 @@ from crawler.robots import RobotsUnread, read_robots
 from crawler.spider import USER_AGENT
 from tests.approvers import approve
 from tests.fakes import NOT_FOUND, Answer, Site
-from tests.samples import count, png
+from tests.samples import count, open_warcs, png
 from vault.keys import Keys
 from vault.settings import Settings, child_environment
 from vault.store import Connection
+from vault.store.captures import list_captures, read_record
 
 CARD = """\
 name = "test-market"
@@ -114,7 +116,11 @@ def made_keys(keys: Keys) -> None:
 
 
 def test_a_site_is_harvested_with_evidence_and_a_second_crawl_adds_nothing(
-    settings: Settings, conn: Connection, tmp_path: Path, make_site: Callable[[Callable[[str], Answer]], Site]
+    settings: Settings,
+    keys: Keys,
+    conn: Connection,
+    tmp_path: Path,
+    make_site: Callable[[Callable[[str], Answer]], Site],
 ) -> None:
     site = make_site(chain_site(12))
     done = crawl(settings, site, tmp_path)
@@ -124,19 +130,16 @@ def test_a_site_is_harvested_with_evidence_and_a_second_crawl_adds_nothing(
     tables = ("page", "listing", "listing_version", "dataset", "sample", "capture", "blob", "ledger")
     before = {table: count(conn, f"select count(*) from {table}") for table in tables}
     assert (before["listing"], before["capture"], before["page"]) == (12, 12, 24)
-    files = list((settings.home / "warc").iterdir())
-    assert len(files) == 1
-    with files[0].open("rb") as file:
-        records = [(record.rec_type, record.content_stream().read()) for record in ArchiveIterator(file)]
+    assert len(list((settings.home / "warc").iterdir())) == 1
+    (data,) = open_warcs(conn, keys, settings)
+    records = [(record.rec_type, record.content_stream().read()) for record in ArchiveIterator(io.BytesIO(data))]
     assert [kind for kind, _ in records] == ["warcinfo"] + ["response"] * 12
     digests = {hashlib.sha256(body).hexdigest() for _, body in records[1:]}
-    stored = conn.execute("select sha256, warc_offset, warc_length from capture").fetchall()
-    assert {row[0] for row in stored} == digests
-    with files[0].open("rb") as file:  # a record can be cut out by its offset alone
-        for digest, offset, _length in stored:
-            file.seek(offset)
-            record = next(iter(ArchiveIterator(file)))
-            assert hashlib.sha256(record.content_stream().read()).hexdigest() == digest
+    for capture_id, digest in conn.execute("select capture_id, sha256 from capture").fetchall():
+        (stored,) = list_captures(conn, [capture_id])  # a record can be cut out and opened by its row alone
+        record = next(iter(ArchiveIterator(io.BytesIO(read_record(keys, settings.home / "warc", stored)))))
+        assert hashlib.sha256(record.content_stream().read()).hexdigest() == digest
+        assert digest in digests
     assert crawl(settings, site, tmp_path).returncode == 0
     assert {table: count(conn, f"select count(*) from {table}") for table in tables} == before
     assert site.hits["/"] == 2
@@ -542,7 +545,11 @@ HOSTILE: dict[str, Answer] = {
 
 
 def test_hostile_pages_end_in_codes_and_cost_their_neighbours_nothing(
-    settings: Settings, conn: Connection, tmp_path: Path, make_site: Callable[[Callable[[str], Answer]], Site]
+    settings: Settings,
+    keys: Keys,
+    conn: Connection,
+    tmp_path: Path,
+    make_site: Callable[[Callable[[str], Answer]], Site],
 ) -> None:
     def answer(path: str) -> Answer:
         if path == "/":
@@ -566,6 +573,5 @@ def test_hostile_pages_end_in_codes_and_cost_their_neighbours_nothing(
     }  # fmt: skip
     assert count(conn, "select count(*) from listing where url like '%%/many%%'") == 1000
     assert conn.execute("select verdict from page where url like '%%/many'").fetchone() == ("page_too_complex",)
-    kept = b"".join(path.read_bytes() for path in (settings.home / "warc").iterdir())
-    assert b"a picture that says" not in gzip.decompress(kept)
+    assert b"a picture that says" not in gzip.decompress(b"".join(open_warcs(conn, keys, settings)))
     assert all(path.stat().st_mode & 0o077 == 0 for path in (settings.home / "warc").iterdir())

@@ -48,6 +48,7 @@ from tests.samples import count
 from vault.keys import Keys
 from vault.settings import Settings, child_environment
 from vault.store import Connection
+from vault.store.captures import list_captures, read_record
 
 MakeSite = Callable[[Callable[[str], Answer]], Site]
 
@@ -330,7 +331,7 @@ def find_browsers(pid: int) -> list[psutil.Process]:
 
 
 def test_a_disk_that_is_full_at_any_write_costs_nothing_but_time(
-    settings: Settings, conn: Connection, tmp_path: Path, make_site: MakeSite
+    settings: Settings, keys: Keys, conn: Connection, tmp_path: Path, make_site: MakeSite
 ) -> None:
     """Files of a crawl may grow to so many bytes and no further: in a WARC record, in a blob, and later in either."""
     big = {number: bytes([number]) * 30_000 for number in range(6)}
@@ -359,8 +360,9 @@ def test_a_disk_that_is_full_at_any_write_costs_nothing_but_time(
         full = crawl_within(most)
         assert full.returncode not in (0, 1), f"{most}: {full.stdout}"
         assert "Traceback" not in full.stdout
-        for file, offset, length in conn.execute("select warc_file, warc_offset, warc_length from capture").fetchall():
-            data = (settings.home / "warc" / file).read_bytes()[offset : offset + length]
+        ids = [capture_id for (capture_id,) in conn.execute("select capture_id from capture").fetchall()]
+        for stored in list_captures(conn, ids):
+            data = read_record(keys, settings.home / "warc", stored)
             assert gzip.decompress(data).startswith(b"WARC/1.1"), "what a row points to is whole"
         assert list((settings.home / "blobs").rglob("*.tmp")) == []
     assert crawl_within(1 << 30).returncode == 0

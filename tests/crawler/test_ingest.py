@@ -1,6 +1,7 @@
 """Taking in what a person hands in: real files on disk, hostile ones among them, and kills in mid-run."""
 
 import datetime as dt
+import io
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ from crawler.handed import Handed, NotOpened, make_url, split_url
 from crawler.ingest import run_ingest
 from crawler.kinds import mail, parse_answer, telegram
 from tests.crawler.test_crawl import sign
-from tests.samples import count, png
+from tests.samples import count, open_warcs, png
 from vault.errors import CardError
 from vault.keys import Keys
 from vault.settings import Settings, child_environment
@@ -48,7 +49,6 @@ def open_card(kind: str) -> Card:
 
 
 def take_in(settings: Settings, path: Path, card: Path) -> tuple[int, str]:
-    time.sleep(1 - time.time() % 1)  # a WARC file is named by the second and the process, here one for all runs
     lines: list[str] = []
     code = run_ingest(settings, path, card, lines.append)
     return code, "\n".join(lines)
@@ -69,13 +69,12 @@ def paint(number: int) -> bytes:
     return png(40, 40, "RGB", (number % 256, number // 256, 7))
 
 
-def read_records(settings: Settings) -> list[tuple[str, str, bytes]]:
+def read_records(conn: Connection, keys: Keys, settings: Settings) -> list[tuple[str, str, bytes]]:
     found = []
-    for path in sorted((settings.home / "warc").iterdir()):
-        with path.open("rb") as file:
-            for record in ArchiveIterator(file):
-                uri = record.rec_headers.get_header("WARC-Target-URI") or ""
-                found.append((record.rec_type, uri, record.content_stream().read()))
+    for data in open_warcs(conn, keys, settings):
+        for record in ArchiveIterator(io.BytesIO(data)):
+            uri = record.rec_headers.get_header("WARC-Target-URI") or ""
+            found.append((record.rec_type, uri, record.content_stream().read()))
     return [each for each in found if each[0] != "warcinfo"]
 
 
@@ -116,7 +115,7 @@ def test_a_folder_becomes_listings_and_a_second_time_only_what_has_changed(
     assert conn.execute("select error_code from page where url like '%%empty.jpg'").fetchone() == ("body_empty",)
     assert count(conn, "select claimed_count from listing_version where title like 'set A%%'") == 5000
     assert not any(str(tmp_path) in url for (url,) in conn.execute("select url from page").fetchall())
-    records = read_records(settings)
+    records = read_records(conn, keys, settings)
     assert {kind for kind, _url, _body in records} == {"resource"}
     assert len(records) == 3
     assert not any(b"PNG\r\n" in body for _kind, _url, body in records)
@@ -221,7 +220,7 @@ def test_exports_become_listings_with_their_pictures_sealed(
     assert count(conn, "select count(*) from page where url like '%%sticker%%'") == 0
     codes = conn.execute("select url, error_code from page where error_code is not null order by 1").fetchall()
     assert [code for _url, code in codes] == ["file_gone", "file_gone"], "a photo and a file that the export lacks"
-    records = read_records(settings)
+    records = read_records(conn, keys, settings)
     assert len(records) == 6
     assert not any(b"PNG\r\n" in body or b"iVBORw0KGgo" in body for _kind, _url, body in records)
     before = count_rows(conn)

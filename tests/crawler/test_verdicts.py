@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from crawler.pages import canonical_url, open_page, parse_page, read_page
-from crawler.verdicts import Known, Verdict, is_page, judge_page, measure_text
+from crawler.bodies import Kind, judge_body
+from crawler.pages import Tree, canonical_url, open_page, parse_page, read_page
+from crawler.verdicts import Known, Verdict, judge_page, measure_text
 from tests.crawler.test_pages import open_card
 from tests.samples import png
 
@@ -23,7 +24,7 @@ def judge(inner: str, known: Known = HAD) -> Verdict:
 def judge_bytes(body: bytes, content_type: str, known: Known) -> Verdict:
     root, base = open_page(body, "http://x.example/", content_type)
     return judge_page(
-        root, measure_text(root), read_page(root, base, "http://x.example/", open_card("demo_shop")), known
+        root, measure_text(root), read_page(Tree(root, base), "http://x.example/", open_card("demo_shop")), known
     )
 
 
@@ -91,10 +92,10 @@ def test_a_wall_in_another_encoding_is_read_all_the_same() -> None:
     "body", [png(20, 20), b"\xff\xd8\xff\xe0x", b"PK\x03\x04x", b"7z\xbc\xaf\x27\x1c", b"%PDF-1.7"]
 )
 def test_a_file_is_no_page_whatever_it_is_called(body: bytes) -> None:
-    assert not is_page(body, "text/html")
-    assert not is_page(b"x", "image/png")
-    assert is_page(b"<html>", "text/html")
-    assert is_page(b"<html>", "")
+    assert judge_body(body, "text/html").kind is not Kind.PAGE
+    assert judge_body(b"x", "image/png").kind is not Kind.PAGE
+    assert judge_body(b"<html>", "text/html").kind is Kind.PAGE
+    assert judge_body(b"<html>", "").kind is Kind.PAGE
 
 
 @hypothesis_settings(deadline=None, max_examples=100)

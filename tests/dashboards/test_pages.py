@@ -192,6 +192,15 @@ def test_every_asset_is_our_own(client: TestClient, context: Context, alert: UUI
                 assert client.get(link).status_code == 200
 
 
+def test_the_alert_page_says_that_a_capture_was_erased(client: TestClient, context: Context, alert: UUID) -> None:
+    sign_in_operator(client, context.conn)
+    assert "erased" not in client.get(f"/security/alerts/{alert}").text
+    context.conn.execute("update key set wrapped = null, erased_at = now() where kind = 'capture'")
+    page = client.get(f"/security/alerts/{alert}").text
+    assert "with the pictures inside it" in page
+    assert ".warc.gz" not in page
+
+
 def test_the_alert_page_shows_the_listing_escaped_and_the_face_blurred(
     client: TestClient, context: Context, alert: UUID
 ) -> None:

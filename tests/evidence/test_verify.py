@@ -21,6 +21,7 @@ from evidence.seal import AbsentFile, BundleFile, Signer, seal_bundle
 from evidence.verify import check_bundle, verify_signature
 from evidence.verify import main as verify_bundle
 from tests.evidence.forging import EDITION, PUBLIC, forge, proofs, prove, seal, sha256
+from vault.blobs import open_bytes
 from vault.errors import EvidenceError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,8 @@ def make_warc(tmp_path: Path) -> bytes:
         capture = warc.write_response(1, "http://x.example/", 200, [("Content-Type", "text/html")], PAGE, "text/html")
         warc.sync()
     data = (tmp_path / "warc" / warc.name).read_bytes()
-    return data[capture.warc_offset : capture.warc_offset + capture.warc_length]
+    assert capture.key is not None
+    return open_bytes(capture.key.value, data[capture.warc_offset : capture.warc_offset + capture.warc_length])
 
 
 @pytest.fixture(scope="module")

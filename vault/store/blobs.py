@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from psycopg import sql
+
 from vault.blobs import (
     MARKER,
     BlobReader,
@@ -26,10 +28,11 @@ from vault.errors import BlobError, KeyFileError, Unavailable
 from vault.files import write_whole
 from vault.keys import Keys
 from vault.store import Connection, require_transaction
+from vault.store.captures import erase_showing, erase_unneeded, list_screenshots_of
 from vault.store.keys import erase_keys, save_keys
+from vault.store.needs import NEEDED, QUARANTINE_DAYS
 from vault.store.rows import record_row
 
-QUARANTINE_DAYS = 7  # for which what could not be opened is kept, so that it can be tried again
 FEW = 4  # a shared file of which less than a fourth is left is taken apart
 
 
@@ -60,13 +63,29 @@ def keep_blobs(conn: Connection, keys: Keys, blobs: Sequence[tuple[str, int, UUI
 
 def keep_filed(conn: Connection, keys: Keys, filed: Sequence[FiledBlob]) -> set[UUID]:
     """The same for the blobs of one sealed file. If none was new, the caller unlinks the file."""
-    rows = [(each.sha256, each.size, each.key_id, each.data_key, each.file_id, each.start) for each in filed]
-    kept = _keep(conn, keys, rows)
-    if kept:
-        conn.execute(
-            "insert into blob_file (file_id, count, live) values (%(file)s, %(count)s, %(live)s)",
-            {"file": filed[0].file_id, "count": len(filed), "live": len(kept)},
-        )
+    return keep_together(conn, keys, [], [filed])
+
+
+def keep_together(
+    conn: Connection,
+    keys: Keys,
+    blobs: Sequence[tuple[str, int, UUID, bytes]],
+    files: Sequence[Sequence[FiledBlob]],
+) -> set[UUID]:
+    """The same for blobs and whole files of them, all at once, so that everybody takes rows in one order."""
+    rows = [
+        (each.sha256, each.size, each.key_id, each.data_key, each.file_id, each.start)
+        for filed in files
+        for each in filed
+    ]
+    kept = _keep(conn, keys, [*((*blob, None, 0) for blob in blobs), *rows])
+    for filed in files:
+        live = sum(each.key_id in kept for each in filed)
+        if live:
+            conn.execute(
+                "insert into blob_file (file_id, count, live) values (%(file)s, %(count)s, %(live)s)",
+                {"file": filed[0].file_id, "count": len(filed), "live": live},
+            )
     return kept
 
 
@@ -165,13 +184,31 @@ def open_blob(conn: Connection, keys: Keys, folder: Path, place: Place) -> BlobR
 
 
 def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
-    """Erase those of the blobs that nothing needs any more. Returns the keys whose files are to be unlinked after the
-    commit.
+    """Erase those of the blobs that nothing needs any more, and with them the pages in which they were the last that
+    was needed. Returns the keys whose files are to be unlinked after the commit.
 
     The rows are locked first and judged in a second statement, so a sample that has just come in is seen. A row that
     somebody else holds is passed over, so nobody waits here; `list_unneeded` finds it again.
     """
     require_transaction(conn)
+    return [*_release(conn, digests), *_release_pages(conn, erase_unneeded(conn, digests))]
+
+
+def release_pages(conn: Connection) -> list[UUID]:
+    """Erase all pages in which pictures lie and none is needed any more: those that `release_blobs` has missed, and
+    those whose pictures no listing shows. Returns the keys whose files are to be unlinked after the commit."""
+    require_transaction(conn)
+    return _release_pages(conn, erase_unneeded(conn))
+
+
+def erase_blob(conn: Connection, sha256: str) -> list[UUID]:
+    """Erase a blob, and the pages in which it lies, whoever needs them: what is in it may not be kept. Returns the keys
+    whose files are to be unlinked after the commit."""
+    require_transaction(conn)
+    return [*_erase(conn, [sha256]), *_release_pages(conn, erase_showing(conn, sha256))]
+
+
+def _release(conn: Connection, digests: list[str]) -> list[UUID]:
     free = conn.execute(
         "select sha256 from blob where sha256 = any(%(digests)s::text[]) order by sha256 for update skip locked",
         {"digests": digests},
@@ -180,11 +217,9 @@ def release_blobs(conn: Connection, digests: list[str]) -> list[UUID]:
     return _erase(conn, unneeded)
 
 
-def erase_blob(conn: Connection, sha256: str) -> list[UUID]:
-    """Erase a blob whoever needs it: what is in it may not be kept. Returns the keys whose files are to be unlinked
-    after the commit."""
-    require_transaction(conn)
-    return _erase(conn, [sha256])
+def _release_pages(conn: Connection, erased: list[int]) -> list[UUID]:
+    """Captures were erased: their screenshots go, too."""
+    return _release(conn, list_screenshots_of(conn, erased)) if erased else []
 
 
 def _erase(conn: Connection, digests: list[str]) -> list[UUID]:
@@ -285,26 +320,25 @@ def list_unneeded(conn: Connection, digests: list[str] | None = None) -> list[st
     """Digests, of these or of all blobs, of those that nothing needs any more. A picture or an archive is needed until
     every sample of that content is finished, QUARANTINE_DAYS longer where one could not be opened, and longer where
     somebody was matched or held in it; a screenshot until its day, longer as long as a picture of a listing that it
-    shows is needed."""
+    shows is needed, and never longer than the page it shows."""
     rows = conn.execute(
-        """select sha256 from blob
-           where (%(digests)s::text[] is null or sha256 = any(%(digests)s::text[]))
-             and not exists (
-               select 1 from sample left join face using (sample_id)
-               where sample.sha256 = blob.sha256
-                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-                      or face.outcome in ('matched', 'held')
-                      or sample.state = 'quarantined' and sample.error_code is distinct from 'hash_listed'
-                         and sample.not_before > now() - make_interval(days => %(days)s)))
-             and not exists (
-               select 1 from blob_capture where blob_capture.sha256 = blob.sha256 and keep_until > now())
-             and not exists (
-               select 1 from blob_capture join listing_version on capture_id = shows join sample using (listing_id)
-               left join face using (sample_id)
-               where blob_capture.sha256 = blob.sha256
-                 and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
-                      or face.outcome in ('matched', 'held')))
-           order by sha256 limit 10000""",
+        sql.SQL("""
+            select sha256 from blob
+            where (%(digests)s::text[] is null or sha256 = any(%(digests)s::text[]))
+              and not exists (
+                select 1 from sample left join face using (sample_id)
+                where sample.sha256 = blob.sha256 and {needed})
+              and not exists (
+                select 1 from blob_capture join capture on capture_id = shows left join key using (key_id)
+                where blob_capture.sha256 = blob.sha256 and keep_until > now() and erased_at is null)
+              and not exists (
+                select 1 from blob_capture join capture on capture.capture_id = shows left join key using (key_id)
+                join listing_version on listing_version.capture_id = shows join sample using (listing_id)
+                left join face using (sample_id)
+                where blob_capture.sha256 = blob.sha256 and erased_at is null
+                  and (sample.state in ('ready', 'running') or face.state in ('ready', 'running')
+                       or face.outcome in ('matched', 'held')))
+            order by sha256 limit 10000""").format(needed=NEEDED),
         {"digests": digests, "days": QUARANTINE_DAYS},
     ).fetchall()
     return [sha256 for (sha256,) in rows]

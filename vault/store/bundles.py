@@ -235,7 +235,8 @@ def list_matched_samples(conn: Connection, alert_id: UUID) -> list[Row]:
     of its source."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
-            """select distinct on (sample.sha256) sample.sha256, archive_id is not null as in_archive, page.url, head,
+            """select distinct on (sample.sha256) sample.sha256,
+                      archive_id is not null or page.kind = 'page' as lies_inside, page.url, head,
                       coalesce(captured_at, received_at) as received_at, policy,
                       exists (select from blob where blob.sha256 = sample.sha256) as is_kept
                from match join face using (face_id) join sample using (sample_id)
@@ -244,19 +245,6 @@ def list_matched_samples(conn: Connection, alert_id: UUID) -> list[Row]:
                     and blob_capture.sha256 = sample.sha256 and head is not null
                where alert_id = %(id)s order by sample.sha256, blob_capture_id, sample_id""",
             {"id": alert_id},
-        ).fetchall()
-
-
-def list_captures(conn: Connection, capture_ids: list[int]) -> list[Row]:
-    """These captures, and the answers they were drawn from."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            """select capture_id, warc_file, warc_offset, warc_length, capture.sha256, page.url
-               from capture join page using (page_id)
-               where capture_id = any(%(ids)s)
-                  or capture_id in (select drawn_from from capture where capture_id = any(%(ids)s))
-               order by capture_id""",
-            {"ids": capture_ids},
         ).fetchall()
 
 

@@ -1,11 +1,11 @@
-"""Rows of `page`, `capture`, `listing_page`: the frontier, and the proof of each page as it was."""
+"""Rows of `page` and `listing_page`: the frontier, and which listings show what lies there."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vault.records import Capture, Page, PageKind
+from vault.records import Page, PageKind
 from vault.store import Connection
 from vault.store.rows import record_row
 from vault.store.work import MOST_ATTEMPTS
@@ -41,7 +41,7 @@ def open_cycle(conn: Connection, source_id: int, *, due_only: bool) -> bool:
         )
         cursor = conn.execute(
             """update page set state = 'ready', attempts = 0, hops = 0, not_before = null, error_code = null,
-                               error_text = null, verdict = ''
+                               error_text = null, verdict = '', plain = false
                where source_id = %(id)s and kind = 'page'
                  and (not %(due)s or depth = 0 or next_at is null or next_at <= now())""",
             {"id": source_id, "due": due_only},
@@ -101,13 +101,15 @@ def reopen_changed(conn: Connection, source_id: int, files: Sequence[tuple[str, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewPage:
-    """An address for the frontier. `url_key`: SHA-256 of its canonical spelling."""
+    """An address for the frontier. `url_key`: SHA-256 of its canonical spelling; `found_on`: the page that leads
+    there."""
 
     url: str
     url_key: str
     kind: PageKind
     depth: int
     hops: int = 0
+    found_on: int | None = None
 
 
 def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tuple[dict[str, int], set[str]]:
@@ -117,10 +119,10 @@ def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tup
         return {}, set()
     rows = conn.execute(
         """with added as (
-               insert into page (source_id, kind, url, url_key, depth, hops)
-               select %(source)s, kind, url, url_key, depth, hops
-               from unnest(%(kinds)s::text[], %(urls)s::text[], %(keys)s::text[], %(depths)s::int[], %(hops)s::int[])
-                    as new (kind, url, url_key, depth, hops)
+               insert into page (source_id, kind, url, url_key, depth, hops, found_on)
+               select %(source)s, kind, url, url_key, depth, hops, found_on
+               from unnest(%(kinds)s::text[], %(urls)s::text[], %(keys)s::text[], %(depths)s::int[], %(hops)s::int[],
+                           %(found_on)s::bigint[]) as new (kind, url, url_key, depth, hops, found_on)
                on conflict (source_id, url_key) do nothing
                returning url_key, page_id)
            select url_key, page_id, true from added
@@ -133,6 +135,7 @@ def add_pages(conn: Connection, source_id: int, pages: Sequence[NewPage]) -> tup
             "keys": [page.url_key for page in pages],
             "depths": [page.depth for page in pages],
             "hops": [page.hops for page in pages],
+            "found_on": [page.found_on for page in pages],
         },
     ).fetchall()
     return {key: page_id for key, page_id, _ in rows}, {key for key, _, new in rows if new}
@@ -151,7 +154,7 @@ def list_claimed_pages(conn: Connection, page_ids: Sequence[int]) -> list[Page]:
     with conn.cursor(row_factory=record_row(Page)) as cursor:
         return cursor.execute(
             """select page_id, source_id, url, kind, depth, hops, sha256, etag, modified, text_size, link_count,
-                      listing_count, attempts, token
+                      listing_count, attempts, token, plain
                from page
                where page_id = any(%(ids)s) order by page_id""",
             {"ids": list(page_ids)},
@@ -172,6 +175,7 @@ class Fetch:
     moved_to: int | None = None
     changed: bool = False
     gone: bool = False  # should it come back it is read again, even if it is as it was
+    left_out: int = 0  # pictures that lie in it and are not kept
 
 
 def save_fetches(conn: Connection, fetches: Sequence[Fetch], every_hours: float) -> None:
@@ -186,13 +190,13 @@ def save_fetches(conn: Connection, fetches: Sequence[Fetch], every_hours: float)
                from jsonb_to_recordset(%(fetches)s) as new (
                         page_id bigint, status integer, sha256 text, etag text, modified text, verdict text,
                         text_size integer, link_count integer, listing_count integer, moved_to bigint,
-                        changed boolean, gone boolean)
+                        changed boolean, gone boolean, left_out integer)
                join page using (page_id))
            update page set status = new.status,
                   sha256 = case when not gone then coalesce(new.sha256, page.sha256) end,
                   etag = case when new.sha256 is null and not gone then page.etag else new.etag end,
                   modified = case when new.sha256 is null and not gone then page.modified else new.modified end,
-                  verdict = new.verdict, moved_to = new.moved_to,
+                  verdict = new.verdict, moved_to = new.moved_to, left_out = new.left_out,
                   text_size = coalesce(new.text_size, page.text_size),
                   link_count = coalesce(new.link_count, page.link_count),
                   listing_count = coalesce(new.listing_count, page.listing_count), fetched_at = now(),
@@ -217,6 +221,7 @@ def _fetch_row(fetch: Fetch) -> dict[str, Any]:
         "listing_count": listing_count,
         "changed": fetch.changed,
         "gone": fetch.gone,
+        "left_out": fetch.left_out,
     }
 
 
@@ -235,29 +240,6 @@ def leads_back(conn: Connection, page_id: int, target_id: int, most_hops: int) -
         {"page": page_id, "target": target_id, "most": most_hops},
     ).fetchone()
     return row is not None
-
-
-def save_captures(conn: Connection, captures: Sequence[Capture]) -> dict[int, int]:
-    """Returns page_id -> capture_id; no page may be among them twice."""
-    rows = conn.execute(
-        """insert into capture (page_id, warc_file, warc_offset, warc_length, sha256, media_type, captured_at,
-                                drawn_from)
-           select * from unnest(%(pages)s::bigint[], %(files)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[],
-                                %(digests)s::text[], %(types)s::text[], %(times)s::timestamptz[],
-                                %(answers)s::bigint[])
-           returning page_id, capture_id""",
-        {
-            "pages": [capture.page_id for capture in captures],
-            "files": [capture.warc_file for capture in captures],
-            "offsets": [capture.warc_offset for capture in captures],
-            "lengths": [capture.warc_length for capture in captures],
-            "digests": [capture.sha256 for capture in captures],
-            "types": [capture.media_type for capture in captures],
-            "times": [capture.captured_at for capture in captures],
-            "answers": [capture.drawn_from for capture in captures],
-        },
-    ).fetchall()
-    return dict(rows)
 
 
 def has_open(conn: Connection, source_id: int) -> bool:
@@ -317,11 +299,44 @@ def link_pages(conn: Connection, listing_id: int, page_ids: list[int]) -> list[t
     )
     return conn.execute(
         """select page_id, kind, sha256 from page
-           where page_id = any(%(pages)s) and state = 'done' and sha256 is not null
+           where page_id = any(%(pages)s) and state = 'done' and sha256 is not null and kind <> 'page'
              and not exists (select 1 from sample where sample.page_id = page.page_id
                              and sample.listing_id = %(listing)s)""",
         {"pages": page_ids, "listing": listing_id},
     ).fetchall()
+
+
+def find_offer(conn: Connection, page_id: int) -> bool:
+    """Does a listing show what lies at this page, or is one shown where the link to it was found? Then that one does.
+    A page of many listings says of none that it leads there."""
+    row = conn.execute(
+        """with linked as (select from listing_page where page_id = %(id)s limit 1),
+                above as (select listing_id from listing join page on listing.page_id = page.found_on
+                          where page.page_id = %(id)s limit 2),
+                added as (insert into listing_page (listing_id, page_id)
+                          select min(listing_id), %(id)s from above
+                          where not exists (select from linked) having count(*) = 1 returning 1)
+           select exists (select from linked) or exists (select from added)""",
+        {"id": page_id},
+    ).fetchone()
+    return row == (True,)
+
+
+def retype_page(conn: Connection, page_id: int, kind: PageKind) -> None:
+    """What a link called a page is a picture or an archive."""
+    conn.execute("update page set kind = %(kind)s where page_id = %(id)s", {"id": page_id, "kind": kind.value})
+
+
+def retype_offered(conn: Connection, offers: Sequence[tuple[int, PageKind]]) -> None:
+    """A listing shows what lies at these addresses, (page_id, kind) each, which links may have called pages; those that
+    are none are fetched once more."""
+    conn.execute(
+        """update page set kind = new.kind, state = 'ready', attempts = 0, not_before = null
+           from unnest(%(ids)s::bigint[], %(kinds)s::text[]) as new (page_id, kind)
+           where page.page_id = new.page_id and page.kind = 'page'
+             and (state = 'ready' and attempts = 0 or state = 'quarantined' and error_code = 'not_a_page')""",
+        {"ids": [page_id for page_id, _ in offers], "kinds": [kind.value for _, kind in offers]},
+    )
 
 
 def count_images(conn: Connection, listing_id: int) -> int:
@@ -341,6 +356,11 @@ def move_links(conn: Connection, from_page: int, to_page: int) -> None:
            select listing_id, %(to)s from listing_page where page_id = %(from)s on conflict do nothing""",
         {"from": from_page, "to": to_page},
     )
+
+
+def fetch_plainly(conn: Connection, page_id: int) -> None:
+    """The next try is without a browser, for this cycle."""
+    conn.execute("update page set plain = true where page_id = %(id)s", {"id": page_id})
 
 
 def reopen_page(conn: Connection, page_id: int) -> None:

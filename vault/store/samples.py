@@ -174,12 +174,14 @@ def refuse_content(conn: Connection, sha256: str, code: str) -> None:
 
 
 def count_refusals(conn: Connection) -> dict[str, int]:
-    """How many inputs ended in which code: samples and pages, and names that were ignored."""
+    """How many inputs ended in which code: samples and pages, names that were ignored, and pictures in pages that were
+    too many to be kept."""
     rows = conn.execute(
-        """select code, count(*) from (
-               select error_code as code from sample where state = 'quarantined'
-               union all select notice from sample where notice is not null
-               union all select error_code from page where state = 'quarantined') as ended
+        """select code, sum(number)::bigint from (
+               select error_code as code, 1 as number from sample where state = 'quarantined'
+               union all select notice, 1 from sample where notice is not null
+               union all select error_code, 1 from page where state = 'quarantined'
+               union all select 'pictures_left_out', left_out from page where left_out > 0) as ended
            where code is not null group by code order by code"""
     ).fetchall()
     return dict(rows)

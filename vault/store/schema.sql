@@ -57,7 +57,7 @@ create unique index approver_name on approver (name) where removed_at is null;
 -- Data keys, wrapped by the key file. Erasing a key (wrapped = null) erases everything sealed with it.
 create table key (
     key_id      uuid primary key,
-    kind        text not null check (kind in ('blob', 'subject', 'login')),
+    kind        text not null check (kind in ('blob', 'subject', 'login', 'capture')),
     wrapped     bytea,
     created_at  timestamptz not null default now(),
     erased_at   timestamptz,
@@ -126,7 +126,8 @@ create table login (
     expires_at  timestamptz
 );
 
--- The frontier. One row a canonical URL of a source, whatever it is.
+-- The frontier. One row a canonical URL of a source, whatever it is. `found_on`: the page that first led there; `plain`:
+-- it is a download, so it is fetched without a browser; `left_out`: pictures that lie in it and are too many to be kept.
 create table page (
     page_id     bigint generated always as identity primary key,
     source_id   bigint not null references source,
@@ -154,11 +155,15 @@ create table page (
     text_size   integer not null default 0,
     link_count  integer not null default 0,
     listing_count integer not null default 0,
+    found_on    bigint references page,
+    plain       boolean not null default false,
+    left_out    integer not null default 0,
     unique (source_id, url_key)
 );
 alter table source add foreign key (health_page) references page;
 
--- Proof of a page as it was: a record of a WARC file. What a browser drew points to the answer it was drawn from.
+-- Proof of a page as it was: a record of a WARC file, sealed under a key of its own (none: written before they were).
+-- What a browser drew points to the answer it was drawn from.
 create table capture (
     capture_id  bigint generated always as identity primary key,
     page_id     bigint not null references page,
@@ -168,9 +173,28 @@ create table capture (
     sha256      text not null,
     media_type  text not null,
     captured_at timestamptz not null,
-    drawn_from  bigint references capture
+    drawn_from  bigint references capture,
+    key_id      uuid unique references key,
+    pictures    integer not null default 0
 );
 create index capture_page on capture (page_id);
+create index capture_pictures on capture (capture_id) where pictures > 0;
+
+-- Which of the pictures that lie in a page (capture.pictures: how many) became samples. When none of them is needed any
+-- more, the capture's key is erased.
+create table capture_picture (
+    capture_id  bigint not null references capture,
+    sha256      text not null,
+    primary key (capture_id, sha256)
+);
+create index capture_picture_sha256 on capture_picture (sha256);
+
+-- The first record of a WARC file, sealed likewise.
+create table warc_info (
+    warc_file   text primary key,
+    key_id      uuid not null unique references key,
+    length      bigint not null
+);
 
 -- Proof of what was received into a blob: where it lay and the head of the answer (status line and headers), so that it
 -- can be written back as a record of a WARC file. Or, with `shows`, the screenshot of a capture and how long it is kept.
