@@ -334,16 +334,16 @@ def test_a_state_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_enrolling_tells_the_terminal_nothing_about_the_person(context: Context, tmp_path: Path) -> None:
-    """Whether a photo will do, and later whether it matches, is told to the confirmed address only."""
+    """Whether it matches is told to the confirmed address only; of the photo it is said whether it will do."""
     shown = []
     for number, name in enumerate(("astronaut", "blank")):
         photo = tmp_path / f"{name}.jpg"
         photo.write_bytes(portrait(name) if name in PEOPLE else b"\xff\xd8\xff not a picture")
-        arguments = ("--address", f"p{number}@test.example", "--photo", str(photo))
+        arguments = ("--address", f"p{number}@test.example", "--photo", str(photo), "--wait", "0")
         done = facewarden(context.settings, "enrol", *arguments)
         assert done.returncode == 0, done.stderr
         shown.append(done.stdout)
-    assert shown[0] == shown[1]
+    assert shown[0].replace("p0@", "p1@") == shown[1]
     while make_templates(context) or deliver(context):
         pass
     assert count(context.conn, "select count(*) from consent where confirmed_at is not null") == 0
@@ -356,7 +356,9 @@ def test_the_ledger_verifies_and_a_changed_row_is_named(
 ) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(portrait("astronaut"))
-    assert facewarden(settings, "enrol", "--address", "a@b.example", "--photo", str(photo)).returncode == 0
+    assert (
+        facewarden(settings, "enrol", "--address", "a@b.example", "--photo", str(photo), "--wait", "0").returncode == 0
+    )
     done = facewarden(settings, "ledger", "verify")
     assert done.returncode == 0, done.stderr
     assert "verified" in done.stdout

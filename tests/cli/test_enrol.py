@@ -1,6 +1,8 @@
 """Enrolling as operators do it: five a day, signed by approvers or not; and what a demo's deployment refuses."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from vault.settings import Settings
 from vault.store import Connection, connect
 from vault.store.deployment import DeploymentKind, check_deployment
 from vault.store.subjects import drop_enrolment
+from workers.context import Context
+from workers.make_templates import make_templates
 
 
 def enrol_number(conn: Connection, keys: Keys, settings: Settings, number: int) -> None:
@@ -51,7 +55,7 @@ def test_an_enrolment_is_signed_at_once_or_later_and_the_command_says_how_things
     photo.write_bytes(portrait("astronaut"))
     own = {name: str(write_key(tmp_path, name)) for name in ("tester", "second")}
     first = facewarden(
-        settings, "enrol", "--address", "ada@test.example", "--photo", str(photo), "--key", own["tester"]
+        settings, "enrol", "--address", "ada@test.example", "--photo", str(photo), "--wait", "0", "--key", own["tester"]
     )
     assert first.returncode == 0, first.stderr
     assert "Signed by tester. With a second approver" in first.stdout
@@ -64,6 +68,59 @@ def test_an_enrolment_is_signed_at_once_or_later_and_the_command_says_how_things
     assert (nobody.returncode, "subject_unknown" in nobody.stderr) == (2, True)
     alone = facewarden(settings, "enrol", "--address", "bob@test.example")
     assert (alone.returncode, "give --address and --photo, or --sign" in alone.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("name", "code"), [("astronaut", ""), ("blank", "no_face")])
+def test_the_photos_verdict_is_awaited_and_said(context: Context, tmp_path: Path, name: str, code: str) -> None:
+    photo = tmp_path / "photo"
+    photo.write_bytes(png(200, 200) if name == "blank" else portrait(name))
+    arguments = ("enrol", "--address", "ada@test.example", "--photo", str(photo), "--wait", "60")
+    with ThreadPoolExecutor(1) as pool:
+        command = pool.submit(facewarden, context.settings, *arguments)
+        while not make_templates(context) and not command.done():
+            time.sleep(0.1)
+        done = command.result()
+    if code:
+        assert (done.returncode, f"The photo will not do: {code}: " in done.stderr) == (1, True)
+        assert "fix: " in done.stderr
+    else:
+        assert (done.returncode, "The photo will do." in done.stdout) == (0, True), done.stderr
+
+
+def test_where_nobody_looks_at_the_photo_it_is_said_how_to_ask_later(context: Context, tmp_path: Path) -> None:
+    photo = tmp_path / "photo"
+    photo.write_bytes(portrait("astronaut"))
+    done = facewarden(
+        context.settings, "enrol", "--address", "ada@test.example", "--photo", str(photo), "--wait", "0.3"
+    )
+    assert done.returncode == 0
+    assert "still to be looked at: ./facewarden people --address ada@test.example" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# Facewarden\n\nRead me.\n", "is no picture: text"),
+        (b"%PDF-1.7\n", "is no picture: PDF"),
+        (b"<!doctype html><img>", "is no picture: HTML"),
+        (b"", "empty"),
+        (bytes(range(256)) * 4, "is no picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "of a format that is not opened: HEIC"),
+        (b"II*\0" + bytes(60), "of a format that is not opened: TIFF"),
+    ],
+)
+def test_what_is_no_photo_is_refused_before_anything_is_recorded(
+    context: Context, tmp_path: Path, content: bytes, said: str
+) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(content)
+    before = count(context.conn, "select count(*) from ledger")
+    done = facewarden(context.settings, "enrol", "--address", "ada@test.example", "--photo", str(path))
+    assert done.returncode == 2
+    assert "photo_unreadable" in done.stderr
+    assert said in done.stderr
+    assert count(context.conn, "select count(*) from subject") == 0
+    assert count(context.conn, "select count(*) from ledger") == before
 
 
 # -- a demo -----------------------------------------------------------------------------------------------------------

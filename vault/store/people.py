@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from vault.records import State
 from vault.store import Connection
 from vault.store.rows import record_row
 from vault.store.subjects import UNCONFIRMED_DAYS
@@ -68,6 +69,25 @@ def list_people(conn: Connection, subject_id: UUID | None = None) -> list[Person
             {"id": subject_id},
         ).fetchall()
     return [_describe(row) for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Photo:
+    """What came of an enrolment's photo so far: `done`, refused (`quarantined`) or still to be looked at."""
+
+    state: State
+    code: str
+    reason: str
+
+
+def get_photo(conn: Connection, subject_id: UUID) -> Photo | None:
+    """Of the enrolment's newest photo; None if the person is gone."""
+    with conn.cursor(row_factory=record_row(Photo)) as cursor:
+        return cursor.execute(
+            """select state, coalesce(error_code, '') as code, coalesce(error_text, '') as reason
+               from template where subject_id = %(id)s order by template_id desc limit 1""",
+            {"id": subject_id},
+        ).fetchone()
 
 
 def _describe(row: _Row) -> Person:
