@@ -23,6 +23,7 @@ from vault.errors import BlobError, EgressRefused, Unavailable
 from vault.gate import HashGate, hash_md5
 from vault.log import get_logger
 from vault.records import Capture, Page, PageKind
+from vault.urls import show_url
 
 MOST_HOPS = 5
 NOT_MODIFIED = 304
@@ -125,9 +126,9 @@ class Preparer:
         except ValueError:
             return Prepared(fetched=fetched, failure=("redirect_refused", "its target is no address", True))
         if fetched.page.hops >= MOST_HOPS:
-            return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
+            return Prepared(fetched=fetched, failure=("too_many_redirects", show_url(target), True))
         if not self.allows(target, fetched.page.kind):
-            return Prepared(fetched=fetched, failure=("redirect_refused", target, True))
+            return Prepared(fetched=fetched, failure=("redirect_refused", show_url(target), True))
         if canonical_url(target) == canonical_url(fetched.page.url):
             return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
         return Prepared(fetched=fetched, redirect=target)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urljoin, urlsplit
 
 from lxml.etree import XPath
 from parsel import Selector, SelectorList
@@ -45,10 +45,12 @@ HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
 HIDDEN_LINKS = XPath(f"//*[@hidden or @style][{HIDDEN}]/descendant-or-self::a/@href", smart_strings=False)
 TEXTS = XPath(".//text()", smart_strings=False)
 LOGOUT = re.compile(r"(?:log|sign)[-_]?(?:out|off)", re.IGNORECASE)  # to follow it would end our session
-# parameters that name a visit, not a page
+# parameters that name a visit, or where it came from, not a page
 VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
-         "cfid", "cftoken", "aspsessionid", "fbclid", "gclid", "yclid", "_ga"}  # fmt: skip
-VISIT_VALUE = re.compile(r"[0-9a-zA-Z_-]{16,}")
+         "cfid", "cftoken", "aspsessionid"}  # fmt: skip
+CAMPAIGN = {"fbclid", "gclid", "yclid", "_ga"}
+VISIT_VALUE = re.compile(r"(?=.*[0-9])[0-9a-zA-Z_,-]{16,}")
+SHORT_VISIT = re.compile(r"(?=.*[0-9])[0-9a-zA-Z]{16,}")  # of `s`, which may be what is searched for
 JSESSIONID = re.compile(r";jsessionid=[^/?#]*", re.IGNORECASE)
 
 
@@ -149,7 +151,7 @@ def parse_listing(
     images = list_images(element, read.image, base) if read.image else []
     images = images or (join_urls(told.images, base) if told else [])
     return make_listing(
-        url=own[0] if own else url,
+        url=own[0] if own else leave_visit(url),
         title=find(read.title, LONGEST_TITLE, "title"),
         seller=find(read.seller, LONGEST_TITLE, "seller"),
         description=find_paragraphs(element, read.description, LONGEST_TEXT) or (told.description if told else ""),
@@ -236,13 +238,13 @@ def list_urls(found: "SelectorList[Selector]", base: str) -> list[str]:
 
 
 def join_urls(values: Iterable[str], base: str) -> list[str]:
-    """Absolute http(s) addresses, in order, each once."""
+    """Absolute http(s) addresses, in order, each once, without what names our visit."""
     urls: dict[str, None] = {}
     for value in values:
         try:
             url = safe_url_string(urljoin(base, value.strip()))
             if urlsplit(url).scheme in SCHEMES and len(url) <= LONGEST_URL:
-                urls[url.split("#", 1)[0]] = None
+                urls[leave_visit(url.split("#", 1)[0])] = None
         except ValueError:
             continue
     return list(urls)
@@ -250,14 +252,29 @@ def join_urls(values: Iterable[str], base: str) -> list[str]:
 
 def canonical_url(url: str) -> str:
     """One spelling for addresses that mean the same: sorted query, no fragment (w3lib), nothing that names a visit."""
-    parts = urlsplit(JSESSIONID.sub("", url))
-    query = [
-        (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not names_visit(name, value)
-    ]
+    parts = urlsplit(leave_visit(url))
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not names_campaign(pair[0])]
     return str(canonicalize_url(parts._replace(query=urlencode(query)).geturl()))
 
 
+def leave_visit(url: str) -> str:
+    """The address without what names a visit: a session in it is neither kept nor sent."""
+    place, mark, query = JSESSIONID.sub("", url).partition("?")
+    pieces = [piece for piece in query.split("&") if not names_visit(*split_pair(piece))]
+    return f"{place}{mark if any(pieces) else ''}{'&'.join(pieces)}"
+
+
+def split_pair(piece: str) -> tuple[str, str]:
+    """Name and value of a piece of a query, as they are meant."""
+    name, _, value = piece.partition("=")
+    return unquote_plus(name), unquote_plus(value)
+
+
 def names_visit(name: str, value: str) -> bool:
-    """Is it a session id or a campaign's mark? `s` and `sid` only if what they hold looks like one."""
+    """Is it a session id? Only if what it holds looks like one."""
     low = name.lower()
-    return low.startswith("utm_") or (low in VISIT and bool(VISIT_VALUE.fullmatch(value)))
+    return low in VISIT and (SHORT_VISIT if low == "s" else VISIT_VALUE).fullmatch(value) is not None
+
+
+def names_campaign(name: str) -> bool:
+    return name.lower().startswith("utm_") or name.lower() in CAMPAIGN

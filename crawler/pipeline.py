@@ -16,7 +16,7 @@ from pathlib import Path
 from crawler.answers import MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
 from crawler.capture import WarcFile, make_head
 from crawler.cards import Card, Rendering
-from crawler.pages import ParsedPage, canonical_url
+from crawler.pages import ParsedPage, canonical_url, leave_visit
 from crawler.traps import Barren, make_pattern
 from crawler.verdicts import WALLS, Verdict
 from vault.blobs import BlobWriter, sync_blobs, unlink_blob
@@ -448,8 +448,9 @@ class Keeper:
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _new_page(self, url: str, kind: PageKind, depth: int) -> NewPage:
-        key = hash_url(url if self._local else canonical_url(url))
-        return NewPage(url=url, url_key=key, kind=kind, depth=depth)
+        if self._local:
+            return NewPage(url=url, url_key=hash_url(url), kind=kind, depth=depth)
+        return NewPage(url=leave_visit(url), url_key=hash_url(canonical_url(url)), kind=kind, depth=depth)
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts

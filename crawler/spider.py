@@ -26,6 +26,7 @@ from vault.egress import REFUSAL_TEXT
 from vault.errors import InputRefused
 from vault.log import clean_text, get_logger
 from vault.records import PageKind
+from vault.urls import hide_urls
 
 USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
 TICK_SECONDS = 0.1
@@ -134,7 +135,7 @@ def find_result(meta: dict[str, Any], kind: type[T]) -> T | None:
 
 def name_failure(problem: BaseException) -> tuple[str, str, bool]:
     """(code, text, final) of whatever stopped a fetch."""
-    text = clean_text(str(problem) or type(problem).__name__)
+    text = clean_text(hide_urls(str(problem)) or type(problem).__name__)
     if isinstance(problem, InputRefused):
         return problem.stable_code, problem.message, True
     if isinstance(problem, RobotsUnread):

@@ -30,10 +30,12 @@ import h11
 from vault.egress import REFUSAL_TEXT, STREAM_BYTES, Policy, Target, dial, parse_authority, parse_target
 from vault.errors import EgressRefused
 from vault.log import get_logger, set_up_logging
+from vault.urls import show_url
 
 USER = "crawl"
 HEAD_SECONDS = 20.0
 IDLE_SECONDS = 60.0
+LONGEST_PLACE = 200  # letters of what was asked for, as a refusal shows it
 MOST_REQUEST_BODY = 1 << 20
 HOP_HEADERS = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
                b"trailer", b"upgrade"}  # fmt: skip
@@ -86,7 +88,7 @@ class Guard:
             if not hmac.compare_digest(headers.get(b"proxy-authorization", b""), self._authorization):
                 await self._reply(writer, 407, "password wanted", [b'Proxy-Authenticate: Basic realm="facewarden"'])
                 return False
-            place = request.target.decode("ascii", "replace")[:200]
+            place = show_url(request.target.decode("ascii", "replace"))[:LONGEST_PLACE]
             if request.method == b"CONNECT":
                 await self._tunnel(parse_authority(request.target.decode("ascii", "replace"), None), reader, writer)
                 return False

@@ -54,6 +54,7 @@ from vault.store.logins import forget_login, reopen_walled, save_login
 from vault.store.sources import get_source, pause_source, resume_source
 from vault.store.status import list_sources
 from vault.terminal import Grid, Screen, say, say_json
+from vault.urls import show_url
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -261,7 +262,7 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
     policy = host_policy(args.url, lab)
     if is_set_up(settings):
         with open_database(settings) as (_settings, _keys, conn):
-            write_entry(conn, Kind.VIEW, about=f"look:{args.url[:500]}", by=name_user())
+            write_entry(conn, Kind.VIEW, about=f"look:{show_url(args.url)[:500]}", by=name_user())
     else:
         say("no deployment is set up here, so this look is in no ledger", to=sys.stderr)
     pages: list[SavedPage] = []
