@@ -16,9 +16,11 @@ from parsel.csstranslator import HTMLTranslator
 
 from crawler.addresses import check_page_parameter
 from crawler.query import check_query
-from vault.egress import parse_rule, parse_target
+from vault.addresses import is_special_name
+from vault.egress import is_literal, parse_rule, parse_target
 from vault.errors import CardError, EgressRefused
 from vault.records import Policy
+from vault.socks import parse_socks
 from vault.toml import Misfit, read_record
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -120,8 +122,20 @@ class Where:
                 parse_target(url)
         except EgressRefused as exc:
             raise ValueError(f"start: {exc.message}") from exc
-        if self.proxy and not self.proxy.startswith("socks5h://"):
-            raise ValueError("proxy: only socks5h:// (names resolved by the proxy) is allowed")
+        if self.proxy:
+            check_proxy(self)
+
+
+def check_proxy(where: Where) -> None:
+    """Raises ValueError for what is no SOCKS proxy, and for hosts that lead inside wherever they are resolved."""
+    try:
+        parse_socks(where.proxy)
+    except ValueError as exc:
+        raise ValueError(f"proxy: {exc}") from exc
+    for entry in (*where.hosts, *where.image_hosts):
+        host = parse_rule(entry).name
+        if not is_literal(host) and is_special_name(host):
+            raise ValueError(f"hosts: {entry!r} would lead inside the proxy's own network")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

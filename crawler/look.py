@@ -20,7 +20,7 @@ from crawler.cards import Card, Rendering, Robots
 from crawler.cookies import Jar
 from crawler.kinds import parse_answer
 from crawler.pages import ParsedPage, canonical_url
-from crawler.proxy import GuardProcess
+from crawler.proxy import GuardProcess, add_own
 from crawler.robots import RobotsUnread, find_robots, read_robots
 from crawler.spider import PAGE_BYTES, USER_AGENT
 from vault.egress import REFUSAL_TEXT, Policy
@@ -142,7 +142,7 @@ def open_looker(
     accept: str = "",
     jar: Jar | None = None,
 ) -> Iterator[Looker]:
-    with GuardProcess(policy) as guard:
+    with GuardProcess(add_own(policy, settings)) as guard:
         looker = Looker(guard, settings, rendering, wait_for, accept, jar)
         try:
             yield looker

@@ -16,7 +16,7 @@ from crawler.crawl import Crawl
 from crawler.health import CycleFacts, Health, SourceHealth, judge_source
 from crawler.pipeline import Keeper
 from crawler.progress import Progress
-from crawler.proxy import GuardProcess
+from crawler.proxy import GuardProcess, add_own
 from crawler.spider import MarketSpider, spider_settings
 from vault.egress import REFUSAL_TEXT
 from vault.errors import CardError
@@ -80,7 +80,7 @@ def run_crawl(
         log.warning("loopback is open for this crawl", pairs=list(lab))
         show(f"lab: loopback open for {', '.join(lab)}")
     with (
-        GuardProcess(make_policy(approved, lab)) as guard,
+        GuardProcess(add_own(make_policy(approved, lab), settings)) as guard,
         WarcFile(settings.home / "warc", card.name) as warc,
         Progress(Screen(stderr=True), quiet=quiet) as progress,
     ):

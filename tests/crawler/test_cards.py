@@ -65,7 +65,12 @@ WRONG = [
 
 API = GOOD.replace('kind = "shop"', 'kind = "jsonapi"').replace("h1::text", "name")
 HANDED_IN = GOOD[: GOOD.index("[where]")].replace('kind = "shop"', 'kind = "folder"')
+SOCKS = GOOD.replace("[read]", 'proxy = "socks5h://127.0.0.1:9050"\n[read]')
 WRONG_FOR_KIND = [
+    (SOCKS, "127.0.0.1:9050", "127.0.0.1:0", "where.proxy", "socks5h", None),
+    (SOCKS, '"shop.example"', '"nas.local"', "where.hosts", "inside the proxy's own network", 10),
+    (SOCKS, '"shop.example"', '"intranet"', "where.hosts", "inside the proxy's own network", 10),
+    (SOCKS, '"*.cdn.example"', '"*.internal"', "where.hosts", "inside the proxy's own network", 10),
     (API, 'title = "name"', 'title = "name["', "read.title", "no JMESPath", 15),
     (API, 'title = "name"', "", "read.title", "missing field", 13),
     (API, 'title = "name"', 'title = "name"\nwait_for = "p"', "read.wait_for", "without a browser", 16),

@@ -19,8 +19,9 @@ VISIT = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
-def made_keys(keys: Keys) -> None:
-    """Every crawl needs the key file."""
+def made_keys(keys: Keys, settings: Settings) -> None:
+    """Every crawl needs the key file, and logs into its folder if there is one."""
+    (settings.home / "logs").mkdir()
 
 
 def read_rows(conn: Connection) -> str:
@@ -31,9 +32,11 @@ def read_rows(conn: Connection) -> str:
     return "\n".join(text for (text,) in rows)
 
 
-def check_told(done: "subprocess.CompletedProcess[str]", conn: Connection) -> str:
+def check_told(settings: Settings, done: "subprocess.CompletedProcess[str]", conn: Connection) -> str:
     rows = read_rows(conn)
-    for where in (done.stdout, done.stderr, rows):
+    logs = [path.read_text() for path in settings.home.rglob("*.log")]
+    assert any("a fetch failed" in log or "refused" in log for log in logs)
+    for where in (done.stdout, done.stderr, rows, *logs):
         assert TOKEN not in where, where[max(0, where.index(TOKEN) - 300) :][:400]
         assert VISIT not in where, where[max(0, where.index(VISIT) - 300) :][:400]
     return rows
@@ -61,7 +64,7 @@ def test_no_refused_redirect_or_broken_answer_leaves_a_token_in_a_row_or_log(
 
     site = make_site(answer)
     done = crawl(settings, site, tmp_path)
-    rows = check_told(done, conn)
+    rows = check_told(settings, done, conn)
     assert rows.count("redirect_refused") >= 5
     assert "http://elsewhere.example/reset/…?key=…" in rows, "where it led is told all the same"
     assert "/visited?a=1" in site.hits, "a session in an address is not sent back"
@@ -81,5 +84,5 @@ def test_no_refusal_of_the_guard_leaves_a_token_in_the_ledger(
         return html(f"<article><h1>lot</h1></article><script>{calls}</script>") if path == "/" else NOT_FOUND
 
     done = crawl(settings, make_site(answer), tmp_path, top='rendering = "browser"')
-    rows = check_told(done, conn)
+    rows = check_told(settings, done, conn)
     assert "elsewhere.example/in/…?key=…" in rows
