@@ -16,7 +16,7 @@ def check_query(name: str, expression: str) -> None:
     """Raises ValueError for what is no JMESPath."""
     try:
         compile_query(expression)
-    except (JMESPathError, ValueError) as exc:
+    except (JMESPathError, ValueError, RecursionError) as exc:
         reason = str(exc).splitlines()[0]
         raise ValueError(f"{name}: {expression!r} is no JMESPath: {reason}", "see jmespath.org/tutorial") from exc
 

@@ -17,9 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vault.errors import SettingError
+from vault.files import read_small
 from vault.money import CURRENCY, Rate, parse_rate
 from vault.quiet import QUIET
-from vault.toml import Misfit, build_record, misfit_type, parse_toml
+from vault.toml import MOST_BYTES, Misfit, build_record, misfit_type, parse_toml
 
 PREFIX = "FACEWARDEN_"
 # of the same form, and no fields: which file, and what the launcher and the tests read
@@ -311,7 +312,7 @@ def load_settings(
         if config is not None and not source.is_file():
             raise SettingError(f"no such settings file: {source}", mend="check the path given with --config")
         if source.is_file():
-            text = source.read_text(encoding="utf-8")
+            text = read_small(source, MOST_BYTES).decode("utf-8")
             table = parse_toml(text)
             if "home" in table:
                 raise Misfit("unknown field", field="home", mend="choose the state folder with --home")
