@@ -21,8 +21,8 @@ from crawler.cookies import Jar
 from crawler.kinds import parse_answer
 from crawler.pages import ParsedPage, canonical_url
 from crawler.proxy import GuardProcess, add_own
-from crawler.robots import RobotsUnread, find_robots, read_robots
-from crawler.spider import PAGE_BYTES, USER_AGENT
+from crawler.robots import USER_AGENT, RobotsUnread, find_robots, read_robots
+from crawler.spider import PAGE_BYTES
 from vault.egress import REFUSAL_TEXT, Policy
 from vault.errors import CardError
 from vault.settings import Settings

@@ -21,14 +21,13 @@ from crawler.archives import fetch_archive
 from crawler.capture import Answer
 from crawler.cards import Card, Robots
 from crawler.crawl import Crawl
-from crawler.robots import RobotsUnread
+from crawler.robots import USER_AGENT, RobotsUnread
 from vault.egress import REFUSAL_TEXT
 from vault.errors import InputRefused
 from vault.log import clean_text, get_logger
 from vault.records import PageKind
 from vault.urls import hide_urls
 
-USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
 TICK_SECONDS = 0.1
 PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
 TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
