@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
+from crawler.acts import LeftAlone
 from crawler.archives import FetchedArchive
 from crawler.capture import Answer, WarcFile, seal_body
 from crawler.cards import LOCAL, Card, CardKind
@@ -72,10 +73,18 @@ class Prepared:
     screenshot: BlobWriter | None = None
     listed: tuple[str, str] | None = None  # MD5, SHA-256
     passed_over: Mapping[str, int] | None = None  # files that are no samples, by format; None: not read
+    left_alone: tuple[LeftAlone, ...] = ()  # a redirect that is not followed, since it acts
 
     @property
     def writers(self) -> list[BlobWriter]:
         return [writer for writer in (self.blob, self.screenshot) if writer is not None]
+
+
+def name_act(act: LeftAlone) -> tuple[str, str, bool]:
+    """(code, text, final) of a page that leads to what acts: a login wall, or what a crawl leaves alone."""
+    if act.is_login:
+        return Verdict.LOGIN_WALL.value, f"it leads to a login: {act.shown}", True
+    return "redirect_acts", f"it leads to what would act ({act.word}): {act.shown}", True
 
 
 class Preparer:
@@ -131,6 +140,9 @@ class Preparer:
             return Prepared(fetched=fetched, failure=("redirect_refused", show_url(target), True))
         if canonical_url(target) == canonical_url(fetched.page.url):
             return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
+        if (act := self.find_act(target, fetched.page.kind)) is not None:
+            verdict = Verdict.LOGIN_WALL if act.is_login else Verdict.CONTENT
+            return Prepared(fetched=fetched, failure=name_act(act), verdict=verdict, left_alone=(act,))
         return Prepared(fetched=fetched, redirect=target)
 
     def _prepare_page(self, fetched: Fetched) -> Prepared:
@@ -208,6 +220,10 @@ class Preparer:
         if (listed := self._find_listed(fetched.body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
         return Prepared(fetched=fetched, blob=seal_body(self._blobs, fetched.body))
+
+    def find_act(self, url: str, kind: PageKind) -> LeftAlone | None:
+        """Why an address is not asked for, None for one that reads, and for what was handed in."""
+        return None if self.local else self._card.find_act(url, chosen=kind is not PageKind.PAGE)
 
     def allows(self, url: str, kind: PageKind) -> bool:
         """Does the card name the host of this address? (The guard asks again, with the address it resolves to.) Of what

@@ -6,6 +6,7 @@ line, the field and the mend. Who approved it is the business of `crawler/approv
 
 import datetime as dt
 import errno
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from parsel import Selector
 from parsel.csstranslator import HTMLTranslator
 
+from crawler.acts import FREE, ActKind, LeftAlone, find_act, split_query
 from crawler.addresses import check_page_parameter
 from crawler.query import check_query
 from vault.addresses import is_special_name
@@ -255,6 +257,21 @@ class Card:
         check_where(self)
         check_read(self)
 
+    def find_act(self, url: str, *, chosen: bool = False) -> LeftAlone | None:
+        """Why an address of this source is left alone, None for one that reads. `chosen`: as a picture or an archive,
+        by the card's own selector."""
+        free = list_free(self.where.start, self.read.page_url)
+        return find_act(url, chosen=chosen, static=self.kind is CardKind.OPENDIR, free=free)
+
+
+@functools.lru_cache(maxsize=64)
+def list_free(start: tuple[str, ...], page_url: str) -> FREE:
+    """The parameters that the card itself writes down, which may look like tokens: those of its start pages, such as
+    the key of an API, and those in which `page_url` has the next page's mark."""
+    written = frozenset(pair for url in start for pair in split_query(url.partition("?")[2]))
+    pages = split_query(page_url.partition("?")[2])
+    return written | frozenset((name, None if "{" in value else value) for name, value in pages)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signature:
@@ -308,6 +325,8 @@ def check_where(card: Card) -> None:
         for name in ("hosts", "start", "image_hosts", "proxy"):
             if getattr(where, name):
                 raise ValueError(f"where.{name}: nothing is fetched for kind {card.kind}", f"leave {name} out")
+    elif (act := next(filter(None, map(find_act, where.start)), None)) and act.kind is ActKind.ACTION:
+        raise ValueError(f"where.start: a crawl only reads, and {act.shown} would do something ({act.word})")
     elif not where.hosts or not where.start:
         raise ValueError("where.start: a card names at least one host and one start URL", "add hosts and start")
     if card.rendering is Rendering.BROWSER and card.kind in (CardKind.JSONAPI, *NO_EXPRESSIONS):

@@ -14,7 +14,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 from protego import Protego
 
-from crawler.answers import MOST_HOPS, REFUSED_HEADER
+from crawler.acts import Tally, find_act
+from crawler.answers import MOST_HOPS, REFUSED_HEADER, name_act
 from crawler.browser import RENDER_MS, context_options, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
 from crawler.cookies import Jar
@@ -23,6 +24,7 @@ from crawler.pages import ParsedPage, canonical_url
 from crawler.proxy import GuardProcess, add_own
 from crawler.robots import USER_AGENT, RobotsUnread, find_robots, read_robots
 from crawler.spider import PAGE_BYTES
+from crawler.watch import FindAct, Watch
 from vault.egress import REFUSAL_TEXT, Policy
 from vault.errors import CardError
 from vault.settings import Settings
@@ -53,7 +55,10 @@ class Looker:
         wait_for: str = "",
         accept: str = "",
         jar: Jar | None = None,
+        find_act: FindAct = find_act,
     ) -> None:
+        self.left_alone = Tally()
+        self._find_act = find_act
         self._guard, self._settings, self._rendering, self._wait_for = guard, settings, rendering, wait_for
         self._jar = jar
         self._client = httpx2.Client(
@@ -84,6 +89,9 @@ class Looker:
                         return Look(url=url, status=403, problem=code)
                     if answer.is_redirect:
                         url = urljoin(url, answer.headers.get("location", ""))
+                        if (act := self._find_act(url)) is not None:
+                            self.left_alone.note([act])
+                            return Look(url=act.shown, status=answer.status_code, problem=name_act(act)[0])
                         continue
                     body = bytearray()
                     for piece in answer.iter_bytes():
@@ -103,11 +111,14 @@ class Looker:
     async def _render(self, url: str) -> Look:
         from playwright.async_api import Error, async_playwright
 
+        watch = Watch(self._find_act)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(**launch_options(self._settings, self._guard))
             try:
                 page = await browser.new_page(**context_options(self._jar))
-                answer = await page.goto(url, timeout=RENDER_MS)
+                await watch.begin(page)
+                with watch.expecting(url):
+                    answer = await page.goto(url, timeout=RENDER_MS)
                 await wait_for_content(page, self._wait_for)
                 status = answer.status if answer else 0
                 return Look(
@@ -115,8 +126,11 @@ class Looker:
                     body=(await page.content()).encode(), problem="" if status == 200 else f"http_{status}",
                 )  # fmt: skip
             except Error as exc:
-                return Look(url=url, problem=f"failed_browser ({type(exc).__name__})")
+                act = watch.take_stopped(url)
+                problem = name_act(act)[0] if act else f"failed_browser ({type(exc).__name__})"
+                return Look(url=url, problem=problem)
             finally:
+                self.left_alone.note(watch.take())
                 await browser.close()
 
     def _ask_robots(self, url: str) -> str:
@@ -141,9 +155,10 @@ def open_looker(
     wait_for: str = "",
     accept: str = "",
     jar: Jar | None = None,
+    find_act: FindAct = find_act,
 ) -> Iterator[Looker]:
     with GuardProcess(add_own(policy, settings)) as guard:
-        looker = Looker(guard, settings, rendering, wait_for, accept, jar)
+        looker = Looker(guard, settings, rendering, wait_for, accept, jar, find_act)
         try:
             yield looker
         finally:
@@ -174,6 +189,7 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
             yield replace(look, problem=reading.problem), None
             continue
         parsed = reading.parsed
+        looker.left_alone.note(parsed.left_alone)
         for url in parsed.links:
             if canonical_url(url) not in known:
                 known.add(canonical_url(url))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote_plus, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from lxml.etree import XPath
 from parsel import Selector, SelectorList
@@ -13,8 +13,9 @@ from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
 from w3lib.url import canonicalize_url, safe_url_string
 
+from crawler.acts import LeftAlone
 from crawler.addresses import split_number
-from crawler.cards import Card, Login, Read, is_xpath
+from crawler.cards import Card, Read, is_xpath
 from crawler.listing import (
     LONGEST_COUNT,
     LONGEST_DATE,
@@ -24,6 +25,7 @@ from crawler.listing import (
     make_listing,
 )
 from crawler.said import MOST_PASSWORDS
+from crawler.visits import leave_visit, names_campaign
 from vault.log import clean_text
 from vault.records import Listing
 
@@ -44,23 +46,17 @@ HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
     or contains(translate(@style, ' ', ''), 'visibility:hidden')"""
 HIDDEN_LINKS = XPath(f"//*[@hidden or @style][{HIDDEN}]/descendant-or-self::a/@href", smart_strings=False)
 TEXTS = XPath(".//text()", smart_strings=False)
-LOGOUT = re.compile(r"(?:log|sign)[-_]?(?:out|off)", re.IGNORECASE)  # to follow it would end our session
-# parameters that name a visit, or where it came from, not a page
-VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
-         "cfid", "cftoken", "aspsessionid"}  # fmt: skip
-CAMPAIGN = {"fbclid", "gclid", "yclid", "_ga"}
-VISIT_VALUE = re.compile(r"(?=.*[0-9])[0-9a-zA-Z_,-]{16,}")
-SHORT_VISIT = re.compile(r"(?=.*[0-9])[0-9a-zA-Z]{16,}")  # of `s`, which may be what is searched for
-JSESSIONID = re.compile(r";jsessionid=[^/?#]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedPage:
-    """What a page says: its listings, and links to other pages of the source. `cut`: it has more than we read."""
+    """What a page says: its listings, and links to other pages of the source. `cut`: it has more than we read;
+    `left_alone`: links that are not followed, since they act."""
 
     listings: tuple[Listing, ...]
     links: tuple[str, ...]
     cut: bool = False
+    left_alone: tuple[LeftAlone, ...] = ()
 
 
 def open_page(body: bytes, url: str, content_type: str) -> tuple[Selector, str]:
@@ -90,7 +86,7 @@ def read_page(root: Selector, base: str, url: str, card: Card, *, seen: dt.date 
         link
         for selector in card.read.follow
         for link in list_urls(select(root, selector), base)[:MOST_LINKS]
-        if link not in hidden and not (card.why.login is Login.SESSION and LOGOUT.search(link))
+        if link not in hidden
     )
     listings: dict[str, Listing] = {}
     told = find_told(root, base, url) if card.read.listing == AUTO else None
@@ -255,26 +251,3 @@ def canonical_url(url: str) -> str:
     parts = urlsplit(leave_visit(url))
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not names_campaign(pair[0])]
     return str(canonicalize_url(parts._replace(query=urlencode(query)).geturl()))
-
-
-def leave_visit(url: str) -> str:
-    """The address without what names a visit: a session in it is neither kept nor sent."""
-    place, mark, query = JSESSIONID.sub("", url).partition("?")
-    pieces = [piece for piece in query.split("&") if not names_visit(*split_pair(piece))]
-    return f"{place}{mark if any(pieces) else ''}{'&'.join(pieces)}"
-
-
-def split_pair(piece: str) -> tuple[str, str]:
-    """Name and value of a piece of a query, as they are meant."""
-    name, _, value = piece.partition("=")
-    return unquote_plus(name), unquote_plus(value)
-
-
-def names_visit(name: str, value: str) -> bool:
-    """Is it a session id? Only if what it holds looks like one."""
-    low = name.lower()
-    return low in VISIT and (SHORT_VISIT if low == "s" else VISIT_VALUE).fullmatch(value) is not None
-
-
-def names_campaign(name: str) -> bool:
-    return name.lower().startswith("utm_") or name.lower() in CAMPAIGN

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from crawler.acts import Tally
 from crawler.answers import MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
 from crawler.capture import WarcFile, make_head
 from crawler.cards import Card, Rendering
-from crawler.pages import ParsedPage, canonical_url, leave_visit
+from crawler.pages import ParsedPage, canonical_url
 from crawler.traps import Barren, make_pattern
 from crawler.verdicts import WALLS, Verdict
+from crawler.visits import leave_visit
 from vault.blobs import BlobWriter, sync_blobs, unlink_blob
 from vault.disks import check_disks
 from vault.gate import HashGate, record_hit
@@ -76,6 +78,7 @@ class Counts:
     cut: int = 0  # links to new pages that the card's budget has no room for
     bytes: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    left_alone: Tally = field(default_factory=Tally)  # links that are not followed, since they act
 
 
 class Keeper:
@@ -100,6 +103,7 @@ class Keeper:
         self._blobs = settings.home / "blobs"
         self._preparer = Preparer(card, gate, warc, self._blobs, read_again=read_again)
         self._local, self.allows, self.read_again = self._preparer.local, self._preparer.allows, read_again
+        self.find_act = self._preparer.find_act
         self._page_count = known_pages
         self._waiting: list[Fetched] = []
         self._known: list[BlobWriter] = []  # blobs whose content is kept already
@@ -454,6 +458,7 @@ class Keeper:
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts
+        counts.left_alone.note((*each.left_alone, *(each.parsed.left_alone if each.parsed else ())))
         counts.bytes += len(each.fetched.body) or (each.blob.size if each.blob else 0)
         if each.failure is not None or each.listed is not None:
             counts.failures += 1

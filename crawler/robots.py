@@ -16,6 +16,7 @@ from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
+from crawler.acts import find_act
 from crawler.answers import FINAL_REFUSALS, MOST_HOPS, REDIRECT_STATUS, REFUSED_HEADER
 from vault.egress import REFUSAL_TEXT
 
@@ -114,6 +115,8 @@ class RobotsMiddleware:
                     refusal = (answer.headers.get(REFUSED_HEADER) or b"").decode("latin-1")
                     return read_robots(answer.status, answer.body, refusal if answer.status == 403 else "")
                 url = urljoin(url, (answer.headers.get("Location") or b"").decode("latin-1"))
+                if find_act(url) is not None:
+                    break
             return read_robots(404, b"")  # section 2.3.1.2: as if there were none
         except Exception:
             asyncio.get_running_loop().call_later(ASK_AGAIN_SECONDS, self._rules.pop, key, None)

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,11 +212,14 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
     if counts.cut:
         links = count_of(counts.cut, "link")
         show(f"left out: {links}, for which the card's budget has no room (budget.pages, budget.depth)")
+    for line in counts.left_alone.show():
+        show(line)
     if keeper.stopped:
         show(f"stopped: {keeper.stopped}")
     if not left:
         settle_cycle(conn, source_id)
-    verdict = judge_source(read_facts(conn, source_id), list_fields(card), card.expect.listings)
+    facts = replace(read_facts(conn, source_id), left_alone=counts.left_alone.counts.total())
+    verdict = judge_source(facts, list_fields(card), card.expect.listings)
     if keeper.stopped == "upstream_unavailable":
         verdict = SourceHealth(health=Health.DEAD, reason=f"{keeper.stopped}: {REFUSAL_TEXT[keeper.stopped]}")
     save_health(conn, source_id, verdict.health.value, verdict.reason, verdict.page_id)

@@ -16,7 +16,8 @@ from twisted.internet import defer, error
 from twisted.internet.abstract import isIPAddress
 from twisted.python.failure import Failure
 
-from crawler.answers import FINAL_REFUSALS, Fetched
+from crawler.acts import LeftAlone
+from crawler.answers import FINAL_REFUSALS, Fetched, name_act
 from crawler.archives import fetch_archive
 from crawler.capture import Answer
 from crawler.cards import Card, Robots
@@ -37,6 +38,14 @@ TIMEOUTS = (TimeoutError, error.TimeoutError, defer.TimeoutError, DownloadTimeou
 T = TypeVar("T")
 
 log = get_logger(__name__)
+
+
+class ActRefused(Exception):
+    """A row of the frontier whose address acts: it is not asked for."""
+
+    def __init__(self, act: LeftAlone) -> None:
+        super().__init__(act.word)
+        self.act = act
 
 
 class MarketSpider(Spider):
@@ -122,6 +131,9 @@ class MarketSpider(Spider):
         code, text, final = name_failure(failure.value or Exception())
         if code in UNNAMED and page.kind is PageKind.PAGE and failure.request.meta.get("playwright"):  # type: ignore[attr-defined]
             code = "failed_browser"
+        watch = self.crawl.watch
+        if watch is not None and (act := watch.take_stopped(failure.request.url)) is not None:  # type: ignore[attr-defined]
+            code, text, final = name_act(act)
         log.info("a fetch failed", code=code, detail=text)
         self.crawl.add(Fetched(page=page, failure=(code, text, final)))
 
@@ -137,6 +149,8 @@ def name_failure(problem: BaseException) -> tuple[str, str, bool]:
     text = clean_text(hide_urls(str(problem)) or type(problem).__name__)
     if isinstance(problem, InputRefused):
         return problem.stable_code, problem.message, True
+    if isinstance(problem, ActRefused):
+        return name_act(problem.act)
     if isinstance(problem, RobotsUnread):
         return problem.code, problem.text, problem.final
     if "maxsize" in text.lower() or "cancelled" in type(problem).__name__.lower():
@@ -168,6 +182,8 @@ class GuardMiddleware:
         page = request.meta.get("page")
         if page is None:  # robots.txt: for everybody
             return None
+        if (act := self._crawl.keeper.find_act(request.url, page.kind)) is not None:  # a row of an older version
+            raise ActRefused(act)
         cookies = jar.header(request.url) if jar and not request.meta.get("playwright") else ""
         if cookies:
             request.headers["Cookie"] = cookies

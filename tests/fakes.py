@@ -26,6 +26,7 @@ class Site(http.server.ThreadingHTTPServer):
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}  # of the last request for each path
         self.answer = answer
+        self.other_methods: list[str] = []  # requests that were no GET
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -48,6 +49,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if status != 304:
             self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.server.other_methods.append(f"{self.command} {self.path}")
+        self.close_connection = True
+
+    do_PUT = do_DELETE = do_PATCH = do_HEAD = do_POST  # noqa: N815  names of http.server
 
     def log_message(self, *args: object) -> None:
         pass

@@ -326,13 +326,16 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     if lab:
         say(f"lab: loopback open for {', '.join(lab)}", to=sys.stderr)
     jar = load_session(settings, card)
-    with open_looker(settings, policy, card.rendering, card.read.wait_for, accept_header(card), jar) as looker:
+    with open_looker(
+        settings, policy, card.rendering, card.read.wait_for, accept_header(card), jar, card.find_act
+    ) as looker:
         for look, parsed in try_card(looker, card):
             pages += 1
             problems += [look.problem] if look.problem else []
             state = look.problem or count_of(len(parsed.listings) if parsed else 0, "listing")
             say(f"{look.url}: {state}", to=sys.stderr)
             rows += [(look.url, listing) for listing in (parsed.listings if parsed else ())]
+        say(*looker.left_alone.show(), to=sys.stderr)
     if args.json:
         names = (*FIELDS, *SAID, "counts", "later")
         told = [
