@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
+from crawler.acts import LeftAlone
 from crawler.archives import FetchedArchive
 from crawler.bodies import Content, Kind, judge_body, read_letters
 from crawler.capture import Answer, WarcFile, make_head, seal_body
@@ -28,6 +29,7 @@ from vault.gate import HashGate
 from vault.log import get_logger
 from vault.records import Capture, Page, PageKind
 from vault.store.samples import NewSample
+from vault.urls import show_url
 
 MOST_HOPS = 5
 NOT_MODIFIED = 304
@@ -86,6 +88,7 @@ class Prepared:
     inside: tuple[FiledBlob, ...] = ()  # pictures that lie in the page, in one file
     not_read: tuple[NewSample, ...] = ()  # and those of formats that are not read
     left_out: int = 0  # pictures that lie in it and are not kept
+    left_alone: tuple[LeftAlone, ...] = ()  # a redirect that is not followed, since it acts
 
     @property
     def writers(self) -> list[BlobWriter]:
@@ -94,6 +97,13 @@ class Prepared:
     @property
     def has_files(self) -> bool:
         return bool(self.writers or self.inside)
+
+
+def name_act(act: LeftAlone) -> tuple[str, str, bool]:
+    """(code, text, final) of a page that leads to what acts: a login wall, or what a crawl leaves alone."""
+    if act.is_login:
+        return Verdict.LOGIN_WALL.value, f"it leads to a login: {act.shown}", True
+    return "redirect_acts", f"it leads to what would act ({act.word}): {act.shown}", True
 
 
 class Preparer:
@@ -156,11 +166,14 @@ class Preparer:
         except ValueError:
             return Prepared(fetched=fetched, failure=("redirect_refused", "its target is no address", True))
         if fetched.page.hops >= MOST_HOPS:
-            return Prepared(fetched=fetched, failure=("too_many_redirects", target, True))
+            return Prepared(fetched=fetched, failure=("too_many_redirects", show_url(target), True))
         if not self.allows(target, fetched.page.kind):
-            return Prepared(fetched=fetched, failure=("redirect_refused", target, True))
+            return Prepared(fetched=fetched, failure=("redirect_refused", show_url(target), True))
         if canonical_url(target) == canonical_url(fetched.page.url):
             return Prepared(fetched=fetched, failure=("redirect_loop", "it redirects to itself", True))
+        if (act := self.find_act(target, fetched.page.kind)) is not None:
+            verdict = Verdict.LOGIN_WALL if act.is_login else Verdict.CONTENT
+            return Prepared(fetched=fetched, failure=name_act(act), verdict=verdict, left_alone=(act,))
         return Prepared(fetched=fetched, redirect=target)
 
     def _prepare_page(self, fetched: Fetched) -> Prepared:
@@ -273,6 +286,10 @@ class Preparer:
         if (listed := self._gate.find_listed(fetched.body)) is not None:
             return Prepared(fetched=fetched, listed=listed)
         return Prepared(fetched=fetched, blob=seal_body(self._blobs, fetched.body))
+
+    def find_act(self, url: str, kind: PageKind) -> LeftAlone | None:
+        """Why an address is not asked for, None for one that reads, and for what was handed in."""
+        return None if self.local else self._card.find_act(url, chosen=kind is not PageKind.PAGE)
 
     def allows(self, url: str, kind: PageKind) -> bool:
         """Does the card name the host of this address? (The guard asks again, with the address it resolves to.) Of what

@@ -88,11 +88,12 @@ def launch_options(settings: Settings, guard: GuardProcess) -> dict[str, Any]:
     ours = write_environment(settings).keys()
     scratch = find_scratch(settings)
     return {
-        "executable_path": executable,
+        "executable_path": Path(__file__).with_name("chromium.sh"),
         # none of our addresses and passwords: by default it would inherit our whole environment
         "env": {
             **{name: value for name, value in child_environment(settings).items() if name not in ours},
             "HOME": str(scratch),
+            "CHROMIUM": executable,
         },
         "headless": True,
         "args": ARGUMENTS,

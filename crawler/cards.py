@@ -5,6 +5,8 @@ line, the field and the mend. Who approved it is the business of `crawler/approv
 """
 
 import datetime as dt
+import errno
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -14,18 +16,24 @@ from pathlib import Path
 from parsel import Selector
 from parsel.csstranslator import HTMLTranslator
 
+from crawler.acts import FREE, ActKind, LeftAlone, find_act, split_query
 from crawler.addresses import check_page_parameter
 from crawler.query import check_query
-from vault.egress import parse_rule, parse_target
+from vault.addresses import is_special_name
+from vault.egress import is_literal, parse_rule, parse_target
 from vault.errors import CardError, EgressRefused
+from vault.files import read_small
 from vault.records import Policy
-from vault.toml import Misfit, read_record
+from vault.socks import parse_socks
+from vault.toml import MOST_BYTES, Misfit, read_record
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SIGNATURE = re.compile(r"^\[\[signature\]\][ \t]*$", re.MULTILINE)
 MOST_SIGNATURES = 16
 NO_SELECTORS = {"passwords", "page_parameter"}  # fields of [read] that are none
 MOST_PASSWORDS = 5  # of a card; ten are tried on an archive, so those printed have a chance
+MOST_FOLLOW, LONGEST_EXPRESSION = 50, 4000  # expressions of `follow`, letters of one
+MOST_HOURS = 24 * 366  # between two crawls
 MOST_RETENTION_DAYS = 1095  # BIPA sec. 15(a): three years
 
 
@@ -120,8 +128,20 @@ class Where:
                 parse_target(url)
         except EgressRefused as exc:
             raise ValueError(f"start: {exc.message}") from exc
-        if self.proxy and not self.proxy.startswith("socks5h://"):
-            raise ValueError("proxy: only socks5h:// (names resolved by the proxy) is allowed")
+        if self.proxy:
+            check_proxy(self)
+
+
+def check_proxy(where: Where) -> None:
+    """Raises ValueError for what is no SOCKS proxy, and for hosts that lead inside wherever they are resolved."""
+    try:
+        parse_socks(where.proxy)
+    except ValueError as exc:
+        raise ValueError(f"proxy: {exc}") from exc
+    for entry in (*where.hosts, *where.image_hosts):
+        host = parse_rule(entry).name
+        if not is_literal(host) and is_special_name(host):
+            raise ValueError(f"hosts: {entry!r} would lead inside the proxy's own network")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +185,11 @@ class Read:
     page_parameter: str = ""  # what numbers the pages of one listing: see crawler/addresses.py
 
     def __post_init__(self) -> None:
+        for name, value in ((each, getattr(self, each)) for each in self.__dataclass_fields__):
+            if len(value) > (MOST_FOLLOW if isinstance(value, tuple) else LONGEST_EXPRESSION):
+                raise ValueError(f"{name}: at most {MOST_FOLLOW} expressions of {LONGEST_EXPRESSION} letters")
+        if max(map(len, self.follow), default=0) > LONGEST_EXPRESSION:
+            raise ValueError(f"follow: at most {LONGEST_EXPRESSION} letters each")
         if len(self.passwords) > MOST_PASSWORDS or any(not 1 <= len(each) <= 200 for each in self.passwords):
             raise ValueError(f"passwords: at most {MOST_PASSWORDS}, of 1 to 200 letters each")
         if self.page_parameter:
@@ -209,8 +234,8 @@ class Pace:
     every_hours: float = 24.0  # how often `up` crawls it; pages that seldom change are looked at less often
 
     def __post_init__(self) -> None:
-        if self.delay < 0 or not 1 <= self.concurrency <= 64 or self.every_hours <= 0:
-            raise ValueError("concurrency: 1 to 64; delay and every_hours above 0")
+        if self.delay < 0 or not 1 <= self.concurrency <= 64 or not 0 < self.every_hours <= MOST_HOURS:
+            raise ValueError(f"concurrency: 1 to 64; delay above 0, every_hours too and at most {MOST_HOURS}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,6 +256,21 @@ class Card:
             raise ValueError("name: small letters, digits and hyphens, at most 63")
         check_where(self)
         check_read(self)
+
+    def find_act(self, url: str, *, chosen: bool = False) -> LeftAlone | None:
+        """Why an address of this source is left alone, None for one that reads. `chosen`: as a picture or an archive,
+        by the card's own selector."""
+        free = list_free(self.where.start, self.read.page_url)
+        return find_act(url, chosen=chosen, static=self.kind is CardKind.OPENDIR, free=free)
+
+
+@functools.lru_cache(maxsize=64)
+def list_free(start: tuple[str, ...], page_url: str) -> FREE:
+    """The parameters that the card itself writes down, which may look like tokens: those of its start pages, such as
+    the key of an API, and those in which `page_url` has the next page's mark."""
+    written = frozenset(pair for url in start for pair in split_query(url.partition("?")[2]))
+    pages = split_query(page_url.partition("?")[2])
+    return written | frozenset((name, None if "{" in value else value) for name, value in pages)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -285,6 +325,8 @@ def check_where(card: Card) -> None:
         for name in ("hosts", "start", "image_hosts", "proxy"):
             if getattr(where, name):
                 raise ValueError(f"where.{name}: nothing is fetched for kind {card.kind}", f"leave {name} out")
+    elif (act := next(filter(None, map(find_act, where.start)), None)) and act.kind is ActKind.ACTION:
+        raise ValueError(f"where.start: a crawl only reads, and {act.shown} would do something ({act.word})")
     elif not where.hosts or not where.start:
         raise ValueError("where.start: a card names at least one host and one start URL", "add hosts and start")
     if card.rendering is Rendering.BROWSER and card.kind in (CardKind.JSONAPI, *NO_EXPRESSIONS):
@@ -353,8 +395,10 @@ def check_selector(name: str, selector: str) -> None:
 def read_text(path: Path) -> str:
     """A card's text. Raises CardError: card_missing, card_invalid."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_small(path, MOST_BYTES).decode("utf-8")
     except OSError as exc:
+        if exc.errno == errno.EFBIG:
+            raise CardError("card_invalid", f"{path} is {exc.strerror}", mend="is it a card?") from exc
         raise CardError("card_missing", f"cannot read {path}: {exc.strerror}", mend="give the path of a card") from exc
     except UnicodeDecodeError as exc:
         raise CardError("card_invalid", f"{path} is not UTF-8", mend="save it as UTF-8") from exc
@@ -367,7 +411,8 @@ def parse_card(text: str, name: str, today: dt.date) -> Card:
         card = read_record(Card, split_signatures(text)[0])
     except Misfit as exc:
         place = f"{name}:{exc.line}" if exc.line else name
-        raise CardError("card_invalid", f"{place}: {exc.field}: {exc.message}", mend=exc.mend) from exc
+        told = ": ".join(filter(None, (place, exc.field, exc.message)))
+        raise CardError("card_invalid", told, mend=exc.mend) from exc
     if card.why.valid_until < today:
         raise CardError(
             "card_expired",

@@ -21,6 +21,7 @@ from vault.store.work import PAGES, claim_rows, extend_lease
 
 if TYPE_CHECKING:
     from crawler.spider import MarketSpider
+    from crawler.watch import Watch
 
 MOST_HELD = 64 << 20  # bytes of answers that are still to be kept; then no more are asked for
 RENEW_SECONDS = 10.0
@@ -47,6 +48,7 @@ class Crawl:
         self._progress = progress
         self._conn, self.card, self._source, self.keeper, self.guard = conn, card, source, keeper, guard
         self.jar = jar
+        self.watch = make_watch(card)
         self._claimed: list[Page] = []
         self._in_flight: dict[int, int] = {}  # page_id -> token, from the claim until its results are rows
         self._dry = False  # nothing was there to claim, and nothing has been kept since
@@ -118,6 +120,7 @@ class Crawl:
             self._looked = time.monotonic()
             if ended := end_swollen():
                 log.warning("browser processes held too much memory and were ended", count=ended)
+        self._note_left()
         try:
             kept = await self._keep() if due or self.keeper.is_due() else False
             if refusals := self.guard.take_refusals():
@@ -169,11 +172,17 @@ class Crawl:
         """The last gathered results."""
         if self.broken is not None:
             return
+        self._note_left()
         try:
             await self._keep()
             self.keeper.record_refusals(self.guard.take_refusals())
         except DatabaseGone as exc:
             self.lost = exc
+
+    def _note_left(self) -> None:
+        """Count what the browser was not let ask for."""
+        if self.watch is not None:
+            self.keeper.counts.left_alone.note(self.watch.take())
 
     def headers(self, page: Page) -> dict[str, str]:
         """What a request says beside the usual: the form that the card's pages have, and the conditions that spare one
@@ -192,3 +201,12 @@ class Crawl:
         from crawler.browser import page_meta
 
         return page_meta(self.card, page.attempts, self.jar)
+
+
+def make_watch(card: Card) -> "Watch | None":
+    """Who stops the browser's requests that act; None for a card without a browser."""
+    if card.rendering is not Rendering.BROWSER:
+        return None
+    from crawler.watch import Watch
+
+    return Watch(card.find_act)

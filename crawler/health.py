@@ -6,6 +6,8 @@ Honest before tidy: a source that is blocked is never "nothing found". Pure; `va
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from vault.letters import count_of
+
 MANY = 0.5  # of the pages of a cycle: then it is the source that is so, not a page
 SOME = 0.2
 FIELD_MISSING = 0.5  # of the listings, in a field the card has a selector for
@@ -36,6 +38,7 @@ class CycleFacts:
     listings: int = 0
     before: int = 0
     missing: dict[str, int] = field(default_factory=dict)
+    left_alone: int = 0  # links that were not followed, since they act
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,10 +86,13 @@ def judge_source(facts: CycleFacts, fields: tuple[str, ...], expected_listings: 
 
 def judge_empty(facts: CycleFacts, expected: int) -> SourceHealth:
     """No listing in the whole cycle, and no sign of another layout."""
-    if not facts.before and not expected:
-        return SourceHealth(health=Health.EMPTY, reason="no listing has been found yet", page_id=first_example(facts))
-    had = f"{facts.before} were on offer before" if facts.before else f"the card expects {expected}"
-    return SourceHealth(health=Health.EMPTY, reason=f"no listing; {had}", page_id=first_example(facts))
+    reason = "no listing has been found yet"
+    if facts.before or expected:
+        had = f"{facts.before} were on offer before" if facts.before else f"the card expects {expected}"
+        reason = f"no listing; {had}"
+    if facts.left_alone:
+        reason += f"; left alone, since they act: {count_of(facts.left_alone, 'link')}"
+    return SourceHealth(health=Health.EMPTY, reason=reason, page_id=first_example(facts))
 
 
 def judge_drift(facts: CycleFacts, fields: tuple[str, ...], expected: int, total: int) -> SourceHealth:

@@ -14,16 +14,18 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 from protego import Protego
 
-from crawler.answers import MOST_HOPS, REFUSED_HEADER
+from crawler.acts import Tally, find_act
+from crawler.answers import MOST_HOPS, REFUSED_HEADER, name_act
 from crawler.browser import RENDER_MS, context_options, launch_options, wait_for_content
 from crawler.cards import Card, Rendering, Robots
 from crawler.cookies import Jar
 from crawler.pages import ParsedPage, canonical_url
-from crawler.proxy import GuardProcess
+from crawler.proxy import GuardProcess, add_own
 from crawler.reader import Reader, Request, Unread
-from crawler.robots import RobotsUnread, find_robots, read_robots
-from crawler.spider import PAGE_BYTES, USER_AGENT
+from crawler.robots import USER_AGENT, RobotsUnread, find_robots, read_robots
+from crawler.spider import PAGE_BYTES
 from crawler.verdicts import Known
+from crawler.watch import FindAct, Watch
 from vault.egress import REFUSAL_TEXT, Policy
 from vault.errors import CardError
 from vault.settings import Settings
@@ -54,7 +56,10 @@ class Looker:
         wait_for: str = "",
         accept: str = "",
         jar: Jar | None = None,
+        find_act: FindAct = find_act,
     ) -> None:
+        self.left_alone = Tally()
+        self._find_act = find_act
         self._guard, self._settings, self._rendering, self._wait_for = guard, settings, rendering, wait_for
         self._jar = jar
         self._client = httpx2.Client(
@@ -85,6 +90,9 @@ class Looker:
                         return Look(url=url, status=403, problem=code)
                     if answer.is_redirect:
                         url = urljoin(url, answer.headers.get("location", ""))
+                        if (act := self._find_act(url)) is not None:
+                            self.left_alone.note([act])
+                            return Look(url=act.shown, status=answer.status_code, problem=name_act(act)[0])
                         continue
                     body = bytearray()
                     for piece in answer.iter_bytes():
@@ -104,11 +112,14 @@ class Looker:
     async def _render(self, url: str) -> Look:
         from playwright.async_api import Error, async_playwright
 
+        watch = Watch(self._find_act)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(**launch_options(self._settings, self._guard))
             try:
                 page = await browser.new_page(**context_options(self._jar))
-                answer = await page.goto(url, timeout=RENDER_MS)
+                await watch.begin(page)
+                with watch.expecting(url):
+                    answer = await page.goto(url, timeout=RENDER_MS)
                 await wait_for_content(page, self._wait_for)
                 status = answer.status if answer else 0
                 return Look(
@@ -116,8 +127,11 @@ class Looker:
                     body=(await page.content()).encode(), problem="" if status == 200 else f"http_{status}",
                 )  # fmt: skip
             except Error as exc:
-                return Look(url=url, problem=f"failed_browser ({type(exc).__name__})")
+                act = watch.take_stopped(url)
+                problem = name_act(act)[0] if act else f"failed_browser ({type(exc).__name__})"
+                return Look(url=url, problem=problem)
             finally:
+                self.left_alone.note(watch.take())
                 await browser.close()
 
     def _ask_robots(self, url: str) -> str:
@@ -142,9 +156,10 @@ def open_looker(
     wait_for: str = "",
     accept: str = "",
     jar: Jar | None = None,
+    find_act: FindAct = find_act,
 ) -> Iterator[Looker]:
-    with GuardProcess(policy) as guard:
-        looker = Looker(guard, settings, rendering, wait_for, accept, jar)
+    with GuardProcess(add_own(policy, settings)) as guard:
+        looker = Looker(guard, settings, rendering, wait_for, accept, jar, find_act)
         try:
             yield looker
         finally:
@@ -176,6 +191,7 @@ def try_card(looker: Looker, card: Card) -> Iterator[tuple[Look, ParsedPage | No
             if isinstance(said, Unread) or problem:
                 yield replace(look, problem=problem), None
                 continue
+            looker.left_alone.note(said.parsed.left_alone)
             for url in said.parsed.links:
                 if canonical_url(url) not in known:
                     known.add(canonical_url(url))

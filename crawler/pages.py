@@ -13,8 +13,9 @@ from w3lib.encoding import html_to_unicode
 from w3lib.html import get_base_url
 from w3lib.url import canonicalize_url, safe_url_string
 
+from crawler.acts import LeftAlone
 from crawler.addresses import split_number
-from crawler.cards import Card, Login, Read, is_xpath
+from crawler.cards import Card, Read, is_xpath
 from crawler.listing import (
     LONGEST_COUNT,
     LONGEST_DATE,
@@ -26,6 +27,7 @@ from crawler.listing import (
 )
 from crawler.nesting import DEEPEST, count_readable, is_tangled, measure_nesting
 from crawler.said import MOST_PASSWORDS
+from crawler.visits import leave_visit, names_campaign
 from vault.log import clean_text
 from vault.records import Listing
 
@@ -49,21 +51,17 @@ HIDDEN = """@hidden or contains(translate(@style, ' ', ''), 'display:none')
     or contains(translate(@style, ' ', ''), 'visibility:hidden')"""
 HIDDEN_LINKS = XPath(f"//*[@hidden or @style][{HIDDEN}]/descendant-or-self::a/@href", smart_strings=False)
 TEXTS = XPath(".//text()", smart_strings=False)
-LOGOUT = re.compile(r"(?:log|sign)[-_]?(?:out|off)", re.IGNORECASE)  # to follow it would end our session
-# parameters that name a visit, not a page
-VISIT = {"phpsessid", "jsessionid", "sid", "s", "session", "sessionid", "session_id", "zenid", "oscsid", "osadcid",
-         "cfid", "cftoken", "aspsessionid", "fbclid", "gclid", "yclid", "_ga"}  # fmt: skip
-VISIT_VALUE = re.compile(r"[0-9a-zA-Z_-]{16,}")
-JSESSIONID = re.compile(r";jsessionid=[^/?#]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedPage:
-    """What a page says: its listings, and links to other pages of the source. `cut`: it has more than we read."""
+    """What a page says: its listings, and links to other pages of the source. `cut`: it has more than we read;
+    `left_alone`: links that are not followed, since they act."""
 
     listings: tuple[Listing, ...]
     links: tuple[str, ...]
     cut: bool = False
+    left_alone: tuple[LeftAlone, ...] = ()
 
 
 def open_page(body: bytes, url: str, content_type: str) -> tuple[Selector, str]:
@@ -118,7 +116,7 @@ def read_places(tree: Tree, url: str, card: Card, seen: dt.date | None) -> tuple
         link
         for selector in card.read.follow
         for link in list_urls(select(root, selector), base, MOST_LINKS)
-        if link not in hidden and not (card.why.login is Login.SESSION and LOGOUT.search(link))
+        if link not in hidden
     )
     listings: dict[str, Listing] = {}
     places: list[Selector] = []
@@ -184,7 +182,7 @@ def parse_listing(
     images = list_images(element, read.image, base, most_images) if read.image else []
     images = images or (join_urls(told.images, base, most_images) if told else [])
     return make_listing(
-        url=own[0] if own else url,
+        url=own[0] if own else leave_visit(url),
         title=find(read.title, LONGEST_TITLE, "title"),
         seller=find(read.seller, LONGEST_TITLE, "seller"),
         description=find_paragraphs(element, read.description, LONGEST_TEXT) or (told.description if told else ""),
@@ -274,7 +272,7 @@ def list_urls(found: "SelectorList[Selector]", base: str, most: int) -> list[str
 
 
 def join_urls(values: Iterable[str], base: str, most: int = MOST_LINKS) -> list[str]:
-    """Absolute http(s) addresses, in order, each once, at most so many."""
+    """Absolute http(s) addresses, in order, each once, at most so many, without what names our visit."""
     urls: dict[str, None] = {}
     known: set[str] = set()
     for value in values:
@@ -286,7 +284,7 @@ def join_urls(values: Iterable[str], base: str, most: int = MOST_LINKS) -> list[
         try:
             url = safe_url_string(urljoin(base, value.strip()))
             if urlsplit(url).scheme in SCHEMES and len(url) <= LONGEST_URL:
-                urls[url.split("#", 1)[0]] = None
+                urls[leave_visit(url.split("#", 1)[0])] = None
         except ValueError:
             continue
     return list(urls)
@@ -294,14 +292,6 @@ def join_urls(values: Iterable[str], base: str, most: int = MOST_LINKS) -> list[
 
 def canonical_url(url: str) -> str:
     """One spelling for addresses that mean the same: sorted query, no fragment (w3lib), nothing that names a visit."""
-    parts = urlsplit(JSESSIONID.sub("", url))
-    query = [
-        (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not names_visit(name, value)
-    ]
+    parts = urlsplit(leave_visit(url))
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not names_campaign(pair[0])]
     return str(canonicalize_url(parts._replace(query=urlencode(query)).geturl()))
-
-
-def names_visit(name: str, value: str) -> bool:
-    """Is it a session id or a campaign's mark? `s` and `sid` only if what they hold looks like one."""
-    low = name.lower()
-    return low.startswith("utm_") or (low in VISIT and bool(VISIT_VALUE.fullmatch(value)))

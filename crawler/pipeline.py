@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
+from crawler.acts import Tally
 from crawler.answers import DOWNLOAD, MOST_HOPS, RETRY_STATUS, Fetched, Prepared, Preparer
 from crawler.capture import WarcFile, make_head
 from crawler.cards import Card, Rendering
@@ -21,6 +22,7 @@ from crawler.pages import ParsedPage, canonical_url
 from crawler.reader import Reader
 from crawler.traps import Barren, make_pattern
 from crawler.verdicts import WALLS, Verdict
+from crawler.visits import leave_visit
 from vault.blobs import unlink_blob
 from vault.disks import check_disks
 from vault.gate import HashGate, record_hit
@@ -82,6 +84,7 @@ class Counts:
     cut: int = 0  # links to new pages that the card's budget has no room for
     bytes: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    left_alone: Tally = field(default_factory=Tally)  # links that are not followed, since they act
 
 
 class Keeper:
@@ -107,6 +110,7 @@ class Keeper:
         self._blobs = settings.home / "blobs"
         self._preparer = Preparer(card, gate, warc, self._blobs, reader, read_again=read_again)
         self._local, self.allows, self.read_again = self._preparer.local, self._preparer.allows, read_again
+        self.find_act = self._preparer.find_act
         self._page_count = known_pages
         self._waiting: list[Fetched] = []
         self._known: list[UUID] = []  # files whose content is kept already, or is not wanted
@@ -495,13 +499,15 @@ class Keeper:
     # -- small things -------------------------------------------------------------------------------------------------
 
     def _new_page(self, url: str, kind: PageKind, depth: int) -> NewPage:
-        key = hash_url(url if self._local else canonical_url(url))
-        return NewPage(url=url, url_key=key, kind=kind, depth=depth)
+        if self._local:
+            return NewPage(url=url, url_key=hash_url(url), kind=kind, depth=depth)
+        return NewPage(url=leave_visit(url), url_key=hash_url(canonical_url(url)), kind=kind, depth=depth)
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts
         if each.failure is not None and each.failure[0] == DOWNLOAD:  # it is fetched once more
             return
+        counts.left_alone.note((*each.left_alone, *(each.parsed.left_alone if each.parsed else ())))
         counts.bytes += len(each.fetched.body) or (each.blob.size if each.blob else 0)
         if each.failure is not None or each.listed is not None:
             counts.failures += 1

@@ -18,11 +18,17 @@ from vault.errors import ServerError
 from vault.guard import USER
 from vault.log import child_stderr, get_logger
 from vault.quiet import QUIET
+from vault.settings import Settings
 from vault.tokens import make_token
 
 ROOT = Path(__file__).resolve().parents[1]
 
 log = get_logger(__name__)
+
+
+def add_own(policy: Policy, settings: Settings) -> Policy:
+    """The policy, in which this deployment's own names, addresses and ports are refused."""
+    return replace(policy, own=settings.own_hosts, own_ports=settings.own_ports)
 
 
 class GuardProcess:
@@ -48,7 +54,8 @@ class GuardProcess:
         )
         assert self._process.stdin and self._process.stdout
         try:
-            self._process.stdin.write(replace(policy, password=self.password).to_json() + "\n")
+            secret = replace(policy, password=self.password, identity=make_token())
+            self._process.stdin.write(secret.to_json() + "\n")
             self._process.stdin.flush()
             self.port = int(json.loads(self._process.stdout.readline())["port"])
         except (OSError, ValueError, KeyError) as exc:

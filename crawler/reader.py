@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from crawler.acts import LeftAlone
 from crawler.cards import Card
 from crawler.inside import Inside
 from crawler.pages import ParsedPage
@@ -264,7 +265,7 @@ class Line:
 # what an answer is made of, beside plain values and the words of an enumeration
 PARTS = {
     (each.__module__, each.__name__): each
-    for each in (Pictures, Inside, ReadPage, Unread, ParsedPage, Listing, Said, Decimal)
+    for each in (Pictures, Inside, ReadPage, Unread, ParsedPage, LeftAlone, Listing, Said, Decimal)
 }  # fmt: skip
 
 

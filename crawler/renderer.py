@@ -11,12 +11,13 @@ from typing import Any
 
 import psutil
 from playwright.async_api import Error as BrowserError
-from scrapy import Request
+from scrapy import Request, Spider
 from scrapy.crawler import Crawler
 from scrapy.http import Response
 from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
 
 from crawler.answers import DownloadStarted
+from crawler.watch import Watch
 from vault.log import get_logger
 
 TABS = 2  # at once; a second one draws while the first one loads
@@ -34,8 +35,20 @@ class Renderer(ScrapyPlaywrightDownloadHandler):  # type: ignore[misc]
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self._seconds = crawler.settings.getfloat("RENDER_SECONDS")
+        assert crawler.spider is not None
+        self._watch: Watch = crawler.spider.crawl.watch  # type: ignore[attr-defined]
         self._turns = asyncio.Semaphore(TABS)
         self._free: list[tuple[Any, int]] = []  # blank tabs, and how many pages each has shown
+
+    async def _create_page(self, request: Request, spider: Spider) -> Any:
+        """A new tab, in a browser whose requests are watched. Raises playwright's Error."""
+        page = await super()._create_page(request, spider)
+        try:
+            await self._watch.begin(page)
+        except BaseException:
+            await close_page(page)
+            raise
+        return page
 
     async def download_request(self, request: Request) -> Response:
         response: Response
@@ -64,7 +77,8 @@ class Renderer(ScrapyPlaywrightDownloadHandler):  # type: ignore[misc]
         response: Response | None = None
         try:
             async with asyncio.timeout(self._seconds) as deadline:
-                response = await super().download_request(request)
+                with self._watch.expecting(request.url):
+                    response = await super().download_request(request)
                 return response
         finally:
             page = request.meta.pop("playwright_page", None)

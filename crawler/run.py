@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from crawler.crawl import Crawl
 from crawler.health import CycleFacts, Health, SourceHealth, judge_source
 from crawler.pipeline import Keeper
 from crawler.progress import Progress
-from crawler.proxy import GuardProcess
+from crawler.proxy import GuardProcess, add_own
 from crawler.reader import Reader
 from crawler.spider import MarketSpider, spider_settings
 from vault.egress import REFUSAL_TEXT
@@ -81,7 +82,7 @@ def run_crawl(
         log.warning("loopback is open for this crawl", pairs=list(lab))
         show(f"lab: loopback open for {', '.join(lab)}")
     with (
-        GuardProcess(make_policy(approved, lab)) as guard,
+        GuardProcess(add_own(make_policy(approved, lab), settings)) as guard,
         WarcFile(settings.home / "warc", card.name) as warc,
         Reader(card) as reader,
         Progress(Screen(stderr=True), quiet=quiet) as progress,
@@ -222,11 +223,14 @@ def close_crawl(conn: Connection, card: Card, source_id: int, keeper: Keeper, sh
     if counts.cut:
         links = count_of(counts.cut, "link")
         show(f"left out: {links}, for which the card's budget has no room (budget.pages, budget.depth)")
+    for line in counts.left_alone.show():
+        show(line)
     if keeper.stopped:
         show(f"stopped: {keeper.stopped}")
     if not left:
         settle_cycle(conn, source_id)
-    verdict = judge_source(read_facts(conn, source_id), list_fields(card), card.expect.listings)
+    facts = replace(read_facts(conn, source_id), left_alone=counts.left_alone.counts.total())
+    verdict = judge_source(facts, list_fields(card), card.expect.listings)
     if keeper.stopped == "upstream_unavailable":
         verdict = SourceHealth(health=Health.DEAD, reason=f"{keeper.stopped}: {REFUSAL_TEXT[keeper.stopped]}")
     save_health(conn, source_id, verdict.health.value, verdict.reason, verdict.page_id)

@@ -16,18 +16,19 @@ from twisted.internet import defer, error
 from twisted.internet.abstract import isIPAddress
 from twisted.python.failure import Failure
 
-from crawler.answers import DOWNLOAD, FINAL_REFUSALS, DownloadStarted, Fetched
+from crawler.acts import LeftAlone
+from crawler.answers import DOWNLOAD, FINAL_REFUSALS, DownloadStarted, Fetched, name_act
 from crawler.archives import fetch_archive
 from crawler.capture import Answer
 from crawler.cards import Card, Robots
 from crawler.crawl import Crawl
-from crawler.robots import RobotsUnread
+from crawler.robots import USER_AGENT, RobotsUnread
 from vault.egress import REFUSAL_TEXT
 from vault.errors import InputRefused
 from vault.log import clean_text, get_logger
 from vault.records import PageKind
+from vault.urls import hide_urls
 
-USER_AGENT = "Mozilla/5.0 (compatible; Facewarden/0.1)"
 TICK_SECONDS = 0.1
 PAGE_BYTES = 32 << 20  # of a page or an image, after decompression
 TUNNEL_REFUSED = re.compile(r"CONNECT tunnel.*'status': 403, 'reason': b?'([a-z_]+)'")  # of an https address
@@ -37,6 +38,14 @@ TIMEOUTS = (TimeoutError, error.TimeoutError, defer.TimeoutError, DownloadTimeou
 T = TypeVar("T")
 
 log = get_logger(__name__)
+
+
+class ActRefused(Exception):
+    """A row of the frontier whose address acts: it is not asked for."""
+
+    def __init__(self, act: LeftAlone) -> None:
+        super().__init__(act.word)
+        self.act = act
 
 
 class MarketSpider(Spider):
@@ -124,6 +133,9 @@ class MarketSpider(Spider):
             code, text, final = DOWNLOAD, "a browser would save it", False
         elif code in UNNAMED and page.kind is PageKind.PAGE and failure.request.meta.get("playwright"):  # type: ignore[attr-defined]
             code = "failed_browser"
+        watch = self.crawl.watch
+        if watch is not None and (act := watch.take_stopped(failure.request.url)) is not None:  # type: ignore[attr-defined]
+            code, text, final = name_act(act)
         log.info("a fetch failed", code=code, detail=text)
         self.crawl.add(Fetched(page=page, failure=(code, text, final)))
 
@@ -136,9 +148,11 @@ def find_result(meta: dict[str, Any], kind: type[T]) -> T | None:
 
 def name_failure(problem: BaseException) -> tuple[str, str, bool]:
     """(code, text, final) of whatever stopped a fetch."""
-    text = clean_text(str(problem) or type(problem).__name__)
+    text = clean_text(hide_urls(str(problem)) or type(problem).__name__)
     if isinstance(problem, InputRefused):
         return problem.stable_code, problem.message, True
+    if isinstance(problem, ActRefused):
+        return name_act(problem.act)
     if isinstance(problem, RobotsUnread):
         return problem.code, problem.text, problem.final
     if "maxsize" in text.lower() or "cancelled" in type(problem).__name__.lower():
@@ -170,6 +184,8 @@ class GuardMiddleware:
         page = request.meta.get("page")
         if page is None:  # robots.txt: for everybody
             return None
+        if (act := self._crawl.keeper.find_act(request.url, page.kind)) is not None:  # a row of an older version
+            raise ActRefused(act)
         cookies = jar.header(request.url) if jar and not request.meta.get("playwright") else ""
         if cookies:
             request.headers["Cookie"] = cookies

@@ -1,10 +1,13 @@
-"""Small real things that stand where the outside world would: a web server, a SOCKS proxy; a connection that tells."""
+"""Small real things that stand where the outside world would: a web server, a name service, a SOCKS proxy, and a
+connection that tells."""
 
+import asyncio
 import http.server
+import ipaddress
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +26,7 @@ class Site(http.server.ThreadingHTTPServer):
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}  # of the last request for each path
         self.answer = answer
+        self.other_methods: list[str] = []  # requests that were no GET
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -46,6 +50,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if status != 304:
             self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        self.server.other_methods.append(f"{self.command} {self.path}")
+        self.close_connection = True
+
+    do_PUT = do_DELETE = do_PATCH = do_HEAD = do_POST  # noqa: N815  names of http.server
+
     def log_message(self, *args: object) -> None:
         pass
 
@@ -53,9 +63,45 @@ class Handler(http.server.BaseHTTPRequestHandler):
 NOT_FOUND: Answer = (404, {}, b"no")
 
 
+class NameService:
+    """Answers what it was told, in its order, and counts what it was asked. A name that hangs is not answered before
+    the end."""
+
+    def __init__(self, answers: dict[str, list[str]]) -> None:
+        self.asked: Counter[str] = Counter()
+        self.end = threading.Event()
+        self._answers = answers
+
+    def __call__(self, host: str) -> list[str]:
+        self.asked[host] += 1
+        if host.endswith("hangs.example"):
+            self.end.wait(60)
+        if host not in self._answers:
+            raise OSError("no such name")
+        return self._answers[host]
+
+
+class Network:
+    """Connects to `answering` addresses, refuses at `refusing` ones, and hangs at all others."""
+
+    def __init__(self, answering: Iterable[str] = (), refusing: Iterable[str] = ()) -> None:
+        self.answering, self.refusing = set(answering), set(refusing)
+        self.dialled: list[str] = []
+
+    async def connect(self, address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.dialled.append(address)
+        if address in self.refusing:
+            raise OSError("refused")
+        if address not in self.answering:
+            await asyncio.sleep(60)
+        wire, self.far_end = socket.socketpair()
+        return await asyncio.open_connection(sock=wire)
+
+
 class Socks(threading.Thread):
-    """A SOCKS5 server (RFC 1928) that notes the names it was asked for and connects all of them to one port; but for
-    `dead` names, which it says it cannot reach. `silent_at` a greeting or a request it never answers."""
+    """A SOCKS5 server (RFC 1928) that notes the names it was asked for and by whom (RFC 1929), and connects all of them
+    to one port; but for `dead` names, which it says it cannot reach. `silent_at` a greeting or a request it never
+    answers; `bound`: the address that it says it connects from; `logins`: those it takes, where it takes only some."""
 
     def __init__(self, to: int, port: int = 0) -> None:
         super().__init__(daemon=True)
@@ -63,6 +109,9 @@ class Socks(threading.Thread):
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self.asked: list[tuple[int, bytes]] = []
+        self.users: list[bytes] = []  # user and password of each request, b"" where it came without
+        self.logins: set[bytes] | None = None
+        self.bound = "0.0.0.0"
         self.dead: set[bytes] = set()
         self.silent_at = ""
 
@@ -72,17 +121,29 @@ class Socks(threading.Thread):
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        client.recv(2 + 255)
+        methods = client.recv(2 + 255)[2:]
         if self.silent_at == "greeting":
             client.recv(1)
             return
-        client.sendall(b"\5\0")
+        user = b""
+        if b"\2" in methods:
+            client.sendall(b"\5\2")
+            client.recv(1)
+            user = client.recv(client.recv(1)[0]) + b":" + client.recv(client.recv(1)[0])
+            known = self.logins is None or user in self.logins
+            client.sendall(b"\1\0" if known else b"\1\1")
+            if not known:
+                client.close()
+                return
+        else:
+            client.sendall(b"\5\0")
         head = client.recv(4)
         if len(head) < 4:
             return
         name = client.recv(client.recv(1)[0]) if head[3] == 3 else client.recv(4)
         client.recv(2)
         self.asked.append((head[3], name))
+        self.users.append(user)
         if self.silent_at == "request":
             client.recv(1)
             return
@@ -90,7 +151,8 @@ class Socks(threading.Thread):
             client.sendall(b"\5\4\0\1\0\0\0\0\0\0")  # 4: host unreachable
             return
         server = socket.create_connection(("127.0.0.1", self._to))
-        client.sendall(b"\5\0\0\1\0\0\0\0\0\0")
+        bound = ipaddress.ip_address(self.bound)
+        client.sendall(b"\5\0\0" + (b"\1" if bound.version == 4 else b"\4") + bound.packed + b"\0\0")
         threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
         self._pump(client, server)
 

@@ -39,7 +39,6 @@ HOMES = {
     "cv2": ("workers/faces/",),
     "fastapi": ("dashboards/",),
     "prometheus_client": ("dashboards/metrics.py",),
-    "python_socks": ("vault/egress.py",),
     "h11": ("vault/guard.py", "dashboards/server.py"),
     "uvicorn": ("dashboards/server.py",),
     "structlog": ("vault/log.py",),

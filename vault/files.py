@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -38,6 +40,18 @@ def write_parts(
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return digest.hexdigest()
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """All of a regular file of at most `most` bytes. Raises OSError, with EFBIG for a larger one; a pipe or a device,
+    which might never end, is none."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"larger than {most >> 10} KiB")
+    return data
 
 
 @contextlib.contextmanager

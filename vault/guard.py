@@ -27,14 +27,16 @@ from collections.abc import Awaitable
 
 import h11
 
-from vault.egress import REFUSAL_TEXT, STREAM_BYTES, Policy, Target, dial, parse_authority, parse_target
+from vault.egress import REFUSAL_TEXT, STREAM_BYTES, Dialler, Policy, Target, parse_authority, parse_target
 from vault.errors import EgressRefused
 from vault.log import get_logger, set_up_logging
+from vault.urls import show_url
 
 USER = "crawl"
 HEAD_SECONDS = 20.0
 IDLE_SECONDS = 60.0
-MOST_REQUEST_BODY = 1 << 20
+LONGEST_PLACE = 200  # letters of what was asked for, as a refusal shows it
+METHODS = {b"GET", b"HEAD", b"OPTIONS", b"CONNECT"}  # those that read (RFC 9110, section 9.2.1), and tunnels
 HOP_HEADERS = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
                b"trailer", b"upgrade"}  # fmt: skip
 OUR_HEADERS = b"x-facewarden-"
@@ -51,7 +53,7 @@ class Guard:
     """The proxy itself. One a crawl."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+        self.policy, self._dialler = policy, Dialler(policy)
         self._bytes = 0
         wanted = base64.b64encode(f"{USER}:{policy.password}".encode()).decode()
         self._authorization = f"Basic {wanted}".encode()
@@ -81,28 +83,29 @@ class Guard:
             if not data:
                 return False
             async with asyncio.timeout(HEAD_SECONDS):
-                request, body, alone = await self._read_request(data, reader)
+                request, alone = await self._read_request(data, reader)
             headers = dict(request.headers)
             if not hmac.compare_digest(headers.get(b"proxy-authorization", b""), self._authorization):
                 await self._reply(writer, 407, "password wanted", [b'Proxy-Authenticate: Basic realm="facewarden"'])
                 return False
-            place = request.target.decode("ascii", "replace")[:200]
+            place = show_url(request.target.decode("ascii", "replace"))[:LONGEST_PLACE]
+            if request.method not in METHODS:
+                raise EgressRefused("method_refused", request.method.decode("ascii", "replace")[:20])
             if request.method == b"CONNECT":
                 await self._tunnel(parse_authority(request.target.decode("ascii", "replace"), None), reader, writer)
                 return False
-            return await self._forward(request, body, writer) and alone
+            return await self._forward(request, writer) and alone
         except EgressRefused as exc:
             self._tell(exc, place)
             await self._reply(writer, 403, exc.case, [])
             return False
 
-    async def _read_request(self, data: bytes, reader: asyncio.StreamReader) -> tuple[h11.Request, bytes, bool]:
-        """One whole request that begins with `data`, its body, and whether nothing came behind it: what did is never
-        read as a request, so that no second one can ride on the first one's check."""
+    async def _read_request(self, data: bytes, reader: asyncio.StreamReader) -> tuple[h11.Request, bool]:
+        """One whole request that begins with `data`, and whether nothing came behind it: pipelined bytes are never read
+        as a request (request smuggling). Raises EgressRefused: method_refused, for one with a body."""
         wire = h11.Connection(h11.SERVER, max_incomplete_event_size=STREAM_BYTES)
         wire.receive_data(data)
         request: h11.Request | None = None
-        body = bytearray()
         while True:
             event = wire.next_event()
             if event is h11.NEED_DATA:
@@ -110,30 +113,26 @@ class Guard:
             elif isinstance(event, h11.Request):
                 request = event
                 if event.method == b"CONNECT":
-                    return event, b"", False
+                    return event, False
             elif isinstance(event, h11.Data):
-                body += event.data
-                if len(body) > MOST_REQUEST_BODY:
-                    raise EgressRefused("budget_spent", "a request body over 1 MiB")
+                raise EgressRefused("method_refused", "a request with a body")
             else:
                 assert request is not None
-                return request, bytes(body), not wire.trailing_data[0]
+                return request, not wire.trailing_data[0]
 
-    async def _forward(self, request: h11.Request, body: bytes, writer: asyncio.StreamWriter) -> bool:
+    async def _forward(self, request: h11.Request, writer: asyncio.StreamWriter) -> bool:
         """Returns whether the answer was as long as its head says, so that another may follow it."""
         url = request.target.decode("ascii", "replace")
         if not url.lower().startswith("http:"):
             raise EgressRefused("scheme_refused", "https goes through CONNECT")
         target, path = parse_target(url)
         host = target.name if target.port == 80 else target.pair
-        upstream_reader, upstream = await dial(target, self.policy)
+        upstream_reader, upstream = await self._dialler.dial(target)
         try:
             lines = [request.method + b" " + path.encode() + b" HTTP/1.1", b"Host: " + host.encode()]
             headers = request.headers.raw_items()
             lines += [name + b": " + value for name, value in headers if name.lower() not in REWRITTEN_HEADERS]
-            if body:
-                lines.append(b"Content-Length: %d" % len(body))
-            upstream.write(b"\r\n".join([*lines, b"Connection: close", b"", body]))
+            upstream.write(b"\r\n".join([*lines, b"Connection: close", b"", b""]))
             async with asyncio.timeout(IDLE_SECONDS):
                 lines = await read_head(upstream_reader)
             length = None if request.method == b"HEAD" else find_length(lines)
@@ -144,7 +143,7 @@ class Guard:
             upstream.close()
 
     async def _tunnel(self, target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream = await dial(target, self.policy)
+        upstream_reader, upstream = await self._dialler.dial(target)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             await asyncio.wait_for(

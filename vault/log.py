@@ -3,7 +3,8 @@
 Processes of a supervisor log to standard error, which is a file of the state folder or a container's log; what a person
 starts talks to them in words and logs to a file there.
 
-Never log image bytes, vectors, names, addresses, or URLs with tokens; `clean_text` keeps a line one line.
+Never log image bytes, vectors, names or addresses. Every URL in a field or an error loses what could be a token
+(`vault/urls.py`), and `clean_text` keeps a line one line.
 """
 
 import logging
@@ -17,6 +18,7 @@ import structlog
 
 from vault.letters import dump_json
 from vault.tokens import hide_tokens
+from vault.urls import hide_urls
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -29,8 +31,12 @@ def clean_text(text: str, limit: int = 200) -> str:
 
 
 def _clean_fields(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    return {key: clean_text(value) if isinstance(value, str) and key != "exception" else value
-            for key, value in event.items()}  # fmt: skip
+    return {key: clean_field(key, value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def clean_field(key: str, value: str) -> str:
+    """No address keeps what could be a token; a traceback keeps its lines."""
+    return hide_urls(value) if key == "exception" else clean_text(hide_urls(value))
 
 
 def _hide_tokens(_logger: object, _name: str, line: Any) -> str:

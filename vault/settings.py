@@ -6,6 +6,7 @@ In come (later wins): the defaults below, `<home>/facewarden.toml` or the file n
 
 import dataclasses
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -16,9 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vault.errors import SettingError
+from vault.files import read_small
 from vault.money import CURRENCY, Rate, parse_rate
 from vault.quiet import QUIET
-from vault.toml import Misfit, build_record, misfit_type, parse_toml
+from vault.toml import MOST_BYTES, Misfit, build_record, misfit_type, parse_toml
 
 PREFIX = "FACEWARDEN_"
 # of the same form, and no fields: which file, and what the launcher and the tests read
@@ -30,6 +32,8 @@ PASSWORD_IN_AUTHORITY = re.compile(r"(://[^/?#:@\s]*:)[^\s]*@")  # up to the las
 PASSWORD_AS_OPTION = re.compile(r"((?:ssl)?password\s*=\s*)(?:'(?:\\.|[^'\\])*'|[^\s&]+)", re.IGNORECASE)
 DATABASE_FORM = "no address of a PostgreSQL, such as postgresql://user:password@host:5432/name"
 MOST_NOT_ME_DAYS = 3 * 365  # the longest that BIPA lets anybody keep a face (740 ILCS 14/15(a))
+HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?")
+NOBODY = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104  what listens everywhere, and loopback
 RUNTIMES = ("auto", "onnxruntime", "openvino", "openvino-bf16", "cuda")
 REDIS_FORM = "no address of a Redis, such as redis://:password@host:6379/0, rediss://... or redis+socket:///path"
 
@@ -128,6 +132,7 @@ class Crawl:
     cards: Path | None = None  # folder of source cards that `up` watches; default <home>/cards
     hash_lists: tuple[Path, ...] = ()  # files of MD5 or SHA-256 digests, one a line, of illegal pictures
     chromium: str = ""  # path of a Chromium; default: looked for on PATH
+    own_addresses: str = ""  # names and addresses under which we are reached from outside, beside web.public_url
     page_seconds: float = 60.0  # that a page or a picture may take in all, however slowly it drips
     render_seconds: float = 50.0  # that a rendered page may take in all, whatever it does
 
@@ -135,6 +140,9 @@ class Crawl:
         for name in ("page_seconds", "render_seconds"):
             if not 1 <= getattr(self, name) <= 600:
                 raise ValueError(f"{name}: must be between 1 and 600")
+        for host in split_hosts(self.own_addresses):
+            if not HOST.fullmatch(host):
+                raise ValueError(f"own_addresses: {host!r} is neither a name nor an address, without port and scheme")
         if any(os.pathsep in str(path) for path in self.hash_lists):
             raise ValueError(f"hash_lists: a path with {os.pathsep!r} in it cannot be passed on")
 
@@ -208,6 +216,18 @@ class Settings:
     def public_url(self) -> str:
         return (self.web.public_url or f"http://{self.web.host}:{self.web.port}").rstrip("/")
 
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """Names and addresses that are this deployment, which no crawl may reach. Loopback is refused anyway."""
+        hosts = (urlsplit(self.web.public_url).hostname or "", self.web.host, *split_hosts(self.crawl.own_addresses))
+        return tuple(sorted({host for host in map(spell_host, hosts) if host and host not in NOBODY}))
+
+    @property
+    def own_ports(self) -> tuple[int, ...]:
+        """Ports of ours on loopback: of the dashboard and of the servers."""
+        ports = (read_port(url) for url in (self.servers.database_url, self.servers.redis_url))
+        return tuple(sorted({self.web.port, *filter(None, ports)}))
+
     def replace(self, section: str, **changes: Any) -> "Settings":
         """A copy in which the fields of one section (or, with section "", of the top) are changed. Raises
         SettingError for a value that may not be."""
@@ -217,6 +237,27 @@ class Settings:
             return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
         except ValueError as exc:
             raise SettingError(f"{section}{'.' if section else ''}{exc}", mend="give another value") from exc
+
+
+def split_hosts(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def spell_host(host: str) -> str:
+    """One spelling of a name or an address: small letters, no dot at the end, no brackets."""
+    bare = host.lower().rstrip(".").removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return bare
+
+
+def read_port(url: str) -> int | None:
+    """The port that an address names, if one parser can tell."""
+    try:
+        return urlsplit(url).port
+    except ValueError:
+        return None
 
 
 def is_database_address(text: str) -> bool:
@@ -271,7 +312,7 @@ def load_settings(
         if config is not None and not source.is_file():
             raise SettingError(f"no such settings file: {source}", mend="check the path given with --config")
         if source.is_file():
-            text = source.read_text(encoding="utf-8")
+            text = read_small(source, MOST_BYTES).decode("utf-8")
             table = parse_toml(text)
             if "home" in table:
                 raise Misfit("unknown field", field="home", mend="choose the state folder with --home")

@@ -17,13 +17,23 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+MOST_BYTES = 256 << 10  # of a file; the longest card that we know has 4 KiB
+MOST = 2**53  # of a number; no infinity either
+MOST_DEPTH = 16  # of tables and lists in each other
+MOST_DOTS = 16  # of one key; the time that `tomllib` takes grows with their square
+LONGEST_MESSAGE, LONGEST_FIELD = 300, 100  # letters of an error
+WORDS = re.compile(  # in which brackets and dots mean nothing (TOML 1.0, strings and comments)
+    r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL
+)
+
 
 class Misfit(Exception):
     """What is wrong with one field, where, and how to mend it. Callers turn it into their own error."""
 
     def __init__(self, message: str, *, field: str = "", line: int | None = None, mend: str = "") -> None:
         super().__init__(message)
-        self.message, self.field, self.line, self.mend = message, field, line, mend
+        self.message, self.field = cut(message, LONGEST_MESSAGE), cut(field, LONGEST_FIELD)
+        self.line, self.mend = line, mend
 
 
 def read_record(cls: type[T], text: str) -> T:
@@ -32,14 +42,36 @@ def read_record(cls: type[T], text: str) -> T:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """`text` as a table. Raises Misfit with the line that is not TOML."""
+    """`text` as a table. Raises Misfit with the line that is not TOML, or nests deeper than anything of ours."""
+    check_bounds(text)
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as exc:  # the second: a number of 5,000 digits
         line = re.search(r"line (\d+)", str(exc))
         raise Misfit(
             f"not valid TOML: {exc}", line=int(line[1]) if line else None, mend="mend the TOML syntax"
         ) from exc
+
+
+def check_bounds(text: str) -> None:
+    """Refuse in milliseconds what would take the parser long. Raises Misfit."""
+    if len(text) > MOST_BYTES:
+        raise Misfit(f"longer than {MOST_BYTES >> 10} KiB", mend="nothing of ours is so long: is it the right file?")
+    depth, line = 0, 1
+    for found in re.finditer(r"[][{}\n]|[^][{}\n=,]+", WORDS.sub(hide_words, text)):
+        piece = found[0]
+        line += piece == "\n"
+        depth += (piece in "[{") - (piece in "]}")
+        if depth > MOST_DEPTH or piece.count(".") > MOST_DOTS:
+            raise Misfit("nested too deeply", line=line, mend="mend the TOML syntax")
+
+
+def hide_words(found: re.Match[str]) -> str:
+    return "\n" * found[0].count("\n")
+
+
+def cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def build_record(cls: type[T], table: Mapping[str, Any], text: str = "", path: tuple[str, ...] = ()) -> T:
@@ -49,9 +81,10 @@ def build_record(cls: type[T], table: Mapping[str, Any], text: str = "", path: t
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for name in table:
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1)
+            near = difflib.get_close_matches(name[:LONGEST_FIELD], fields, 1)
             mend = f"did you mean {near[0]!r}?" if near else f"fields here are: {', '.join(fields)}"
-            raise Misfit("unknown field", field=dotted(path, name), line=find_line(text, path, name), mend=mend)
+            line = find_line(text, path, name) if len(name) <= LONGEST_FIELD else None
+            raise Misfit("unknown field", field=dotted(path, name), line=line, mend=mend)
     values: dict[str, Any] = {}
     for name, field in fields.items():
         where = dotted(path, name)
@@ -100,6 +133,8 @@ def convert_value(kind: Any, value: Any, text: str, path: tuple[str, ...]) -> An
             ) from exc
     if kind is Path and isinstance(value, str):
         return Path(value).expanduser()
+    if isinstance(value, int | float) and not isinstance(value, bool) and not -MOST <= value <= MOST:
+        raise misfit_type(f"a number up to {MOST}", value, text, path)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is dt.date and isinstance(value, dt.datetime):

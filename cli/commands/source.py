@@ -54,6 +54,7 @@ from vault.store.logins import forget_login, reopen_walled, save_login
 from vault.store.sources import get_source, pause_source, resume_source
 from vault.store.status import list_sources
 from vault.terminal import Grid, Screen, say, say_json
+from vault.urls import show_url
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -261,7 +262,7 @@ def propose(args: argparse.Namespace, settings: Settings) -> int:
     policy = host_policy(args.url, lab)
     if is_set_up(settings):
         with open_database(settings) as (_settings, _keys, conn):
-            write_entry(conn, Kind.VIEW, about=f"look:{args.url[:500]}", by=name_user())
+            write_entry(conn, Kind.VIEW, about=f"look:{show_url(args.url)[:500]}", by=name_user())
     else:
         say("no deployment is set up here, so this look is in no ledger", to=sys.stderr)
     pages: list[SavedPage] = []
@@ -325,13 +326,16 @@ def test(args: argparse.Namespace, settings: Settings) -> int:
     if lab:
         say(f"lab: loopback open for {', '.join(lab)}", to=sys.stderr)
     jar = load_session(settings, card)
-    with open_looker(settings, policy, card.rendering, card.read.wait_for, accept_header(card), jar) as looker:
+    with open_looker(
+        settings, policy, card.rendering, card.read.wait_for, accept_header(card), jar, card.find_act
+    ) as looker:
         for look, parsed in try_card(looker, card):
             pages += 1
             problems += [look.problem] if look.problem else []
             state = look.problem or count_of(len(parsed.listings) if parsed else 0, "listing")
             say(f"{look.url}: {state}", to=sys.stderr)
             rows += [(look.url, listing) for listing in (parsed.listings if parsed else ())]
+        say(*looker.left_alone.show(), to=sys.stderr)
     if args.json:
         names = (*FIELDS, *SAID, "counts", "later")
         told = [

@@ -23,7 +23,7 @@ from crawler.pages import (
     join_urls,
     open_tree,
 )
-from crawler.query import find_value
+from crawler.query import Queries, QueryTooLong
 from crawler.verdicts import measure_text
 from vault.records import Listing
 
@@ -49,32 +49,40 @@ def parse_items(body: bytes, url: str, content_type: str, card: Card, seen: dt.d
         if tree is None:
             return Reading(parsed=NOTHING, text="", problem=problem[:200])
         return Reading(parsed=NOTHING, text=measure_text(tree.root), root=tree.root, problem=problem[:200])
-    parsed, places = read_items(answer, url, card, seen)
+    places: tuple[Any, ...] = ()
+    try:
+        parsed, places = read_items(answer, url, card, seen)
+    except QueryTooLong:
+        parsed = replace(NOTHING, cut=True)
     return Reading(parsed=parsed, text=text[:MOST_SHOWN], said=find_said(answer), places=places)
 
 
 def read_items(answer: Any, url: str, card: Card, seen: dt.date | None) -> tuple[ParsedPage, tuple[Any, ...]]:
-    """What an answer says, and the item that shows each listing."""
-    read = card.read
-    found = find_value(read.listing, answer)
+    """What an answer says, and the item that shows each listing. Raises QueryTooLong."""
+    read, queries = card.read, Queries()
+    found = queries.find(read.listing, answer)
     items = found if isinstance(found, list) else [found] if found else []
     listings: dict[str, Listing] = {}
     places: list[Any] = []
     for item in items[:MOST_LISTINGS]:
-        listing = read_item(item, url, read, card.budget.images_per_listing, seen)
+        listing = read_item(item, url, read, card.budget.images_per_listing, seen, queries)
         if listing.title:
             address = listing.url if listing.url not in listings else f"{listing.url}#{len(listings)}"
             listings[address] = replace(listing, url=address)
             places.append(item)
-    followed = [each for expression in read.follow for each in list_texts(find_value(expression, answer))[:MOST_LINKS]]
-    links = join_urls([*followed, *find_next(answer, url, read)], url)
+    followed = [
+        each for expression in read.follow for each in list_texts(queries.find(expression, answer))[:MOST_LINKS]
+    ]
+    links = join_urls([*followed, *find_next(answer, url, read, queries)], url)
     parsed = ParsedPage(listings=tuple(listings.values()), links=tuple(links), cut=len(items) > MOST_LISTINGS)
     return parsed, tuple(places)
 
 
-def read_item(item: Any, url: str, read: Read, most_images: int, seen: dt.date | None) -> Listing:
+def read_item(item: Any, url: str, read: Read, most_images: int, seen: dt.date | None, queries: Queries) -> Listing:
+    """Raises QueryTooLong."""
+
     def find(expression: str) -> Any:
-        return find_value(expression, item) if expression else None
+        return queries.find(expression, item) if expression else None
 
     images = list_texts(find(read.image))[: 2 * most_images]
     if read.image_url:
@@ -96,9 +104,9 @@ def read_item(item: Any, url: str, read: Read, most_images: int, seen: dt.date |
     )
 
 
-def find_next(answer: Any, url: str, read: Read) -> list[str]:
-    """The address of the next page: as `next` gives it, or in the form of `page_url`."""
-    found = find_value(read.next, answer) if read.next else None
+def find_next(answer: Any, url: str, read: Read, queries: Queries) -> list[str]:
+    """The address of the next page: as `next` gives it, or in the form of `page_url`. Raises QueryTooLong."""
+    found = queries.find(read.next, answer) if read.next else None
     if found is None or found is False or found == "" or found == [] or found == {}:
         return []
     counted = COUNTED.search(read.page_url)

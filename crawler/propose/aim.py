@@ -119,6 +119,8 @@ class Case:
     scope: int
     targets: frozenset[int]
     harmless: frozenset[int] = frozenset()  # found too without harm, such as a second link to the same page
+    banned: frozenset[int] = frozenset()  # never found, such as a link that acts
+    most: int = MOST_TRIED  # found at most, where it spares a page
 
 
 def escape(name: str) -> str:
@@ -148,7 +150,7 @@ def aim(cases: Sequence[Case], *, first: bool = False, spare: Sequence[Case] = (
     """The best selector that finds the targets of all cases, or nothing.
 
     `first`: only the first element found counts, as for a text; any of the targets will do. `spare`: pages on which it
-    should find nothing.
+    should find nothing, and finds no more than their `most`.
     """
     ranked = rank(cases, first=first, spare=spare, only_best=True)
     return ranked[0].css() if ranked else ""
@@ -200,6 +202,8 @@ def rate(chain: Chain, cases: Sequence[Case], first: bool, spare: Sequence[Case]
         else:
             if len(case.targets) >= MOST_MEMBERS:  # longer lists are looked at in part
                 found = [i for i in found if i <= max(case.targets)]
+            if not case.banned.isdisjoint(found):
+                return None
             hits += len(case.targets.intersection(found))
             wanted += len(case.targets)
             found_count += len([i for i in found if i in case.targets or i not in case.harmless])
@@ -211,7 +215,12 @@ def rate(chain: Chain, cases: Sequence[Case], first: bool, spare: Sequence[Case]
     bare = first and len(chain.parts) == 1 and chain.parts[0] == Simple(tag=chain.parts[0].tag)
     if bare and chain.parts[0].tag not in ("h1", "main", "article"):
         extra += hits  # whatever comes first on a page
-    stray = sum(len(chain.find(case.tree, case.scope, 1)) for case in spare)
+    stray = 0
+    for case in spare:
+        found = chain.find(case.tree, case.scope)
+        if len(found) > case.most or not case.banned.isdisjoint(found):
+            return None
+        stray += len(found[:1])
     return (
         chain.cost()
         + (1.0 if first else 4.0) * min(extra, 2 * hits) / max(1, hits)

@@ -164,7 +164,8 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 def type_of(item: dict[str, Any]) -> str:
     kind = item.get("@type", "")
     kinds = kind if isinstance(kind, list) else [kind]
-    names = [str(each).rsplit("/", 1)[-1].rsplit("#", 1)[-1].lower() for each in kinds[:5]]
+    texts = [each for each in kinds[:5] if isinstance(each, str)]
+    names = [each.rsplit("/", 1)[-1].rsplit("#", 1)[-1].lower() for each in texts]
     return next((name for name in names if name in ITEMS), "")
 
 

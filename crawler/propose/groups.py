@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 from urllib.parse import urlsplit
 
+from crawler.acts import find_act
 from crawler.numbers import find_price
 from crawler.propose.aim import MOST_MEMBERS
 from crawler.propose.links import Shape, find_shape, is_page_of, is_personal
@@ -152,7 +153,7 @@ def list_columns(tree: Tree, members: tuple[int, ...]) -> list[Column]:
 
 def weigh_column(tree: Tree, key: tuple[int, str], links: dict[int, int], leading: float) -> Column | None:
     urls = {member: tree.link(link) for member, link in links.items()}
-    urls = {member: url for member, url in urls.items() if url and url != tree.url}
+    urls = {member: url for member, url in urls.items() if url and url != tree.url and find_act(url) is None}
     host = urlsplit(tree.url).netloc.lower()
     own = {member: url for member, url in urls.items() if urlsplit(url).netloc.lower() == host}
     if len(own) < 2 or len(own) < 0.6 * len(links) or len(set(own.values())) < 0.7 * len(own):

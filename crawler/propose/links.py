@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
+from crawler.acts import find_act
+from crawler.propose.tree import Tree
 from crawler.propose.words import PAGE_WORDS, PERSON, split_words
 
 PART = re.compile(r"\d+|[^\W\d_]+")
+MOST_JUDGED = 4000  # links of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +95,8 @@ def page_number(url: str, current: str) -> int:
     return max(
         (int(part) for part, count in extra.items() if count > 0 and part.isdigit() and len(part) < 8), default=0
     )
+
+
+def list_acts(tree: Tree) -> frozenset[int]:
+    """The links of a page that a crawl leaves alone."""
+    return frozenset(i for i in tree.by_tag["a"][:MOST_JUDGED] if (url := tree.link(i)) and find_act(url) is not None)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from crawler.addresses import NAME
 from crawler.propose.aim import Case, aim, escape, quote
-from crawler.propose.links import is_page_of, page_number
+from crawler.propose.links import is_page_of, list_acts, page_number
 from crawler.propose.tree import Tree
 from crawler.propose.words import (
     BEFORE_WORDS,
@@ -38,7 +38,8 @@ class Paging:
 def find_paging(tree: Tree, strict: bool = False) -> Paging:
     """`strict`: only addresses that differ by a number from the page's, so that "next thread" is none."""
     heads = [i for i in tree.by_tag["link"] if tree.get(i, "rel") == "next" and tree.link(i)]
-    near = [i for i in tree.by_tag["a"][:MOST_LINKS] if (url := tree.link(i)) and url != tree.url]
+    acts = list_acts(tree)
+    near = [i for i in tree.by_tag["a"][:MOST_LINKS] if i not in acts and (url := tree.link(i)) and url != tree.url]
     rel = [i for i in near if "next" in tree.get(i, "rel").lower().split() and fits(tree, i, strict)]
     if rel:
         exact = [i for i in rel if tree.get(i, "rel") == "next"]
@@ -105,7 +106,7 @@ def aim_next(tree: Tree, named: list[int]) -> str:
         inner = next((name for name in tree.classes[icons[0] + 1] if set(name.lower().split("-")) & RIGHT_WORDS), "")
         if inner:
             return f"a:has(.{inner})"
-    case = Case(tree, 0, frozenset(named))
+    case = Case(tree, 0, frozenset(named), banned=list_acts(tree))
     label = next((name for name in ("aria-label", "title") if NEXT.match(tree.get(named[0], name))), "")
     if label and not NEXT.match(tree.text(named[0], 40)):
         return f"a[{label}={quote(tree.get(named[0], label))}]"
@@ -127,6 +128,7 @@ def aim_numbers(tree: Tree, numbers: list[int]) -> str:
     """All links of the pager."""
     around = [above for above in tree.ancestors(numbers[0], 5) if tree.words[above] & PAGER and tree.texts[above] < 200]
     if not around:
-        return aim([Case(tree, 0, frozenset(numbers))])
+        return aim([Case(tree, 0, frozenset(numbers), banned=list_acts(tree))])
     inside = frozenset(each for each in numbers if tree.contains(around[-1], each))
-    return aim([Case(tree, 0, inside, frozenset(tree.inside(around[-1], "a")))])
+    harmless = frozenset(tree.inside(around[-1], "a"))
+    return aim([Case(tree, 0, inside, harmless, banned=list_acts(tree))])

@@ -14,16 +14,19 @@ from crawler.cards import Budget, Card, CardKind, Read, Rendering, Where, Why
 from crawler.kinds import parse_answer
 from crawler.propose.aim import Case, aim
 from crawler.propose.fields import Shown
+from crawler.propose.links import list_acts
 from crawler.propose.paging import Paging, find_paging, name_parameter
 from crawler.propose.reading import read_details, read_tiles
 from crawler.propose.site import Page, Site, guess_kind, is_empty, is_opendir, look_at, sort_pages
-from crawler.propose.tree import SavedPage
+from crawler.propose.tree import SavedPage, Tree
 from vault.egress import is_literal, parse_target
 from vault.errors import EgressRefused
 from vault.records import Listing
 
 MOST_PAGES = 8
 ANY_NEXT = 'a[rel="next"]'  # asked for where no page looked at has a next one, as short lists have none
+MOST_SHARE = 0.5  # of the links of a listing's page: a selector that finds more of them takes whatever is a link
+FEW_LINKS = 10  # that may be found on any page
 MOST_EXAMPLES = 5
 MOST_HOSTS = 6
 FIELDS = ("title", "seller", "price", "description", "images", "archives")
@@ -114,6 +117,8 @@ def make_read(site: Site, kind: str, notes: list[str]) -> tuple[Read | None, Pag
     lists = [page.tree for level in site.lists for page in level]
     paging = next((p for tree in reversed(lists) if (p := find_paging(tree)).selector), Paging())
     follow = follow_lists(site)
+    if "" in follow:
+        notes.append("no selector finds the links of a list and little else: write `follow` by hand")
     if site.details:
         pages = [Shown(tree=p.tree, facts=p.facts, anchor=p.anchor, posts=p.posts) for p in site.details]
         if kind == "forum":
@@ -124,15 +129,32 @@ def make_read(site: Site, kind: str, notes: list[str]) -> tuple[Read | None, Pag
         parameter = next((name for paging, url in found if (name := name_parameter(paging.url, url))), "")
         if read is not None:
             selectors = [*follow, paging.selector or (ANY_NEXT if site.lists else ""), own.selector]
-            read = replace(read, follow=list_follow(selectors), page_parameter=parameter)
+            chosen = keep_narrow(selectors, site, notes)
+            read = replace(read, follow=list_follow(chosen), page_parameter=parameter)
             return read, paging if paging.selector else own
         notes.append("the pages of single listings could not be read; the list itself is")
     if site.lists and site.lists[-1][0].groups:
         page = site.lists[-1][0]
         read = read_tiles(page.tree, page.groups[0])
         if read is not None:
-            return replace(read, follow=list_follow([*follow[:-1], paging.selector])), paging
+            chosen = keep_narrow([*follow[:-1], paging.selector], site, notes)
+            return replace(read, follow=list_follow(chosen)), paging
     return None, paging
+
+
+def keep_narrow(selectors: Sequence[str], site: Site, notes: list[str]) -> list[str]:
+    """Those that find no link which acts on any page at hand, and on the page of a listing not most of its links."""
+    pages = [spare_page(page.tree) for page in site.details]
+    pages += [replace(spare_page(page.tree), most=len(page.tree.nodes)) for level in site.lists for page in level]
+    kept = [selector for selector in selectors if selector and all(is_narrow(selector, page) for page in pages)]
+    if len(kept) < sum(map(bool, selectors)):
+        notes.append("some links to further pages could not be told from links that do something: see `follow`")
+    return kept
+
+
+def is_narrow(selector: str, page: Case) -> bool:
+    found = {element.root for element in page.tree.root.css(selector)}
+    return len(found) <= page.most and not any(page.tree.nodes[i] in found for i in page.banned)
 
 
 def list_follow(selectors: Sequence[str]) -> tuple[str, ...]:
@@ -145,19 +167,26 @@ def split_selector(selector: str) -> list[str]:
 
 def follow_lists(site: Site) -> list[str]:
     """For each level of lists the selector of the links to its items."""
-    shown = [Case(page.tree, 0, frozenset()) for page in site.details]
+    shown = [spare_page(page.tree) for page in site.details]
     found = []
     for level in site.lists:
         cases = [make_case(page) for page in level if page.groups]
-        found.append(aim(cases, spare=shown) or next(iter([aim([case]) for case in cases]), ""))
+        found.append(aim(cases, spare=shown) or next((aim([case], spare=shown) for case in cases), ""))
     return found
+
+
+def spare_page(tree: Tree) -> Case:
+    """A page of one listing: what finds most of its links would follow whatever is a link, on every page."""
+    links = sum(not tree.aside[i] for i in tree.by_tag["a"])
+    return Case(tree, 0, frozenset(), banned=list_acts(tree), most=max(FEW_LINKS, int(MOST_SHARE * links)))
 
 
 def make_case(page: Page) -> Case:
     """The links of a page's list to its items; other links to the same addresses do no harm."""
     links = frozenset(page.groups[0].column.links.values())
     urls = {page.tree.link(i) for i in links}
-    return Case(page.tree, 0, links, frozenset(i for i in page.tree.by_tag["a"][:4000] if page.tree.link(i) in urls))
+    again = frozenset(i for i in page.tree.by_tag["a"][:4000] if page.tree.link(i) in urls)
+    return Case(page.tree, 0, links, again, banned=list_acts(page.tree))
 
 
 def spread_posts(pages: list[Shown]) -> None:

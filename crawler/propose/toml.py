@@ -51,6 +51,9 @@ def write_card(proposal: Proposal) -> str:
         "[where]",
     ]
     lines += [f"hosts = {quote_list(card.where.hosts)}", f"start = {quote_list(card.where.start)}"]
+    lines.append(
+        "# proxy = ...  only if needed: it resolves names, so inner addresses that it reaches cannot be refused"
+    )
     if proposal.hosts:
         lines.append(f"# {DECIDE}: pictures or archives were seen there; keep what is meant")
         lines.append(f"image_hosts = {quote_list(proposal.hosts)}")

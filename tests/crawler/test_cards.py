@@ -1,10 +1,17 @@
 import datetime as dt
+import os
+import time
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crawler.cards import parse_card, read_text
 from vault.errors import CardError
+from vault.toml import Misfit, parse_toml
 
 TODAY = dt.date(2026, 11, 1)
 GOOD = """\
@@ -65,7 +72,12 @@ WRONG = [
 
 API = GOOD.replace('kind = "shop"', 'kind = "jsonapi"').replace("h1::text", "name")
 HANDED_IN = GOOD[: GOOD.index("[where]")].replace('kind = "shop"', 'kind = "folder"')
+SOCKS = GOOD.replace("[read]", 'proxy = "socks5h://127.0.0.1:9050"\n[read]')
 WRONG_FOR_KIND = [
+    (SOCKS, "127.0.0.1:9050", "127.0.0.1:0", "where.proxy", "socks5h", None),
+    (SOCKS, '"shop.example"', '"nas.local"', "where.hosts", "inside the proxy's own network", 10),
+    (SOCKS, '"shop.example"', '"intranet"', "where.hosts", "inside the proxy's own network", 10),
+    (SOCKS, '"*.cdn.example"', '"*.internal"', "where.hosts", "inside the proxy's own network", 10),
     (API, 'title = "name"', 'title = "name["', "read.title", "no JMESPath", 15),
     (API, 'title = "name"', "", "read.title", "missing field", 13),
     (API, 'title = "name"', 'title = "name"\nwait_for = "p"', "read.wait_for", "without a browser", 16),
@@ -104,6 +116,67 @@ def test_a_wrong_card_names_line_field_and_mend(
     assert words in shown
     if line is not None:
         assert f"card.toml:{line}:" in shown, shown
+
+
+N = 50_000
+BOMBS = {
+    "lists": "a=" + "[" * 100_000, "closed lists": "a=" + "[" * N + "]" * N, "tables": "a=" + "{a=" * N,
+    "dots": "a" + ".a" * N + "=1", "quoted dots": "'a'" + ".'a'" * N + "=1", "header": "[" + "a." * N + "a]",
+    "header of a list": "[[" + "a." * N + "a]]", "dots in a table": "a={b" + ".c" * N + "=1}",
+    "spaced dots": "a" + " . a" * N + "=1", "behind a text": 'a = """\n]]]"""\nb=' + "[" * N,
+    "a name": "a" * 200_000 + "=1", "a number": "a=" + "9" * 100_000, "a hex number": "a=0x" + "f" * 100_000,
+    "a text": 'name="' + "x" * 5_000_000 + '"', "100 MB": "#" * 100_000_000, "escapes": 'a="' + "\\" * 100_001,
+    "signatures": "[signature]\n" * 20_000, "infinity": GOOD + "[pace]\ndelay = inf", "nan": GOOD + "[pace]\ndelay=nan",
+    "a large number": GOOD + "[budget]\nseconds = 9223372036854775807", "ages": GOOD + "[pace]\nevery_hours = 1e9",
+    "many selectors": GOOD.replace('title = "h1::text"', f'title = "h1"\nfollow = {["a:not(b)"] * 3000}'),
+    "a long selector": GOOD.replace("h1::text", ":not(" * 4000 + ")" * 4000),
+    "a deep selector": GOOD.replace("h1::text", ":not(" * 600 + "a" + ")" * 600),
+    "a deep path": GOOD.replace("h1::text", "//" + "a[" * 900 + "b" + "]" * 900),
+    "a deep query": GOOD.replace('"shop"', '"jsonapi"').replace("h1::text", "[" * 3000),
+    "a deep literal": GOOD.replace('"shop"', '"jsonapi"').replace("h1::text", "`" + "[" * 3000 + "`"),
+    "a deep group": GOOD.replace('"shop"', '"jsonapi"').replace("h1::text", "(" * 3000 + "a" + ")" * 3000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_a_card_made_to_take_long_is_refused_at_once_in_one_line(text: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(CardError) as caught:
+        parse_card(text, "card.toml", TODAY)
+    assert time.monotonic() - began < 2  # 0.2 s on a machine that does nothing else
+    assert caught.value.stable_code == "card_invalid"
+    assert len(str(caught.value)) < 9_000
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(alphabet="[]{}=.'\"#\n\\a1 ", max_size=200))
+def test_what_the_bounds_let_through_is_what_toml_says(text: str) -> None:
+    """No TOML that is not deep is refused by the bounds, whatever its strings and comments hold."""
+    try:
+        wanted = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        return
+    try:
+        assert parse_toml(text) == wanted
+    except Misfit as exc:
+        assert exc.message == "nested too deeply"
+        assert max(map(text.count, "[{.")) > 16
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_no_card_and_nobody_waits_for_it(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "card.toml")
+    with pytest.raises(CardError) as caught:
+        read_text(tmp_path / "card.toml")
+    assert caught.value.stable_code == "card_missing"
+
+
+def test_a_file_of_100_mb_is_not_read_as_a_card(tmp_path: Path) -> None:
+    with (tmp_path / "card.toml").open("wb") as file:
+        file.truncate(100 << 20)
+    with pytest.raises(CardError, match="larger than 256 KiB") as caught:
+        read_text(tmp_path / "card.toml")
+    assert caught.value.stable_code == "card_invalid"
 
 
 def test_an_expired_card_is_refused_from_the_next_day_on() -> None:

@@ -20,8 +20,7 @@ from warcio.archiveiterator import ArchiveIterator
 
 from cli.supervisor import ROOT
 from crawler.browser import find_chromium
-from crawler.robots import RobotsUnread, read_robots
-from crawler.spider import USER_AGENT
+from crawler.robots import USER_AGENT, RobotsUnread, read_robots
 from tests.approvers import approve
 from tests.fakes import NOT_FOUND, Answer, Site
 from tests.samples import count, open_warcs, png

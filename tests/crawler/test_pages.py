@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +156,16 @@ def test_no_bytes_break_the_reading(body: bytes, content_type: str) -> None:
 )  # fmt: skip
 def test_addresses_that_mean_the_same_have_one_spelling(one: str, other: str) -> None:
     assert canonical_url(one) == canonical_url(other)
+
+
+def test_a_session_in_an_address_is_neither_kept_nor_followed() -> None:
+    visit = "0123456789abcdef0123456789abcdef"
+    body = f"""<a class="item" href="/t.php?tid=5&sid={visit}">x</a>
+        <a class="item" href="/u;jsessionid={visit}?p=2">y</a>
+        <article><h1>lot</h1><img src="/i.php?PHPSESSID={visit}&id=7"></article>"""
+    card = open_card("demo_shop")
+    read = replace(card.read, follow=("a.item::attr(href)",), listing="article", title="h1", image="img::attr(src)")
+    page = parse_page(body.encode(), f"http://a.example/?sid={visit}", "text/html", replace(card, read=read))
+    assert page.links == ("http://a.example/t.php?tid=5", "http://a.example/u?p=2")
+    assert page.listings[0].images == ("http://a.example/i.php?id=7",)
+    assert visit not in str(page)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from parsel import Selector
 
+from crawler.acts import find_act
 from crawler.cards import parse_card
 from crawler.kinds import parse_answer
 from crawler.propose import Proposal, SavedPage, propose_card, survey_page, write_card
@@ -84,6 +86,82 @@ def test_a_proposed_card_reads_its_place(name: str) -> None:
     for file, links in expected["links"].items():
         assert set(links) <= set(found["links"][files[file]])
     assert not set(expected.get("not_links", [])) & {url for links in found["links"].values() for url in links}
+
+
+KEY = "0123456789abcdef0123456789abcdef"
+ROWS = ("<li>{}</li>", "<tr><td>{}</td></tr>", "<div>{}</div>", '<div class="row">{}</div>')
+DEEDS = (
+    "/newreply.php?tid={n}", "/ratethread.php?tid={n}&rating=5&my_post_key={key}", "/report.php?pid={n}",
+    "/usercp2.php?action=addsubscription&tid={n}&my_post_key={key}", "/polls.php?action=vote&pid={n}&option=1",
+    "/member.php?action=logout&logoutkey={key}", "/misc.php?action=markread&fid={n}&my_post_key={key}",
+    "/usercp.php?action=do_editlists&manage=ignored&add_username=olga&my_post_key={key}",
+)  # fmt: skip
+
+
+THREADS = ("/showthread.php?tid={n}", "/{n}-selling-faces", "/selling-faces/{n}/")
+
+
+def draw_member_board(row: str, thread: str, quiet: bool) -> list[SavedPage]:
+    """A board's index, two forums and two threads as a member sees them, on which a link can be told from another one
+    by its address alone. `quiet`: its lists hold nothing else."""
+
+    def link(path: str, text: str) -> str:
+        return f'<a href="{path}">{text}</a>'
+
+    def aside(path: str, text: str) -> str:
+        return "" if quiet else link(path, text)
+
+    def wrap(url: str, rows: list[str], n: int) -> SavedPage:
+        deeds = (
+            []
+            if quiet and "showthread" not in url
+            else [link(path.format(n=n, key=KEY), f"deed {number}") for number, path in enumerate(DEEDS)]
+        )
+        inner = "".join(row.format(each) for each in rows)
+        inner = f"<table>{inner}</table>" if row.startswith("<tr") else inner
+        return page(f'<body><div id="content"><h1>page {n}</h1>{" ".join(deeds)}{inner}</div></body>', url)
+
+    def say(n: int, post: int) -> str:
+        user = link(f"/member.php?action=profile&uid={post}", f"user{post}")
+        deeds = " ".join(link(path.format(n=n * 100 + post, key=KEY), "x") for path in DEEDS[:4])
+        return (
+            f'<div class="post"><b class="author">{user}</b><p>{post} I sell {n}00 faces, all sharp.</p>{deeds}</div>'
+        )
+
+    base = "http://x.example"
+    mark, person = "/misc.php?action=markread&fid=", "/member.php?action=profile&uid="
+    forums = [
+        link(f"/forumdisplay.php?fid={n}", f"Forum of many faces {n}") + aside(f"{mark}{n}", "x") for n in range(1, 9)
+    ]
+    threads = [
+        link(thread.format(n=100 + n), f"Selling {n}00 fresh faces")
+        + aside(f"{person}{n}", f"seller{n}")
+        + aside(f"/polls.php?action=vote&pid={n}", "vote")
+        for n in range(1, 16)
+    ]
+    return [
+        wrap(f"{base}/index.php", forums, 0),
+        *(wrap(f"{base}/forumdisplay.php?fid={n}", threads, n) for n in (4, 8)),
+        *(wrap(base + thread.format(n=n), [say(n, post) for post in range(1, 7)], n) for n in (108, 115)),
+    ]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("thread", THREADS)
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("quiet", [True, False])
+def test_no_proposed_card_follows_what_acts_or_whatever_is_a_link(
+    row: str, thread: str, first: int, quiet: bool
+) -> None:
+    pages = draw_member_board(row, thread, quiet)[first:]
+    proposal = propose_card(pages)
+    for each in pages:
+        root = Selector(text=each.body.decode())
+        found = [path for selector in proposal.card.read.follow for path in root.css(selector).getall()]
+        assert not [path for path in found if find_act(f"http://x.example{path}")], proposal.card.read.follow
+        if each in pages[-2:]:
+            assert len(set(found)) <= len(set(root.css("a::attr(href)").getall())) / 2, proposal.card.read.follow
+    assert not [url for url in (*proposal.wants, *survey_page(pages[0]).wants) if find_act(url)]
 
 
 @pytest.mark.parametrize("name", PLACES)

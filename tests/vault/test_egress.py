@@ -1,5 +1,6 @@
 """The guard's decisions: a table of hostile addresses and spellings, and the guard process itself."""
 
+import asyncio
 import contextlib
 import http.client
 import http.server
@@ -21,11 +22,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.proxy import GuardProcess
-from tests.fakes import Socks
+from tests.fakes import NameService, Network, Socks
 from vault import egress
 from vault.addresses import is_public
-from vault.egress import Policy, Target, check_target, parse_authority, parse_rule, parse_target
+from vault.egress import (
+    Dialler,
+    Policy,
+    Target,
+    check_target,
+    mix_families,
+    parse_authority,
+    parse_rule,
+    parse_target,
+)
 from vault.errors import EgressRefused
+from vault.names import Names
+from vault.socks import parse_socks
 
 SPECIAL = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.1.2.3",
@@ -224,38 +236,216 @@ def test_a_second_request_cannot_ride_on_the_first_ones_check(inside: int) -> No
     assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_a_name_is_resolved_once_and_the_checked_address_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+def dial(dialler: Dialler, host: str = "good.example", port: int = 80) -> str:
+    """The address that was reached, or the code of the refusal."""
+
+    async def run() -> str:
+        network = dialler._connect.__self__  # type: ignore[attr-defined]
+        try:
+            _, writer = await dialler.dial(Target(host=host, port=port))
+        except EgressRefused as exc:
+            return exc.stable_code
+        writer.close()
+        network.far_end.close()
+        return str(network.dialled[-1])
+
+    return asyncio.run(run())
+
+
+def make_dialler(
+    answers: dict[str, list[str]] | Names, network: Network, policy: Policy | None = None, own: tuple[str, ...] = ()
+) -> Dialler:
+    names = answers if isinstance(answers, Names) else Names(NameService(answers))
+    own_addresses = frozenset(map(ipaddress.ip_address, own))
+    return Dialler(policy or POLICY, names, network.connect, lambda: own_addresses)
+
+
+OUTSIDE = "93.184.216.34"
+
+
+def test_a_name_is_resolved_once_and_the_checked_address_is_dialled() -> None:
     """A name that answers a public address first and 127.0.0.1 next: only the first is ever dialled."""
-    import asyncio
-
-    answers = [["93.184.216.34"], ["127.0.0.1"]]
-    dialled: list[str] = []
-
-    async def resolve_once(self: object, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        return [(0, 0, 0, "", (address, port)) for address in answers.pop(0)]
-
-    async def connect(address: str, port: int, **_: object) -> None:
-        dialled.append(address)
-        raise OSError("not now")
-
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve_once)
-    monkeypatch.setattr(asyncio, "open_connection", connect)
-    for _ in range(2):
-        with pytest.raises(EgressRefused):
-            asyncio.run(egress.dial(Target(host="good.example", port=80), POLICY))
-    assert dialled == ["93.184.216.34"]
+    answers, network = {"good.example": [OUTSIDE]}, Network([OUTSIDE])
+    service = NameService(answers)
+    dialler = make_dialler(Names(service), network)
+    assert dial(dialler) == OUTSIDE
+    answers["good.example"] = ["127.0.0.1"]
+    assert dial(dialler) == "address_refused"
+    assert (network.dialled, service.asked["good.example"]) == ([OUTSIDE], 2)
 
 
-def test_one_inner_address_among_many_refuses_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
+@pytest.mark.parametrize("count", [1, 15, 16, 499])
+def test_one_inner_address_among_many_refuses_the_name(count: int) -> None:
+    many = [f"93.184.{n // 250}.{n % 250 + 1}" for n in range(count)]
+    network = Network(many)
+    for answer in ([*many, "10.0.0.1"], ["::1", *many]):
+        assert dial(make_dialler({"good.example": answer}, network)) == "address_refused"
+    assert network.dialled == []
 
-    async def both(self: object, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        return [(0, 0, 0, "", (address, port)) for address in ("93.184.216.34", "10.0.0.1")]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", both)
-    with pytest.raises(EgressRefused) as caught:
-        asyncio.run(egress.dial(Target(host="good.example", port=80), POLICY))
-    assert caught.value.stable_code == "address_refused"
+def test_a_name_with_500_dead_addresses_costs_one_deadline_and_sixteen_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(egress, "DIAL_SECONDS", 1.0)
+    monkeypatch.setattr(egress, "STAGGER_SECONDS", 0.01)
+    many = [f"93.184.{n // 250}.{n % 250 + 1}" for n in range(500)]
+    network = Network()
+    began = time.monotonic()
+    assert dial(make_dialler({"good.example": many}, network)) == "unreachable"
+    assert time.monotonic() - began < 3
+    assert len(network.dialled) == 16
+    refusing = Network(refusing=many)
+    assert dial(make_dialler({"good.example": many}, refusing)) == "unreachable"
+    assert len(refusing.dialled) == 16
+
+
+def test_the_first_address_that_answers_is_used_whatever_the_others_do() -> None:
+    dead = [f"93.184.216.{n}" for n in range(1, 6)]
+    network = Network([OUTSIDE], refusing=["93.184.216.9"])
+    began = time.monotonic()
+    assert dial(make_dialler({"good.example": ["93.184.216.9", *dead, OUTSIDE]}, network)) == OUTSIDE
+    assert time.monotonic() - began < 5
+
+
+def test_addresses_of_both_families_are_tried_in_turn() -> None:
+    assert mix_families(["2606::1", "2606::2", "2606::3", "1.1.1.1"]) == ["2606::1", "1.1.1.1", "2606::2", "2606::3"]
+    assert mix_families([]) == []
+
+
+def resolve_all(service: NameService, hosts: list[str], seconds: float) -> tuple[list[str], float]:
+    """What each of the names gives, asked for at once, and how long the last one took, which is asked for after all
+    others."""
+
+    async def run() -> tuple[list[str], float]:
+        names = Names(service, seconds)
+
+        async def ask(host: str) -> str:
+            try:
+                return (await names.resolve(host))[0]
+            except EgressRefused as exc:
+                return exc.stable_code
+
+        first = [asyncio.ensure_future(ask(host)) for host in hosts[:-1]]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        last = await ask(hosts[-1])
+        took = time.monotonic() - began
+        return [*(await asyncio.gather(*first)), last], took
+
+    try:
+        return asyncio.run(run())
+    finally:
+        service.end.set()
+
+
+@pytest.mark.parametrize("hosts", [["a.hangs.example"] * 40, [f"n{n}.hangs.example" for n in range(40)]])
+def test_forty_names_that_hang_keep_no_other_name_waiting(hosts: list[str]) -> None:
+    service = NameService({"good.example": [OUTSIDE]})
+    found, took = resolve_all(service, [*hosts, "good.example"], 1.0)
+    assert found == ["name_unknown"] * 40 + [OUTSIDE]
+    assert took < 1
+    assert max(service.asked.values()) == 1, "one lookup a name, however many ask for it"
+
+
+def test_lookups_that_were_left_behind_are_bounded_and_not_begun_again() -> None:
+    service = NameService({"good.example": [OUTSIDE]})
+
+    async def run() -> None:
+        names = Names(service, 0.01)
+        for host in [*(f"n{n}.hangs.example" for n in range(300)), "n0.hangs.example"]:
+            with pytest.raises(EgressRefused) as caught:
+                await names.resolve(host)
+            assert caught.value.stable_code == "name_unknown"
+            for name, (since, future) in list(names._running.items()):  # as if they had been asked long ago
+                names._running[name] = since - 9, future
+        assert await names.resolve("good.example") == [OUTSIDE]
+
+    asyncio.run(run())
+    service.end.set()
+    assert sum(service.asked.values()) <= 10
+
+
+def test_a_name_without_an_answer_or_none_at_all_is_unknown() -> None:
+    network = Network()
+    assert dial(make_dialler({}, network)) == "name_unknown"
+    assert network.dialled == []
+
+
+# -- ourselves --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "policy_own", "interfaces", "host"),
+    [
+        ([OUTSIDE], (), (OUTSIDE,), "good.example"),
+        ([OUTSIDE, "1.1.1.1"], (), ("1.1.1.1",), "good.example"),
+        (["2606:4700::1"], (), ("2606:4700::1",), "good.example"),
+        ([OUTSIDE], (OUTSIDE,), (), "good.example"),
+        ([OUTSIDE], ("us.example",), (), "good.example"),  # which resolves to the same address
+        ([OUTSIDE], ("good.example",), (), "good.example"),
+        ([], (), (OUTSIDE,), OUTSIDE),
+        ([], ("2606:4700::1",), (), "2606:4700::1"),
+    ],
+)
+def test_our_own_public_address_is_refused_by_whatever_name(
+    answer: list[str], policy_own: tuple[str, ...], interfaces: tuple[str, ...], host: str
+) -> None:
+    network = Network([OUTSIDE, "1.1.1.1", "2606:4700::1"])
+    policy = Policy(hosts=("good.example", f"[{host}]" if ":" in host else host), own=policy_own)
+    dialler = make_dialler({"good.example": answer, "us.example": [OUTSIDE]}, network, policy, interfaces)
+    assert dial(dialler, host) == "address_refused"
+    assert network.dialled == []
+
+
+def test_a_lookup_of_our_own_name_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(egress, "OWN_PATIENCE", 0.2)
+    service = NameService({"good.example": [OUTSIDE]})
+    policy = Policy(hosts=("good.example",), own=("us.hangs.example",))
+    began = time.monotonic()
+    assert dial(make_dialler(Names(service), Network([OUTSIDE]), policy)) == OUTSIDE
+    assert time.monotonic() - began < 2
+    service.end.set()
+
+
+def test_the_address_of_an_interface_of_this_machine_is_refused(inside: int) -> None:
+    """In a network of its own, whose loopback has a public address."""
+    code = f"""import http.server, threading, httpx2
+from crawler.proxy import GuardProcess
+from vault.egress import Policy
+hits = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self): hits.append(self.path)
+server = http.server.ThreadingHTTPServer(("0.0.0.0", 8600), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+with GuardProcess(Policy(hosts=("{OUTSIDE}:8600",))) as guard:
+    answer = httpx2.Client(proxy=guard.address_with_password, trust_env=False).get("http://{OUTSIDE}:8600/metrics")
+    print(answer.status_code, answer.reason_phrase, hits)"""
+    script = f"ip link set lo up && ip addr add {OUTSIDE}/32 dev lo && exec {sys.executable} -c '{code}'"
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode and not done.stdout:
+        pytest.skip(f"no network of its own for a test here: {done.stderr[:200]}")
+    assert done.stdout.split() == ["403", "address_refused", "[]"], done.stderr
+
+
+def test_no_lab_pair_opens_a_port_of_ours(inside: int) -> None:
+    host = f"127.0.0.1:{inside}"
+    with GuardProcess(Policy(hosts=(host,), lab=(host,), own_ports=(inside,))) as guard, through(guard) as client:
+        assert client.get(f"http://{host}/x").reason_phrase == "address_refused"
+    assert Inside.hits == []
+
+
+# -- only reading -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"])
+def test_nothing_but_reading_passes_the_guard(inside: int, method: str) -> None:
+    host = f"127.0.0.1:{inside}"
+    with GuardProcess(Policy(hosts=(host,), lab=(host,))) as guard, through(guard) as client:
+        assert client.request(method, f"http://{host}/x").reason_phrase == "method_refused"
+        assert client.request("GET", f"http://{host}/x", content=b"vote=5").reason_phrase == "method_refused"
+    assert Inside.hits == []
 
 
 def test_the_guard_ends_when_its_parent_does(inside: int) -> None:
@@ -498,14 +688,131 @@ def test_a_hidden_service_is_reached_by_name_through_its_proxy_and_waits_when_it
 def test_a_proxy_that_is_down_is_told_from_a_service_that_is(
     inside: int, monkeypatch: pytest.MonkeyPatch, silent_at: str, dead: bytes, code: str
 ) -> None:
-    import asyncio
-
-    monkeypatch.setattr(egress, "DIAL_SECONDS", 0.5)
-    monkeypatch.setattr(egress, "GREETING_SECONDS", 0.5)
+    monkeypatch.setattr(egress, "DIAL_SECONDS", 3.0)
+    monkeypatch.setattr(egress, "GREETING_SECONDS", 3.0)
     socks = Socks(inside)
     socks.silent_at, socks.dead = silent_at, {dead}
     socks.start()
+    assert dial_through(socks, "market.onion") == code
+
+
+def dial_through(socks: Socks, host: str, identity: str = "", login: str = "") -> str:
+    """ "", or the code of the refusal."""
+    policy = Policy(hosts=(host,), upstream=f"socks5h://{login}127.0.0.1:{socks.port}", identity=identity)
+
+    async def run() -> None:
+        _, writer = await Dialler(policy, Names(NameService({}))).dial(parse_authority(host, 80))
+        writer.close()
+
+    try:
+        asyncio.run(run())
+    except EgressRefused as exc:
+        return exc.stable_code
+    return ""
+
+
+SPECIAL_NAMES = [
+    "localhost", "LOCALHOST", "localhost.", "a.localhost", "router", "intranet", "printer.local", "nas.local.",
+    "metadata.google.internal", "ip-10-0-0-1.ec2.internal", "host.docker.internal", "db.svc.cluster.local",
+    "nas.home.arpa", "1.0.0.10.in-addr.arpa", "x.ip6.arpa", "nas.lan", "nas.home", "nas.corp", "nas.localdomain",
+    "fritz.box", "www.fritz.box", "localtest.me", "a.localtest.me", "lvh.me", "10.0.0.1.nip.io", "app.127.0.0.1.nip.io",
+    "10-0-0-1.sslip.io", "192-168-1-1.example.com", "x.169.254.169.254.example.com", "a.test",
+    "127.0.0.1", "10.0.0.1", "169.254.169.254", "2130706433", "017700000001", "0177.0.0.1", "0x7f000001", "0x7f.0.0.1",
+    "0x7f.1", "127.1", "127.0.1", "1.1", "0", "0x", "a.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+    "[fd00::1]", "[64:ff9b::7f00:1]", "[fe80::1]", "[2002:7f00:1::]", "192.168.1.1", "100.64.0.1", "198.18.0.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", SPECIAL_NAMES)
+def test_a_name_or_address_that_leads_inside_is_never_sent_to_the_proxy(inside: int, host: str) -> None:
+    socks = Socks(inside)
+    socks.start()
+    assert dial_through(socks, host) in ("address_refused", "url_refused")
+    assert socks.asked == []
+
+
+@pytest.mark.parametrize(
+    "host", ["market.onion", "market.com", "a.market.co.uk", "local.market.com", "lan.com", "internal.io",
+             "93.184.216.34", "1-2-3-4.market.com", "10-20.market.com", "test.com", "x.xn--p1ai", "[2606:4700::1]",
+             "home.market.com"]
+)  # fmt: skip
+def test_a_public_name_is_sent_to_the_proxy(inside: int, host: str) -> None:
+    socks = Socks(inside)
+    socks.start()
+    assert dial_through(socks, host) == ""
+    assert len(socks.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("bound", "code"),
+    [
+        ("127.0.0.1", "address_refused"), ("127.9.9.9", "address_refused"), ("169.254.3.4", "address_refused"),
+        ("::1", "address_refused"), ("fe80::1", "address_refused"), ("::ffff:127.0.0.1", "address_refused"),
+        ("0.0.0.0", ""), ("::", ""), ("93.184.216.34", ""), ("2606:4700::1", ""),
+        ("10.1.2.3", ""), ("172.17.0.2", ""), ("192.168.0.2", ""), ("100.64.0.9", ""), ("fd00::5", ""),  # behind NAT
+    ],
+)  # fmt: skip
+def test_what_the_proxy_says_it_reached_from_inside_is_refused(inside: int, bound: str, code: str) -> None:
+    socks = Socks(inside)
+    socks.bound = bound
+    socks.start()
+    assert dial_through(socks, "market.com") == code
+
+
+def test_each_crawl_has_an_identity_of_its_own_at_the_proxy(inside: int) -> None:
+    """Tor gives each user and password circuits of their own (IsolateSOCKSAuth)."""
+    socks = Socks(inside)
+    socks.start()
     policy = Policy(hosts=("market.onion",), upstream=f"socks5h://127.0.0.1:{socks.port}")
+    for _ in range(2):
+        with GuardProcess(policy) as guard, through(guard) as client:
+            for path in ("a", "b"):
+                client.get(f"http://market.onion/{path}")
+    first, second, third, fourth = socks.users
+    assert first == second != third == fourth
+    assert all(user.startswith(b"facewarden:") and len(user) > 30 for user in socks.users)
+
+
+def test_an_account_of_the_cards_own_is_used_and_a_proxy_without_accounts_is_asked_without(inside: int) -> None:
+    socks = Socks(inside)
+    socks.logins = {b"olga:a:b"}
+    socks.start()
+    assert dial_through(socks, "market.com", "random", login="olga:a%3Ab@") == ""
+    assert dial_through(socks, "market.com", "random", login="olga:wrong@") == "upstream_unavailable"
+    assert dial_through(socks, "market.com", "random") == "", "our own credentials are nobody's there"
+    assert socks.users == [b"olga:a:b", b""]
+
+
+@pytest.mark.parametrize(
+    "url", ["socks5://p:1", "socks5h://p", "socks5h://p:0", "socks5h://p:99999", "socks5h://p:1/x", "http://p:1",
+            "socks5h://u@p:1", "socks5h://:x@p:1", "socks5h:///:1", "socks5h://p:1?x", "socks5h://a b:1", "socks5h://[x]:1x"]
+)  # fmt: skip
+def test_what_is_no_address_of_a_proxy_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="socks5h"):
+        parse_socks(url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\5", b"HTTP/1.1 400 Bad", b"\4\0", b"\5\xff", b"\5\1", b"\5\0\5", b"\5\0\5\0\0\7aaaa",
+     b"\5\0\4\0\0\1aaaaaa", b"\5\0\5\0\0\3\377", b"\5\0\5\0\0\3\1", b"\5\2\1\1"],
+)  # fmt: skip
+def test_a_proxy_that_speaks_something_else_is_a_refusal(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(egress, "GREETING_SECONDS", 1.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(2):
+            client, _ = listener.accept()
+            with client, contextlib.suppress(OSError):
+                client.recv(300)
+                client.sendall(answer)
+                client.recv(300)
+
+    threading.Thread(target=serve, daemon=True).start()
+    policy = Policy(
+        hosts=("market.com",), upstream=f"socks5h://127.0.0.1:{listener.getsockname()[1]}", identity="x" * 32
+    )
     with pytest.raises(EgressRefused) as caught:
-        asyncio.run(egress.dial(Target(host="market.onion", port=80), policy))
-    assert caught.value.stable_code == code
+        asyncio.run(Dialler(policy, Names(NameService({}))).dial(Target(host="market.com", port=80)))
+    assert caught.value.stable_code in ("upstream_unavailable", "unreachable")

@@ -222,3 +222,28 @@ def test_a_value_of_the_command_line_that_may_not_be_is_a_wrong_setting(tmp_path
         settings.replace("", workers=-1)
     with pytest.raises(SettingError, match=r"web\.port"):
         settings.replace("web", port=0)
+
+
+def test_whom_a_crawl_may_not_reach_follows_from_the_settings(tmp_path: Path) -> None:
+    text = """[web]
+host = "0.0.0.0"
+port = 8700
+public_url = "https://Facewarden.Example.org:8443/"
+[crawl]
+own_addresses = "203.0.113.7, [2001:DB8::7] us.example."
+[servers]
+database_url = "postgresql://u:p@127.0.0.1:5433/x"
+"""
+    (tmp_path / "facewarden.toml").write_text(text)
+    settings = load_settings(home=tmp_path, environ={})
+    assert settings.own_hosts == ("2001:db8::7", "203.0.113.7", "facewarden.example.org", "us.example")
+    assert settings.own_ports == (5433, 8700)
+    assert load_settings(home=tmp_path, environ=write_environment(settings)).own_hosts == settings.own_hosts
+    assert load_settings(home=tmp_path / "none", environ={}).own_hosts == (), "loopback is refused anyway"
+
+
+@pytest.mark.parametrize("wrong", ["http://a.example", "a.example:443", "a/b", "a@b", "\\u00e4.example"])
+def test_an_address_of_ours_is_a_name_or_an_address(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "facewarden.toml").write_text(f'[crawl]\nown_addresses = "{wrong}"\n')
+    with pytest.raises(SettingError, match="own_addresses"):
+        load_settings(home=tmp_path, environ={})
