@@ -164,7 +164,7 @@ class Walk:
 
     def everything(self) -> dict[str, str]:
         for line in (
-            "alerts", "alerts --json", "datasets", "datasets --all --json", "hunts --all", "hunts --json", "status",
+            "alerts", "alerts --json", "alerts --held --json", "datasets", "datasets --all --json", "hunts --all", "hunts --json", "status",
             "status --json", "source list --json", "source list", "source approvers", "calibrate", "people",
             "ledger show --last 999", "ledger verify",
         ):  # fmt: skip

@@ -205,7 +205,7 @@ class LedgerError(_CodedError):
 
 
 class JudgementError(_CodedError):
-    """`alert_unknown`, `alert_closed` (only its person may judge it), `hold_unknown`, `face_gone`."""
+    """`alert_unknown`, `alert_closed` (only its person may judge it), `hold_unknown`, `why_missing`, `face_gone`."""
 
 
 class EnrolmentError(_CodedError):

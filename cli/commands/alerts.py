@@ -12,6 +12,9 @@ example:
   ./facewarden alerts --seal 3f0c --why "asked for by the police"       (another version, if the alert has grown)
   ./facewarden alerts --not-me 3f0c       (from now on faces like those of this alert do not alert its person)
   ./facewarden alerts --take-back 3f0c
+  ./facewarden alerts --held              (what waits for somebody to look at it, 30 days at most)
+  ./facewarden alerts --release 418 --why "the same scar"      (its person is told)
+  ./facewarden alerts --drop 418 --why "a statue"              (nobody is told)
 """
 
 import argparse
@@ -24,7 +27,7 @@ from cli.servers import open_database
 from cli.setup import name_user
 from cli.supervisor import is_running
 from dashboards.security.queries import PER_PAGE, count_alerts, list_alerts
-from vault.errors import EvidenceError, ServerError
+from vault.errors import EvidenceError, JudgementError, ServerError
 from vault.keys import Keys
 from vault.letters import count_of
 from vault.log import clean_text
@@ -32,19 +35,24 @@ from vault.settings import Settings
 from vault.steps import Asker, Step
 from vault.store import Connection
 from vault.store.bundles import Asked, ask_bundle, get_bundle_file, list_versions
+from vault.store.holds import drop_hold, list_holds, release_hold
 from vault.store.judgements import get_owner, judge_alert, take_back_judgement
 from vault.terminal import Screen, say, say_json, working
 
 SEAL_SECONDS = 120.0
+MOST_HELD = 1000  # that are listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print all alerts as JSON")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--seal", metavar="ALERT", help="seal the evidence of this alert; its first letters will do")
-    parser.add_argument("--why", default="", help="why it is sealed; kept with the version and in the ledger")
+    parser.add_argument("--why", default="", help="why it is sealed, released or dropped; the ledger has it")
     choice.add_argument("--not-me", metavar="ALERT", help="the person says that this is somebody else")
     choice.add_argument("--take-back", metavar="ALERT", help="the person takes that back")
+    choice.add_argument("--held", action="store_true", help="list what is held for review, and until when")
+    choice.add_argument("--release", type=int, metavar="NUMBER", help="you have looked: its person is told")
+    choice.add_argument("--drop", type=int, metavar="NUMBER", help="you have looked: nobody is told")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -58,6 +66,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             return 0
         if args.not_me is not None or args.take_back is not None:
             say(judge(conn, keys, settings, args.not_me, args.take_back))
+            return 0
+        if args.release is not None or args.drop is not None:
+            say(decide(conn, keys, settings, args.release, args.drop, clean_text(args.why, 200).strip()))
+            return 0
+        if args.held:
+            show_held(conn, keys, as_json=args.json)
             return 0
         total = count_alerts(conn)
         rows = [row for start in range(0, total, PER_PAGE) for row in list_alerts(conn, start)]
@@ -136,6 +150,45 @@ def judge(conn: Connection, keys: Keys, settings: Settings, not_me: str | None, 
     if not_me is not None:
         return "Noted: faces like these do not alert this person." if done else "This was noted already."
     return "Taken back: what was held back alerts them now." if done else "There was nothing to take back."
+
+
+def show_held(conn: Connection, keys: Keys, *, as_json: bool) -> None:
+    """Three lines an item; those that end first come first."""
+    found: list[dict[str, Any]] = [
+        {
+            "number": each.hold_id,
+            "person": keys.digest_text(f"subject:{each.subject_id}")[:8],
+            "listing": each.title,
+            "source": each.source,
+            "reason": each.reason,
+            "faces": each.faces,
+            "since": each.since.isoformat(timespec="seconds"),
+            "ends": each.ends_at.isoformat(timespec="seconds"),
+        }
+        for each in list_holds(conn, MOST_HELD)
+    ]
+    if as_json:
+        say_json(found, indent=1)
+        return
+    console = Screen()
+    console.print(f"{count_of(len(found), 'find')} held for review{' or more' if len(found) == MOST_HELD else ''}")
+    for row in found:
+        console.print(f"{row['number']}  {row['reason']}, {count_of(row['faces'], 'face')}, since {row['since']}")
+        console.print(f"    person {row['person']} in {clean_text(row['listing'], 120)!r} on {row['source']}; "
+                      f"dropped {row['ends']} if nobody decides")  # fmt: skip
+
+
+def decide(conn: Connection, keys: Keys, settings: Settings, release: int | None, drop: int | None, why: str) -> str:
+    """Release or drop what is held under a number; a line about it. Raises JudgementError, ConsentMissing."""
+    if not why:
+        raise JudgementError("why_missing", "this is decided with a reason", mend="add --why TEXT")
+    with conn.transaction():
+        if release is None:
+            count = drop_hold(conn, keys, drop or 0, by=name_user(), why=why)
+            return f"Dropped: {count_of(count, 'match', 'matches')}; nobody is told."
+        alert_id = release_hold(conn, keys, release, by=name_user(), why=why)
+    Asker(settings).ask(Step.DELIVER)
+    return f"Released: its person is told. It is alert {alert_id}."
 
 
 def list_sealed(conn: Connection, settings: Settings, alert_ids: list[UUID]) -> dict[UUID, list[dict[str, Any]]]:
