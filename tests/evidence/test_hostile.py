@@ -331,12 +331,23 @@ def test_a_capture_that_is_not_one_record_fails(what: str) -> None:
     assert codes(check_bundle(bring(RECORDS[what], BODY))) == {"record_invalid"}
 
 
-@pytest.mark.parametrize(
-    "packed",
-    [gzip.compress(GOOD) + gzip.compress(GOOD), gzip.compress(GOOD) + b"\0", gzip.compress(GOOD)[:-1],
-     gzip.compress(GOOD)[:20], b"", b"\x1f\x8b", GOOD, zlib.compress(GOOD), gzip.compress(gzip.compress(GOOD)),
-     gzip.compress(GOOD)[:-8] + bytes(8), gzip.compress(GOOD[:50]) + gzip.compress(GOOD[50:])],
-)  # fmt: skip
+PACKED = gzip.compress(GOOD)
+NOT_ONE_MEMBER = {
+    "two": PACKED + PACKED,
+    "a byte behind it": PACKED + b"\0",
+    "the last byte is missing": PACKED[:-1],
+    "cut": PACKED[:20],
+    "nothing": b"",
+    "the first two bytes": b"\x1f\x8b",
+    "not packed": GOOD,
+    "zlib": zlib.compress(GOOD),
+    "packed twice": gzip.compress(PACKED),
+    "another sum": PACKED[:-8] + bytes(8),
+    "in two members": gzip.compress(GOOD[:50]) + gzip.compress(GOOD[50:]),
+}
+
+
+@pytest.mark.parametrize("packed", NOT_ONE_MEMBER.values(), ids=NOT_ONE_MEMBER)
 def test_a_capture_that_is_not_one_gzip_member_fails(packed: bytes) -> None:
     assert codes(check_bundle(bring(packed, BODY, packed=False))) == {"record_invalid"}
 
