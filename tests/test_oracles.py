@@ -165,8 +165,8 @@ class Walk:
     def everything(self) -> dict[str, str]:
         for line in (
             "alerts", "alerts --json", "alerts --held --json", "datasets", "datasets --all --json", "hunts --all",
-            "hunts --json", "status", "status --json", "source list --json", "source list", "source approvers", "calibrate", "people",
-            "ledger show --last 999", "ledger verify",
+            "hunts --json", "status", "status --json", "source list --json", "source list", "source approvers",
+            "calibrate", "people", "ledger show --last 999", "ledger verify",
         ):  # fmt: skip
             self.command(*line.split())
         for number in range(1, 8):
