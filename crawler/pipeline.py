@@ -25,7 +25,7 @@ from crawler.verdicts import WALLS, Verdict
 from crawler.visits import leave_visit
 from vault.blobs import unlink_blob
 from vault.disks import check_disks
-from vault.gate import HashGate, record_hit
+from vault.gate import HashGate, Hit, draft_reports, record_hit
 from vault.keys import Keys
 from vault.ledger import Kind
 from vault.log import get_logger
@@ -190,13 +190,15 @@ class Keeper:
         """What the guard refused goes into the ledger."""
         for code, place in refusals:
             self.counts.refused[code] = self.counts.refused.get(code, 0) + 1
-            write_entry(self._conn, Kind.REFUSAL, about=f"source:{self._source.name}", code=code, place=place)
+            write_entry(self._conn, Kind.REFUSAL, about=f"source:{self._source.name}", code=code, place=place,
+                        by="crawl")  # fmt: skip
 
     def _save_together(self, batch: Sequence[Prepared]) -> None:
         """One transaction. Raises RowRefused: then nothing is written, and nothing counts that was counted on the
         way."""
         before = self._page_count, self.counts.cut, len(self._known)
         self._noted.clear()
+        draft_reports(self._settings, [name_hit(each) for each in batch if each.listed is not None])
         try:
             with self._conn.transaction():
                 self._keep_blobs(batch)
@@ -254,8 +256,7 @@ class Keeper:
             if each.fetched.failure is None and (each.failure or ("",))[0] != "upstream_unavailable":
                 self._upstream_gone = 0.0
             if each.listed is not None:
-                url = each.fetched.page.url
-                record_hit(self._conn, self._settings, *each.listed, url, self._source.source_id)
+                record_hit(self._conn, name_hit(each), self._source.source_id, by="crawl")
                 self.stopped = "hash_listed"
             if each.parsed is None and each.blob is None and (fetch := self._save_other(each)) is not None:
                 kept.add(fetch.page_id)
@@ -359,7 +360,7 @@ class Keeper:
                 for picture in each.inside
             ],
         )  # fmt: skip
-        write_entries(self._conn, Kind.CAPTURE, [fact for each in kept for fact in list_receipts(each)])
+        write_entries(self._conn, Kind.CAPTURE, [fact for each in kept for fact in list_receipts(each)], by="crawl")
         return ids
 
     def _save_pages(self, read: Sequence[Prepared]) -> list[Fetch]:
@@ -469,7 +470,7 @@ class Keeper:
         facts: list[dict[str, str | int]] = [
             {"about": blob.sha256, "url_sha256": hash_url(page.url)} for _, page, blob in found
         ]
-        write_entries(self._conn, Kind.CAPTURE, facts)
+        write_entries(self._conn, Kind.CAPTURE, facts, by="crawl")
         if not self._local:  # what no server has sent has no head
             now = dt.datetime.now(dt.UTC)
             heads = [
@@ -521,6 +522,12 @@ class Keeper:
 
 def hash_url(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()
+
+
+def name_hit(each: Prepared) -> Hit:
+    """Of an answer that is listed."""
+    md5, sha256 = each.listed or ("", "")
+    return Hit(md5=md5, sha256=sha256, place=each.fetched.page.url)
 
 
 def list_receipts(each: Prepared) -> list[dict[str, str | int]]:

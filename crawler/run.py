@@ -106,7 +106,7 @@ def open_approved(conn: Connection, keys: Keys, path: Path, place: str = "crawl"
     try:
         return open_card(list_approvers(conn, keys), path, dt.datetime.now(dt.UTC))
     except CardError as exc:
-        write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place=place)
+        write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place=place, by="crawl")
         if exc.stable_code in ("card_unsigned", "card_untrusted"):
             require_own(conn)
         raise
@@ -134,7 +134,8 @@ def take_source(conn: Connection, approved: Approved, *, alone: bool) -> tuple[S
             )
         if before is not None and before.visibility is not source.visibility:
             names = ", ".join(each.name for each in approved.signers)
-            write_entry(conn, Kind.APPROVAL, about=f"source:{card.name}", act=source.visibility.value, signed_by=names)
+            write_entry(conn, Kind.APPROVAL, about=f"source:{card.name}", act=source.visibility.value,
+                        signed_by=names, by="crawl")  # fmt: skip
             if source.visibility is Visibility.OPEN:
                 lock_datasets(conn, change=True)  # whoever decides about its faces has ended, or sees that it is open
                 reveal_source(conn, source.source_id)

@@ -103,7 +103,7 @@ def use_operator_link(request: Request, token: str) -> Response:
         found = use_link(conn, "operator", token)
         if found is None or found[1] is None:
             raise HTTPException(410)
-        write_entry(conn, Kind.VIEW, about=f"operator:{found[1]}", what="signed in")
+        write_entry(conn, Kind.VIEW, about=f"operator:{found[1]}", what="signed in", by=str(found[1]))
         session = start_session(conn, operator=found[1])
     response = RedirectResponse("/security/alerts", status_code=303)
     hand_cookie(request, response, session)

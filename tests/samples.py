@@ -113,7 +113,7 @@ def add_sample(context: Context, listing_id: int, content: bytes, kind: PageKind
         keep_blob(conn, context.keys, writer.sha256, writer.size, writer.key_id, writer.data_key)
         sample = NewSample(kind=kind, sha256=writer.sha256, size=writer.size)
         save_samples(conn, listing_id, page_id, [sample])
-        write_entry(conn, Kind.CAPTURE, about=writer.sha256, url_sha256="")
+        write_entry(conn, Kind.CAPTURE, about=writer.sha256, url_sha256="", by="test")
     return writer.sha256
 
 
@@ -186,7 +186,7 @@ def capture_listing(context: Context, listing_id: int) -> None:
            where page_id = %s""",
         [made.warc_file, made.warc_offset, made.warc_length, made.sha256, made.key.key_id, page_id],
     )
-    write_entry(conn, Kind.CAPTURE, about=made.sha256, url_sha256="")
+    write_entry(conn, Kind.CAPTURE, about=made.sha256, url_sha256="", by="test")
 
 
 def run_steps(context: Context) -> None:

@@ -11,7 +11,7 @@ step that looks for faces, before anything of it is shown or searched, and erase
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,10 @@ from vault.digests import Digests, Hashes, Lists, read_lists
 from vault.errors import SettingError
 from vault.files import write_whole
 from vault.ledger import Kind
-from vault.log import get_logger
+from vault.log import clean_text, get_logger
 from vault.pieces import find_pieces, list_limits
 from vault.settings import Settings
-from vault.store import Connection
+from vault.store import Connection, require_transaction
 from vault.store.ledger import write_entry
 from vault.store.sources import pause_source
 
@@ -34,6 +34,7 @@ BLANK = b" \t\r\n\f\0"  # what a script prints beside a file
 # Meta, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm" (2019): pictures are the same within
 # 31 of 256 bits; a hash of less than 50 % quality says nothing; a picture may be shrunk to 512 pixels first
 PDQ_DISTANCE, PDQ_QUALITY, PDQ_LONG_SIDE = 31, 50, 512
+LONGEST_PLACE = 4000  # letters of where a picture came from, in a report
 PDQ_ROWS = 8192  # of a list, compared at a time: 256 KB stay in a core's cache
 
 log = get_logger(__name__)
@@ -119,15 +120,31 @@ def hash_pdq(pixels: npt.NDArray[np.uint8]) -> Hashes:
     return np.packbits(np.asarray(bits, np.uint8).reshape(-1, 256)[: 8 if quality >= PDQ_QUALITY else 0], axis=1)
 
 
-def record_hit(
-    conn: Connection, settings: Settings, md5: str, sha256: str, place: str, source_id: int, how: str = "same bytes"
-) -> None:
-    """Keep digest, place and time in the ledger, stop the source, and draft the report that a person must send."""
-    write_entry(conn, Kind.REFUSAL, about=sha256, code="hash_listed", place=place)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """A listed picture that came. `place`: where from, as it was named there; `how` it was known."""
+
+    md5: str
+    sha256: str
+    place: str
+    how: str = "same bytes"
+
+
+def draft_reports(settings: Settings, hits: Iterable[Hit]) -> None:
+    """The reports that a person must send, as files: before the transaction that records the hits, so that there is no
+    hit without one. Raises OSError."""
+    for hit in hits:
+        text = (
+            "Draft of a report to the competent authority. Nothing of the picture was kept.\n\n"
+            f"SHA-256: {hit.sha256}\nMD5: {hit.md5}\nfound at: {clean_text(hit.place, LONGEST_PLACE)}\n"
+            f"found by: {hit.how}\n"
+        )
+        write_whole(settings.home / "reports" / f"{hit.sha256}.txt", text.encode())
+
+
+def record_hit(conn: Connection, hit: Hit, source_id: int, *, by: str) -> None:
+    """Keep digest, place and time in the ledger, and stop the source."""
+    require_transaction(conn)
+    write_entry(conn, Kind.REFUSAL, about=hit.sha256, code="hash_listed", place=hit.place, by=by)
     pause_source(conn, source_id, "a picture on a list of illegal pictures was served; a person must report it")
-    text = (
-        "Draft of a report to the competent authority. Nothing of the picture was kept.\n\n"
-        f"SHA-256: {sha256}\nMD5: {md5}\nfound at: {place}\nfound by: {how}\n"
-    )
-    write_whole(settings.home / "reports" / f"{sha256}.txt", text.encode())
     log.warning("a listed digest was refused and its source paused", source_id=source_id)

@@ -172,7 +172,8 @@ def send_delivery(context: Context, delivery: Delivery, *, quiet: bool = False) 
                 covered = cover_messages(conn, delivery.delivery_id, delivery.token, quiet=quiet)
             if not quiet:  # else whoever reads ledger or log would know that somebody was found, and when whom
                 person = context.keys.digest_text(f"subject:{delivery.subject_id}")
-                write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind)
+                write_entry(conn, Kind.DELIVERY, about=str(delivery.delivery_id), subject=person, what=delivery.kind,
+                            by="worker")  # fmt: skip
             if delivery.kind == "receipt":
                 close_subject(conn, delivery.subject_id)
             check_consent(context, delivery)

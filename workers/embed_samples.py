@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from vault.box import Picture
 from vault.errors import BlobError, FacewardenError, InputRefused, KeyFileError
-from vault.gate import PDQ_LONG_SIDE, hash_md5, record_hit
+from vault.gate import PDQ_LONG_SIDE, Hit, draft_reports, hash_md5, record_hit
 from vault.log import get_logger
 from vault.phash import hash_pictures
 from vault.records import Face, Outcome, Policy, Sample, Visibility
 from vault.steps import Step
+from vault.store import Connection
 from vault.store.blobs import drop_files, erase_blob, list_places, read_blob, read_blobs, release_blobs
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
@@ -216,6 +217,8 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened]) -> None:
     conn = context.conn
     done = [each for each in opened if each.refused is None]
     faces = [(each.sample.sample_id, face) for each in done for face in each.faces]
+    hits = {each.sample.sample_id: name_hit(conn, each.sample, each.listed) for each in opened if each.listed}
+    draft_reports(context.settings, hits.values())
     with conn.transaction():
         save_faces(conn, faces)
         save_hashes(conn, hash_opened(done))
@@ -237,8 +240,8 @@ def save_batch(context: Context, claim: Claim, opened: list[Opened]) -> None:
         ]  # a picture with a face to be matched is needed until then
         litter = release_blobs(conn, finished)
         for each in opened:
-            if each.listed is not None:
-                litter += erase_listed(context, each.sample, each.listed)
+            if each.sample.sample_id in hits:
+                litter += erase_listed(conn, each.sample, hits[each.sample.sample_id])
     drop_files(conn, context.blobs, litter)
 
 
@@ -262,11 +265,15 @@ def hash_opened(done: list[Opened]) -> dict[str, bytes]:
     return {each.sample.sha256: phash for each, phash in zip(whole, hashes, strict=True) if phash is not None}
 
 
-def erase_listed(context: Context, sample: Sample, digests: tuple[str, str]) -> list[UUID]:
+def name_hit(conn: Connection, sample: Sample, digests: tuple[str, str]) -> Hit:
+    md5, sha256 = digests
+    return Hit(md5=md5, sha256=sha256, place=find_place(conn, sample.sample_id), how="PDQ")
+
+
+def erase_listed(conn: Connection, sample: Sample, hit: Hit) -> list[UUID]:
     """Nothing but digest, place and time remains of a picture that may not be kept, whoever else shows it, and its
     source stops. Returns the keys whose files are to be unlinked."""
-    conn = context.conn
-    record_hit(conn, context.settings, *digests, find_place(conn, sample.sample_id), sample.source_id, how="PDQ")
+    record_hit(conn, hit, sample.source_id, by="worker")
     refuse_content(conn, sample.sha256, "hash_listed")
     return erase_blob(conn, sample.sha256)
 

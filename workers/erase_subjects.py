@@ -104,7 +104,7 @@ def finish_erasure(context: Context, subject_id: UUID, token: int, sums: dict[st
         person = context.keys.digest_text(f"subject:{subject_id}")
         # not how many alerts: operators read it, and may not know of all of them
         write_entry(conn, Kind.ERASURE, about=str(receipt_id), subject=person,
-                    receipt_sha256=hash_receipt(conn, subject_id))  # fmt: skip
+                    receipt_sha256=hash_receipt(conn, subject_id), by="worker")  # fmt: skip
         if has_address(conn, subject_id):
             ask_delivery(conn, subject_id, "receipt")
         else:

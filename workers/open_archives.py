@@ -15,7 +15,7 @@ from vault.blobs import FiledBlob, FileWriter, unlink_blob
 from vault.box import ARCHIVE_CPU_SECONDS, ArchiveLimits, Member
 from vault.errors import BlobError, InputRefused, KeyFileError
 from vault.formats import READ, find_picture, is_picture
-from vault.gate import record_hit
+from vault.gate import Hit, draft_reports, record_hit
 from vault.ledger import Kind
 from vault.log import get_logger
 from vault.records import PageKind, Sample
@@ -115,6 +115,11 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
         for member in members
         if (digests := context.gate.find_listed(member.content)) is not None
     }
+    hits = {
+        number: Hit(md5=md5, sha256=sha256, place=f"archive {archive.sha256}, member {number}")
+        for number, (md5, sha256) in listed.items()
+    }
+    draft_reports(context.settings, hits.values())
     filed: dict[int, FiledBlob] = {}
     kept: set[UUID] = set()
     with FileWriter(context.blobs) as file:
@@ -135,11 +140,10 @@ def save_members(context: Context, archive: Sample, members: list[Member]) -> No
             conn,
             Kind.CAPTURE,
             [{"about": each.sha256, "archive": archive.sha256, "member": number} for number, each in filed.items()],
+            by="worker",
         )
-        for member in members:
-            if member.number in listed:
-                place = f"archive {archive.sha256}, member {member.number}"
-                record_hit(conn, context.settings, *listed[member.number], place, archive.source_id)
+        for hit in hits.values():
+            record_hit(conn, hit, archive.source_id, by="worker")
     if filed and not kept:  # all of it was known
         unlink_blob(context.blobs, file.file_id)
     context.asker.ask(Step.EMBED_SAMPLES)

@@ -90,7 +90,8 @@ def list_due(settings: Settings, keys: Keys, told: dict[Path, str]) -> list[Path
             except CardError as exc:
                 if told.get(path) != str(exc):
                     log.warning("a card was refused", card=path.name, why=str(exc))
-                    write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="schedule")
+                    write_entry(conn, Kind.REFUSAL, about=f"card:{path.name}", code=exc.stable_code, place="schedule",
+                                by="schedule")  # fmt: skip
                 told[path] = str(exc)
                 continue
             if card.why.login is Login.SESSION and not has_login(conn, card.name):

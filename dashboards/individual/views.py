@@ -47,7 +47,7 @@ def confirm(request: Request, token: str) -> Response:
         if not has_consent(conn, found[0], confirmed=True):  # dropped or withdrawn a moment ago
             raise HTTPException(410)
         person = state.keys.digest_text(f"subject:{found[0]}")
-        write_entry(conn, Kind.CONSENT, about=person, what="confirmed")
+        write_entry(conn, Kind.CONSENT, about=person, what="confirmed", by="subject")
         session = start_session(conn, subject_id=found[0])
     response = RedirectResponse("/me", status_code=303)
     hand_cookie(request, response, session)
@@ -155,7 +155,7 @@ def withdraw(
     with state.pool.connection() as conn, conn.transaction():
         if withdraw_consent(conn, visitor.subject_id):
             person = state.keys.digest_text(f"subject:{visitor.subject_id}")
-            write_entry(conn, Kind.CONSENT, about=person, what="withdrawn")
+            write_entry(conn, Kind.CONSENT, about=person, what="withdrawn", by="subject")
     state.asker.ask(Step.ERASE_SUBJECTS)
     page: Response = state.pages.show(request, "withdrawn.html", visitor=None)
     return page

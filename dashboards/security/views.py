@@ -59,7 +59,7 @@ def show_alert(request: Request, visitor: Operator, alert_id: UUID) -> Response:
         faces, listings = list_faces(conn, alert_id), list_listings(conn, alert["dataset_id"])
         timeline = list_timeline(conn, alert["dataset_id"], MOST_LINES)
         versions = list_versions(conn, [alert_id])
-        write_entry(conn, Kind.VIEW, about=str(alert_id), operator=str(visitor.operator), what="alert")
+        write_entry(conn, Kind.VIEW, about=str(alert_id), what="alert", by=str(visitor.operator))
     money = state.settings.money
     rates = money.list_rates()
     for each in listings:

@@ -325,7 +325,7 @@ def test_a_look_at_an_alert_is_logged(client: TestClient, context: Context, aler
     client.get(f"/security/alerts/{alert}")
     (entry,) = context.conn.execute("select entry from ledger where about = %s", [str(alert)]).fetchone() or ("",)
     assert '"kind":"view"' in entry
-    assert '"operator":"olga"' in entry
+    assert '"by":"olga"' in entry
 
 
 def test_only_faces_of_alerts_can_be_asked_for(client: TestClient, context: Context, alert: UUID) -> None:

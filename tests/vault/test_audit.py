@@ -40,7 +40,7 @@ def heads(conn: Connection, keys: Keys) -> list[OutsideHead]:
     numbers = itertools.count()
     kept = []
     for size in BATCHES:
-        write_entries(conn, Kind.CAPTURE, [{"about": f"a{next(numbers)}"} for _ in range(size)])
+        write_entries(conn, Kind.CAPTURE, [{"about": f"a{next(numbers)}"} for _ in range(size)], by="test")
         chain_entries(conn, keys)
         signed = get_signed_head(conn)
         assert signed is not None
@@ -72,7 +72,7 @@ def cut(conn: Connection, size: int) -> None:
 def rewrite(conn: Connection, keys: Keys) -> None:
     """A new end of the history, by whoever has the key file."""
     cut(conn, 12)
-    write_entries(conn, Kind.CAPTURE, [{"about": f"b{number}"} for number in range(20)])
+    write_entries(conn, Kind.CAPTURE, [{"about": f"b{number}"} for number in range(20)], by="test")
     chain_entries(conn, keys)
 
 
@@ -166,7 +166,7 @@ def test_heads_do_not_run_back_in_time(
 def test_a_clock_that_was_set_back_signs_no_head_of_an_earlier_time(conn: Connection, keys: Keys) -> None:
     later = dt.datetime.now(dt.UTC) + dt.timedelta(days=40)
     for about in ("a", "b"):
-        write_entries(conn, Kind.CAPTURE, [{"about": about}])
+        write_entries(conn, Kind.CAPTURE, [{"about": about}], by="test")
         chain_entries(conn, keys)
         text = later.isoformat(timespec="microseconds")
         head = get_signed_head(conn)
@@ -200,7 +200,7 @@ def test_a_head_of_another_deployment_or_with_a_wrong_signature_proves_nothing(
 def test_of_a_thousand_changes_a_few_are_listed_and_the_others_counted(
     conn: Connection, keys: Keys, heads: list[OutsideHead]
 ) -> None:
-    write_entries(conn, Kind.CAPTURE, [{"about": f"c{number}"} for number in range(1_000)])
+    write_entries(conn, Kind.CAPTURE, [{"about": f"c{number}"} for number in range(1_000)], by="test")
     chain_entries(conn, keys)
     conn.execute("update ledger set about = 'x'")
     wrong = verify_ledger(conn, keys)
@@ -215,7 +215,7 @@ def test_a_sequencer_that_goes_on_meanwhile_is_no_finding(
     with connect(settings) as other:
 
         def place(_done: int, _total: int) -> None:
-            write_entries(other, Kind.VIEW, [{"about": "x"}])
+            write_entries(other, Kind.VIEW, [{"about": "x"}], by="test")
             chain_entries(other, keys)
 
         assert verify_ledger(conn, keys, heads, tell=place) == []

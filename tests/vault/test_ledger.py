@@ -107,7 +107,7 @@ def test_proofs_need_little_memory_however_long_the_ledger_is() -> None:
 
 
 def test_leaves_are_read_in_portions_and_no_transaction_waits_meanwhile(conn: Connection, keys: Keys) -> None:
-    write_entries(conn, Kind.CAPTURE, [{"about": str(number)} for number in range(30)])
+    write_entries(conn, Kind.CAPTURE, [{"about": str(number)} for number in range(30)], by="test")
     chain_entries(conn, keys)
     sizes = []
     for portion in list_leaves(conn, 23, portion=7):
@@ -122,9 +122,9 @@ def test_leaves_are_read_in_portions_and_no_transaction_waits_meanwhile(conn: Co
 
 def test_of_many_receipts_the_first_and_the_last_are_found(conn: Connection, keys: Keys) -> None:
     for kind, about in (("view", "a"), *[("capture", "a")] * 5, ("capture", "b"), ("view", "b")):
-        write_entry(conn, Kind(kind), about=about)
+        write_entry(conn, Kind(kind), about=about, by="test")
     chain_entries(conn, keys)
-    write_entry(conn, Kind.CAPTURE, about="a")
+    write_entry(conn, Kind.CAPTURE, about="a", by="test")
     assert [position for position, _ in find_receipts(conn, ["a", "b", "c"], 8)] == [1, 5, 6]
     assert [position for position, _ in find_receipts(conn, ["a"], 4)] == [1, 3], "those that the head covers"
 
@@ -142,7 +142,9 @@ def test_only_texts_and_whole_numbers_are_facts(value: object) -> None:
 
 def test_entries_are_chained_in_batches_and_verify(conn: Connection, keys: Keys) -> None:
     for batch in range(5):
-        write_entries(conn, Kind.CAPTURE, [{"about": f"{batch}-{number}"} for number in range(batch * 7 + 1)])
+        write_entries(
+            conn, Kind.CAPTURE, [{"about": f"{batch}-{number}"} for number in range(batch * 7 + 1)], by="test"
+        )
         assert chain_entries(conn, keys) == batch * 7 + 1
     assert chain_entries(conn, keys) == 0
     assert get_head(conn).tree_size == 75
@@ -160,7 +162,7 @@ def test_entries_are_chained_in_batches_and_verify(conn: Connection, keys: Keys)
     ],
 )
 def test_a_change_made_behind_our_back_is_named(conn: Connection, keys: Keys, change: str, word: str) -> None:
-    write_entries(conn, Kind.CAPTURE, [{"about": f"a{number}"} for number in range(12)])
+    write_entries(conn, Kind.CAPTURE, [{"about": f"a{number}"} for number in range(12)], by="test")
     chain_entries(conn, keys)
     conn.execute("alter table ledger disable trigger ledger_is_append_only")
     conn.execute(change.encode())
@@ -169,7 +171,7 @@ def test_a_change_made_behind_our_back_is_named(conn: Connection, keys: Keys, ch
 
 
 def test_the_database_refuses_to_change_a_placed_entry(conn: Connection, keys: Keys) -> None:
-    write_entry(conn, Kind.VIEW, about="x")
+    write_entry(conn, Kind.VIEW, about="x", by="test")
     chain_entries(conn, keys)
     for change in ("update ledger set entry = 'y'", "delete from ledger"):
         with pytest.raises(DatabaseError, match="append-only"):
@@ -179,6 +181,6 @@ def test_the_database_refuses_to_change_a_placed_entry(conn: Connection, keys: K
 
 def test_an_entry_of_a_transaction_that_fails_is_not_there(conn: Connection) -> None:
     with pytest.raises(ZeroDivisionError), conn.transaction():
-        write_entry(conn, Kind.VIEW, about="x")
+        write_entry(conn, Kind.VIEW, about="x", by="test")
         raise ZeroDivisionError
     assert count(conn, "select count(*) from ledger") == 0

@@ -347,7 +347,7 @@ def test_a_bundle_waits_for_its_own_entries_only(context: Context, alert_id: UUI
     conn = context.conn
     seal(context, alert_id)
     grow_band(context, alert_id)
-    write_entries(conn, Kind.VIEW, [{"about": f"x{number}"} for number in range(7_000)])
+    write_entries(conn, Kind.VIEW, [{"about": f"x{number}"} for number in range(7_000)], by="test")
     with connect(context.settings) as other, other.transaction():
         other.execute("select pg_advisory_xact_lock(%s)", [0x46570002])
         path = seal(context, alert_id)

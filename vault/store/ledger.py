@@ -13,10 +13,11 @@ BATCH = 5_000
 PORTION = 50_000  # leaves in memory at once
 
 
-def write_entries(conn: Connection, kind: Kind, facts: Iterable[dict[str, str | int]]) -> None:
-    """Add entries in the caller's transaction. Each has a fact `about`: the digest or id by which it is found again."""
+def write_entries(conn: Connection, kind: Kind, facts: Iterable[dict[str, str | int]], *, by: str) -> None:
+    """Add entries in the caller's transaction. Each has a fact `about`: the digest or id by which it is found again.
+    `by`: who did it, an operator's name, "subject" for the person it is about, or our own process."""
     now = dt.datetime.now(dt.UTC)
-    rows = [(str(each["about"]), make_entry(kind, now, each)) for each in facts]
+    rows = [(str(each["about"]), make_entry(kind, now, {**each, "by": by})) for each in facts]
     if rows:
         conn.execute(
             """insert into ledger (about, entry)
@@ -25,8 +26,8 @@ def write_entries(conn: Connection, kind: Kind, facts: Iterable[dict[str, str | 
         )
 
 
-def write_entry(conn: Connection, kind: Kind, *, about: str, **facts: str | int) -> None:
-    write_entries(conn, kind, [{"about": about, **facts}])
+def write_entry(conn: Connection, kind: Kind, *, about: str, by: str, **facts: str | int) -> None:
+    write_entries(conn, kind, [{"about": about, **facts}], by=by)
 
 
 def chain_entries(conn: Connection, keys: Keys) -> int:
