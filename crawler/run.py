@@ -47,6 +47,7 @@ from vault.store.sources import (
     save_health,
     save_source,
 )
+from vault.store.times import check_clocks
 from vault.store.visibility import reveal_source
 from vault.terminal import Screen
 
@@ -102,7 +103,9 @@ def run_crawl(
 
 
 def open_approved(conn: Connection, keys: Keys, path: Path, place: str = "crawl") -> Approved:
-    """The card, or its refusal as a ledger row. Raises CardError; DeploymentError, in a demo of other cards."""
+    """The card, or its refusal as a ledger row. Raises CardError; DeploymentError, in a demo of other cards;
+    Unavailable: clock_differs, clock_jumped, since a card has a last day."""
+    check_clocks(conn)
     try:
         return open_card(list_approvers(conn, keys), path, dt.datetime.now(dt.UTC))
     except CardError as exc:

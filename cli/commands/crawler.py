@@ -12,7 +12,7 @@ from pathlib import Path
 from cli.setup import require_deployment
 from crawler.approval import open_card
 from crawler.cards import LOCAL, Login
-from vault.errors import CardError, ServerError
+from vault.errors import CardError, ServerError, Unavailable
 from vault.keys import Keys, load_keys
 from vault.ledger import Kind
 from vault.lockdown import die_with_parent
@@ -23,6 +23,7 @@ from vault.store.approvers import list_approvers
 from vault.store.ledger import write_entry
 from vault.store.logins import has_login
 from vault.store.sources import get_source
+from vault.store.times import check_clocks
 
 LOOK_SECONDS = 10.0
 AT_ONCE = 2
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                     )
         except (DatabaseError, ServerError) as exc:
             log.warning("the database does not answer; looking again soon", error=type(exc).__name__)
+        except Unavailable as exc:
+            log.warning("nothing is crawled now; looking again soon", code=exc.stable_code, why=exc.message)
         stop.wait(LOOK_SECONDS)
     stop_crawls(list(running.values()))
     return 0
@@ -79,10 +82,11 @@ def stop_crawls(processes: list[subprocess.Popen[bytes]], patience: float = STOP
 
 def list_due(settings: Settings, keys: Keys, told: dict[Path, str]) -> list[Path]:
     """Cards whose source was never crawled, or last crawled longer ago than their pace says. A refusal becomes a row
-    of the ledger once, not at every look; `told` remembers which."""
+    of the ledger once, not at every look; `told` remembers which. Raises Unavailable, where the clocks differ."""
     now = dt.datetime.now(dt.UTC)
     due = []
     with connect(settings, patience=5.0) as conn:
+        check_clocks(conn)
         approvers = list_approvers(conn, keys)
         for path in sorted(settings.cards_folder.glob("*.toml")):
             try:

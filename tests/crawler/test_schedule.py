@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli.commands.crawler import list_due
+from crawler.run import open_approved
 from tests.crawler.test_crawl import CARD, sign
 from tests.samples import count
-from vault.errors import SettingError
+from vault.errors import SettingError, Unavailable
 from vault.keys import Keys
 from vault.settings import Settings, load_settings
 from vault.store import Connection
@@ -46,3 +47,20 @@ def test_a_settings_file_made_to_take_long_is_refused_at_once(tmp_path: Path, te
         load_settings(home=tmp_path, environ={})
     assert time.monotonic() - began < 2
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("days", [400, -400], ids=["ahead", "behind"])
+def test_no_card_is_judged_by_a_wrong_clock(
+    settings: Settings, conn: Connection, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """It has a last day, and another clock has another day."""
+    settings.cards_folder.mkdir()
+    card = settings.cards_folder / "good.toml"
+    card.write_text(sign(settings, CARD.format(top="", read="", pages=9, port=80), tmp_path))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + days * 86_400)
+    for judge in (lambda: list_due(settings, keys, {}), lambda: open_approved(conn, keys, card)):
+        with pytest.raises(Unavailable) as caught:
+            judge()
+        assert caught.value.stable_code == "clock_differs"
+    assert count(conn, "select count(*) from ledger where entry like '%%refusal%%'") == 0
