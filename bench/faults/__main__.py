@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.children import ChildDied
-from bench.faults import full, kills, stopped
+from bench.faults import away, clocks, costly, full, kills, slow, stopped, vanished
 from bench.faults.deployment import TookTooLong
 from bench.faults.place import Place
 from bench.faults.tally import Tally
@@ -27,6 +27,11 @@ SCENARIOS: dict[str, Scenario] = {
     "stopped": stopped.run,
     "kills": kills.run,
     "full": full.run,
+    "away": away.run,
+    "costly": costly.run,
+    "clocks": clocks.run,
+    "slow": slow.run,
+    "vanished": vanished.run,
 }  # fmt: skip
 
 

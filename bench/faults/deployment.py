@@ -91,7 +91,8 @@ class Deployment:
                 self.wait_until(lambda: self.find_pids("people") != [], START_SECONDS, "nothing runs")
                 yield self
         finally:
-            for pid in self.find_pids():
+            pids = self.find_pids()
+            for pid in (*pids, *self.list_children(pids)):
                 resume(pid)
             stop_process(self.process)
 
@@ -141,6 +142,17 @@ class Deployment:
     def find_pids(self, *roles: str) -> list[int]:
         """Of these roles, or of all."""
         return [each["pid"] for each in self.list_processes() if not roles or each["role"] in roles]
+
+    def list_children(self, pids: Sequence[int]) -> list[int]:
+        """All below these processes: their boxes."""
+        found = []
+        for pid in pids:
+            with contextlib.suppress(psutil.Error):
+                found += [child.pid for child in psutil.Process(pid).children(recursive=True)]
+        return found
+
+    def list_logs(self) -> list[Path]:
+        return sorted((self.home / "logs").glob("*.log"))
 
     def kill(self, name: str) -> int:
         """kill -9, by the plan; the pid, 0 if it is not there just now."""

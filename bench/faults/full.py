@@ -22,10 +22,9 @@ PICTURES = 30  # taken in during each fill
 
 
 def run(place: Place) -> None:
-    material = place.folder / "full-material"
-    for number in range(FILLS):
-        write_material(material / f"{number:02}", PICTURES, seed=1000 + number)
-    alone = place.make_deployment("full-alone")
+    parts = [
+        write_material(place.folder / f"full-{number:02}", PICTURES, seed=1000 + number) for number in range(FILLS)
+    ]
     disk = place.folder / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)], check=True)
@@ -35,20 +34,13 @@ def run(place: Place) -> None:
         people = deployment.enrol({f"leaver-{number}": LEAVER for number in range(FILLS)})
         deadline = time.monotonic() + place.limit(1e9)
         filling = Filling(deployment, disk, people)
-        for number in range(FILLS):
-            if time.monotonic() > deadline:
-                break
-            filling.fill_once(material / f"{number:02}", f"full-{number:02}")
+        for part in parts:
+            if time.monotonic() < deadline:
+                filling.fill_once(part)
         filling.report(place)
         deployment.wait_settled()
         found = deployment.list_rows()
-    with alone.running():
-        alone.enrol_people()
-        for number in range(len(filling.back)):
-            alone.ingest(material / f"{number:02}", f"full-{number:02}")
-        alone.wait_settled()
-        differing = place.tally.compare(alone.list_rows(), found)
-    place.report.add("full.rows_differing", differing, "rows", bar="== 0")
+    place.compare_alone("full", parts[: len(filling.back)], found)
 
 
 class Filling:
@@ -59,10 +51,10 @@ class Filling:
         self.back: list[float] = []  # seconds until an ingest works again and nothing waits
         self.said_ok = self.unnamed = self.late = 0
 
-    def fill_once(self, material: Path, name: str) -> None:
+    def fill_once(self, material: Path) -> None:
         """Fill the disk while the material is taken in, let somebody leave, make room, and wait until all is done."""
         self.deployment.wait_until((self.deployment.home / "run/reserve").exists, RESERVE_SECONDS, "no reserve")
-        ingest = self.deployment.start_ingest(material, name)
+        ingest = self.deployment.start_ingest(material, material.name)
         time.sleep(1.0 + len(self.back) * 0.15)  # at another moment each time
         filler = fill(self.disk)
         started = time.monotonic()
@@ -74,7 +66,7 @@ class Filling:
             self.deployment.check()
             time.sleep(0.1)
         filler.unlink()
-        self.back.append(self._come_back(ingest, material, name))
+        self.back.append(self._come_back(ingest, material))
 
     def _leave(self) -> None:
         """Withdrawn, erased and told while the disk is full."""
@@ -89,11 +81,11 @@ class Filling:
             time.sleep(0.2)
         self.late += 1
 
-    def _come_back(self, ingest: Process, material: Path, name: str) -> float:
+    def _come_back(self, ingest: Process, material: Path) -> float:
         """The seconds from when there is room until the material is taken in and worked off."""
         started = time.monotonic()
         ingest.wait(60)
-        while self.deployment.ingest(material, name):
+        while self.deployment.ingest(material, material.name):
             if time.monotonic() - started > 2 * BACK_SECONDS:
                 break
             time.sleep(0.5)

@@ -1,6 +1,7 @@
 """Where scenarios run: their folder and ports, what they report to, and the undisturbed run they are held against."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,3 +48,13 @@ class Place:
             rows = alone.list_rows()
         self.report.add("undisturbed.rows", rows.total(), "rows", bar=f">= {PICTURES}")
         return rows
+
+    def compare_alone(self, name: str, parts: Sequence[Path], found: Counter[str]) -> None:
+        """Hold rows against those of an undisturbed run that takes in the same folders, each under its own name."""
+        with self.make_deployment(f"{name}-alone").running() as alone:
+            alone.enrol_people()
+            for part in parts:
+                alone.ingest(part, part.name)
+            alone.wait_settled()
+            differing = self.tally.compare(alone.list_rows(), found)
+        self.report.add(f"{name}.rows_differing", differing, f"of {found.total()} rows", bar="== 0")

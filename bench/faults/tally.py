@@ -127,7 +127,9 @@ def count_messages_wrong(deployment: Deployment) -> int:
     files = Counter(path.stem for path in deployment.settings.mail_folder.glob("*.eml"))
     with deployment.connect() as conn:
         rows = conn.execute(
-            "select delivery_id from delivery where sent_at is not null and covered_by is null"
+            """select delivery_id from delivery where sent_at is not null and covered_by is null
+               and (kind = 'receipt' or not exists
+                    (select from withdrawal where withdrawal.subject_id = delivery.subject_id))"""
         ).fetchall()
         gone = count(conn, "select count(*) from delivery where kind = 'alert' and alert_id is null")
     sent = Counter(str(delivery_id) for (delivery_id,) in rows)
