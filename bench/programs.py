@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.servers import make_demo
 from bench.children import check_process, check_restarts, keep_alive, run_watched, stop_process
+from bench.servers import make_demo
 from cli.supervisor import ROOT, read_state
 from crawler.propose import MOST_PAGES, Proposal, SavedPage, propose_card, write_card
 from vault.settings import Servers, Settings

@@ -1,14 +1,12 @@
 """What is taken in: portraits that ship with installed packages, as sellers change them, and drawn pictures. The same
 seed makes the same bytes, so that two runs over them can be compared."""
 
-import datetime as dt
 import itertools
 import random
 from pathlib import Path
 
 from cli.demo.people import VARIANTS, Person, draw_nobody, list_people
-from crawler.approval import load_approver_key, make_approver_key, sign_card, trust_approver
-from vault.settings import Settings
+from crawler.approval import DemoApprovers
 
 LISTINGS = 12
 SHARE = 0.4  # of the pictures show a person
@@ -53,12 +51,7 @@ def write_material(folder: Path, pictures: int, seed: int = 0) -> Path:
     return folder
 
 
-def write_card(settings: Settings, name: str) -> Path:
-    """A card for handed-in material, signed as this deployment wants it."""
-    key = settings.home.with_name(f"{settings.home.name}-approver.pem")
-    if not key.exists():
-        trust_approver(settings, "bench", make_approver_key(key, ""))
-    card = settings.home.with_name(f"{settings.home.name}-{name}.toml")
-    signed = sign_card(CARD.format(name=name), load_approver_key(key, ""), "bench", dt.datetime.now(dt.UTC))
-    card.write_text(signed, encoding="utf-8")
+def write_card(approvers: DemoApprovers, card: Path, name: str) -> Path:
+    """A card for handed-in material, signed as a demo's deployment wants it."""
+    card.write_text(approvers.sign(CARD.format(name=name)), encoding="utf-8")
     return card
