@@ -56,7 +56,8 @@ def test_scenarios_are_named_and_others_refused(capsys: pytest.CaptureFixture[st
     assert (args.only, args.seconds) == (["stopped"], 20.0)
     with pytest.raises(SystemExit):
         parse(["--only", "weather"])
-    assert all(name in capsys.readouterr().err for name in SCENARIOS)
+    told = capsys.readouterr().err
+    assert all(name in told for name in SCENARIOS)
 
 
 @needs_root
