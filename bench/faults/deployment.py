@@ -283,7 +283,7 @@ class Deployment:
                     with conn.transaction():
                         if withdraw_consent(conn, subject_id):
                             person = self.keys.digest_text(f"subject:{subject_id}")
-                            write_entry(conn, Kind.CONSENT, about=person, what="withdrawn")
+                            write_entry(conn, Kind.CONSENT, about=person, what="withdrawn", by="subject")
                 seconds = time.monotonic() - started
                 Asker(find_running(self.settings)).ask(Step.ERASE_SUBJECTS)
                 return seconds
