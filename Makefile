@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help check format lint types test lock figures demo clean
+.PHONY: help check format lint types test weekly faults lock figures demo clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,11 @@ types:  ## mypy --strict
 
 test:  ## the tests
 	./facewarden test
+
+weekly: faults  ## what takes too long for every change (as root)
+
+faults:  ## faults of disk, clock, network and processes under real processes (20 minutes, as root; ONLY=NAME: one of them)
+	$(PYTHON) -m bench.faults $(if $(ONLY),--only $(ONLY),) --json bench/out/faults.json
 
 lock:  ## both locks from pyproject.toml and overrides.txt (needs uv: pip install uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

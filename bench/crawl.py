@@ -23,12 +23,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from bench.children import Process, check_process, keep_alive, run_watched
 from bench.programs import clean_environment, find_port, run_servers, sign
 from cli.supervisor import ROOT, read_state
 from crawler.run import PAGES_LEFT
@@ -201,28 +203,26 @@ def run_site(pages: int, port: int, rendered: bool) -> Iterator[None]:
         try:
             if process.stdout.readline() != "ready\n":
                 raise RuntimeError("the site does not start")
-            yield
+            with keep_alive(partial(check_process, process)):
+                yield
         finally:
             process.terminate()
 
 
 def time_command(argv: list[str], code: int = 0) -> tuple[float, str, int]:
     """(seconds, output, highest resident memory of its process in bytes); start and end of the process included."""
-    environ = clean_environment(PYTHONPATH=str(ROOT))
-    started, peak = time.monotonic(), 0
-    with tempfile.TemporaryFile("w+") as out:
-        with subprocess.Popen(argv, env=environ, stdout=out, stderr=subprocess.STDOUT) as process:
-            while process.poll() is None:
-                with contextlib.suppress(psutil.Error):
-                    peak = max(peak, psutil.Process(process.pid).memory_info().rss)
-                if time.monotonic() - started > RUN_SECONDS:
-                    process.kill()
-                time.sleep(0.1)
-            seconds = time.monotonic() - started
-        out.seek(0)
-        told = out.read()
-    if process.returncode != code:
-        raise RuntimeError(f"{argv} ended with {process.returncode}: {told[-2000:]}")
+    peak = 0
+
+    def weigh(process: Process) -> None:
+        nonlocal peak
+        with contextlib.suppress(psutil.Error):
+            peak = max(peak, psutil.Process(process.pid).memory_info().rss)
+
+    started = time.monotonic()
+    ended, told = run_watched(argv, RUN_SECONDS, watch=weigh, env=clean_environment(PYTHONPATH=str(ROOT)))
+    seconds = time.monotonic() - started
+    if ended != code:
+        raise RuntimeError(f"{argv} ended with {ended}: {told[-2000:]}")
     return seconds, told, peak
 
 

@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.children import check_restarts, wait_watched
 from cli.supervisor import ROOT, read_state
 from vault.settings import Servers, Settings
 from vault.steps import BrokerGone, connect_redis
@@ -53,56 +55,76 @@ def start_demo(
 
 
 def run_demo(
-    home: Path, port: int, options: list[str], plan: list[str] | None = None, span: float = 0.0
+    home: Path,
+    port: int,
+    options: list[str],
+    plan: list[str] | None = None,
+    span: float = 0.0,
+    more: dict[str, str] | None = None,
 ) -> Counter[str]:
-    """One demo to its end; `plan` names what is done to it, spread over `span` seconds of its crawl. What was done."""
-    process = start_demo(home, port, options)
-    try:
-        done = disturb(home, process, plan, span) if plan else Counter[str]()
-        _out, told = process.communicate(timeout=RUN_SECONDS)
-    except BaseException:
-        process.terminate()
-        process.communicate()
-        raise
+    """One demo to its end; `plan` names what is done to it, spread over `span` seconds of its crawl. What was done.
+    Raises ChildDied when a process of it ends that the plan did not kill, RuntimeError when the demo fails."""
+    disturber = Disturber(home=home, plan=plan or [], span=span)
+    process = start_demo(home, port, options, more)
+    told = wait_watched(process, RUN_SECONDS, disturber.look)
     if process.returncode not in (0, 1):
-        raise RuntimeError(f"the demo ended with {process.returncode}: {told.decode()[-2000:]}")
-    return done
+        raise RuntimeError(f"the demo ended with {process.returncode}: {told[-2000:]}")
+    return disturber.done
 
 
-def disturb(home: Path, process: "subprocess.Popen[bytes]", plan: list[str], span: float) -> Counter[str]:
-    """Carry out the plan while the demo crawls and matches."""
-    done: Counter[str] = Counter()
-    while not list_pids(home, "crawl"):
-        if process.poll() is not None:
-            return done
-        time.sleep(0.02)
-    started = time.monotonic()
-    for number, what in enumerate(plan, 1):
-        time.sleep(max(0.0, started + span * number / (len(plan) + 1) - time.monotonic()))
-        while process.poll() is None and not act(home, what):
-            time.sleep(0.05)
-        if process.poll() is None:
-            done[what] += 1
-    return done
+@dataclass
+class Disturber:
+    """Carries out the plan while the demo crawls and matches."""
+
+    home: Path
+    plan: list[str]
+    span: float
+    done: Counter[str] = field(default_factory=Counter)
+    killed: Counter[str] = field(default_factory=Counter)
+    started: float | None = None
+
+    def look(self, _process: object) -> None:
+        """Do what is due. Raises ChildDied."""
+        check_restarts(self.home, self.killed)
+        if self.started is None and list_pids(self.home, "crawl"):
+            self.started = time.monotonic()
+        number = self.done.total()
+        if self.started is None or number == len(self.plan):
+            return
+        if time.monotonic() >= self.started + self.span * (number + 1) / (len(self.plan) + 1):
+            self._act(self.plan[number])
+
+    def _act(self, what: str) -> None:
+        """Do it once, or later if there is nothing to do it to just now."""
+        if what == "flush":
+            self.done[what] += flush_redis(self.home)
+            return
+        role = {"workers": "worker", "postgres": "postgres", "redis": "redis"}[what]
+        killed = kill_role(self.home, role)
+        self.killed.update(killed)
+        self.done[what] += bool(killed)
 
 
-def act(home: Path, what: str) -> bool:
-    """Do it once; False if there was nothing to do it to just now."""
-    if what == "flush":
-        state = read_state(home)
-        if state is None:
-            return False
-        settings = Settings(home=home, key_file=home / "none", servers=Servers(redis_url=state["redis_url"]))
-        with contextlib.suppress(BrokerGone):
-            return bool(connect_redis(settings).flushall())
+def flush_redis(home: Path) -> bool:
+    """Forget all that waits in the Redis of a running deployment. False if it does not answer."""
+    state = read_state(home)
+    if state is None:
         return False
-    role = {"workers": "worker", "postgres": "postgres", "redis": "redis"}[what]
-    killed = 0
-    for pid in list_pids(home, role):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            killed += 1
-    return killed > 0
+    settings = Settings(home=home, key_file=home / "none", servers=Servers(redis_url=state["redis_url"]))
+    with contextlib.suppress(BrokerGone):
+        return bool(connect_redis(settings).flushall())
+    return False
+
+
+def kill_role(home: Path, role: str) -> list[str]:
+    """kill -9 of all processes of a role; the names of those that were there."""
+    killed = []
+    for each in (read_state(home) or {"processes": []})["processes"]:
+        if each["role"] == role and each["pid"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each["pid"], signal.SIGKILL)
+                killed.append(each["name"])
+    return killed
 
 
 def list_pids(home: Path, role: str) -> list[int]:

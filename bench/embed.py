@@ -24,6 +24,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -33,6 +34,7 @@ import cv2
 import numpy as np
 import psutil
 
+from bench.children import make_pool
 from bench.faces import CACHE, list_images, measure_offset
 from bench.report import Report, add_folder, add_options, find_folder
 from bench.servers import start_servers
@@ -212,49 +214,65 @@ def prepare_inputs(engine: Engine, paths: list[Path]) -> tuple[list[Any], Pixels
     return inputs, np.stack(crops), len(paths)
 
 
-def run_bare(paths: list[Path], barrier: Barrier, out: Any) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What one process did: from when to when in time.monotonic(), how many pictures and faces, and how many MB it has
+    for itself."""
+
+    started: float
+    ended: float
+    pictures: int
+    faces: int = 0
+    memory: float = 0.0
+
+
+_together: list[Barrier] = []  # of this process: where it waits for the others
+
+
+def wait_together(barrier: Barrier) -> None:
+    _together.append(barrier)
+
+
+def run_bare(paths: list[Path]) -> Turn:
     cv2.setNumThreads(1)
     engine = load_engine(load_settings(home=CACHE / "home"))
     inputs, crops, count = prepare_inputs(engine, paths)
     assert isinstance(engine.detector, YuNet)
-    barrier.wait()
+    _together[0].wait()
     started = time.monotonic()
     for each in inputs:
         engine.detector.infer(each)
     engine.embed_crops(list(crops))
-    out.put((started, time.monotonic(), count, len(crops), 0.0))
+    return Turn(started=started, ended=time.monotonic(), pictures=count, faces=len(crops))
 
 
-def run_step(settings: Settings, barrier: Barrier, out: Any) -> None:
+def run_step(settings: Settings) -> Turn:
     cv2.setNumThreads(1)
     context = Context(settings)
     _ = (context.engine, context.gate, context.conn, context.keys.protect_templates(np.eye(128, dtype=np.float32)))
     context.decoder.probe("environment")
     gc.collect()
     gc.freeze()  # as a worker does
-    barrier.wait()
+    _together[0].wait()
     started = time.monotonic()
     count = 0
     while done := embed_samples(context):
         count += done
-    ended = time.monotonic()
-    out.put((started, ended, count, 0, psutil.Process().memory_full_info().uss / 1e6))
+    ended, memory = time.monotonic(), psutil.Process().memory_full_info().uss / 1e6
     context.close()
+    return Turn(started=started, ended=ended, pictures=count, memory=memory)
 
 
-def run_both(target: Callable[..., None], arguments: list[Any]) -> tuple[float, int, int, float]:
-    """One process an argument, begun together: (seconds to the last end, pictures, faces, most MB for itself)."""
+def run_both(target: Callable[[Any], Turn], arguments: list[Any]) -> tuple[float, int, int, float]:
+    """One process an argument, begun together: (seconds to the last end, pictures, faces, most MB for itself). Raises
+    BrokenProcessPool when one of them dies."""
     os.environ |= ONE_THREAD  # as the supervisor starts a worker: BLAS else has threads that wait by spinning
-    spawn = get_context("spawn")
-    barrier, out = spawn.Barrier(len(arguments)), spawn.Queue()
-    processes = [spawn.Process(target=target, args=(each, barrier, out)) for each in arguments]
-    for process in processes:
-        process.start()
-    rows = [out.get(timeout=900) for _ in processes]
-    for process in processes:
-        process.join()
-    seconds = max(row[1] for row in rows) - min(row[0] for row in rows)
-    return seconds, sum(row[2] for row in rows), sum(row[3] for row in rows), max(row[4] for row in rows)
+    barrier = get_context("spawn").Barrier(len(arguments))
+    with make_pool(len(arguments), wait_together, (barrier,)) as pool:
+        turns = list(pool.map(target, arguments))
+    seconds = max(turn.ended for turn in turns) - min(turn.started for turn in turns)
+    pictures, faces = sum(turn.pictures for turn in turns), sum(turn.faces for turn in turns)
+    return seconds, pictures, faces, max(turn.memory for turn in turns)
 
 
 def fill_samples(context: Context, paths: list[Path]) -> None:

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from bench.children import make_pool
 from bench.report import ROOT
 from vault.box import Box, Child
 from vault.errors import InputRefused, VectorError
@@ -108,8 +108,8 @@ def keep_rows(path: Path, rows: Rows) -> None:
 def run_parts(make: Callable[[Path, list[str]], Rows], folder: Path, images: Sequence[str], processes: int) -> Rows:
     parts = [(folder, list(images[at : at + PART])) for at in range(0, len(images), PART)]
     open_engine()  # chosen and prepared once
-    with get_context("spawn").Pool(processes) as pool:
-        done = pool.starmap(make, parts, 1)
+    with make_pool(processes) as pool:
+        done = list(pool.map(make, *zip(*parts, strict=True)))
     return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.disturb import find_ports, start_demo
+from bench import disturb
 from bench.report import ROOT, describe_machine, find_commit, list_versions
 
 README = ROOT / "README.md"
@@ -47,20 +47,17 @@ def run_demo(
     folder: Path, name: str, options: list[str], *, port: int | None = None, chromium: bool = True
 ) -> dict[str, Any]:
     """One demo to its end; its figures. A second run on a state folder adds nothing only with the ports of the first:
-    they are part of the markets' addresses. Raises SystemExit where it did not end."""
+    they are part of the markets' addresses. Raises RuntimeError where it did not end well."""
     file = folder / f"{name}.json"
     environ = {} if chromium else {"FACEWARDEN_CRAWL_CHROMIUM": NO_CHROMIUM}
-    process = start_demo(folder / name, port or find_ports(), [*options, "--json", str(file)], environ)
-    _out, told = process.communicate()
-    if process.returncode not in (0, 1) or not file.exists():
-        raise SystemExit(f"the demo ended with {process.returncode}: {told.decode()[-1000:]}")
+    disturb.run_demo(folder / name, port or disturb.find_ports(), [*options, "--json", str(file)], more=environ)
     figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return figures
 
 
 def measure_small(folder: Path) -> tuple[list[Row], dict[str, Any]]:
     """The small demo with a browser, once more on the same folder, and without a browser; the first's figures."""
-    port = find_ports()
+    port = disturb.find_ports()
     first, again = (run_demo(folder, "first", [], port=port) for _ in range(2))
     bare = run_demo(folder, "bare", [], chromium=False)
     added = again["samples"] - first["samples"]

@@ -21,13 +21,13 @@ import sys
 import tempfile
 import time
 import zipfile
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
 import psutil
 from PIL import Image
 
+from bench.children import look_after, make_pool
 from bench.report import ROOT, Report, add_folder, add_options, find_folder
 from cli.commands.demo import ORGANISATION
 from cli.commands.enrol import enrol
@@ -75,8 +75,8 @@ def write_archives(folder: Path, out: Path, images: int, processes: int) -> Path
         for start in range(0, images, A_ARCHIVE)
     ]  # fmt: skip
     offer.mkdir(parents=True, exist_ok=True)
-    with Pool(processes) as pool:
-        pool.map(write_archive, [job for job in jobs if not job[0].exists()], chunksize=1)
+    with make_pool(processes) as pool:
+        list(pool.map(write_archive, [job for job in jobs if not job[0].exists()]))
     return offer.parent
 
 
@@ -127,7 +127,7 @@ def wait_for_templates(conn: Connection, settings: Settings, supervisor: Supervi
     """Returns how many people are searched for."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while {"ready", "running"} & count_states(conn).get("template", {}).keys():
-        supervisor.poll()
+        look_after(supervisor)
         if time.monotonic() > deadline:
             raise SystemExit("the enrolments do not become templates: see the workers' logs")
         time.sleep(POLL_SECONDS)
@@ -157,7 +157,7 @@ def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, 
     started, told = time.monotonic(), 0.0
     running = start_ingest(supervisor, leak, card)
     while running.running or not is_decided(conn):
-        supervisor.poll()
+        look_after(supervisor)
         elapsed = time.monotonic() - started
         if elapsed - told > 10:
             told, done = elapsed, count_states(conn).get("sample", {}).get("done", 0)
@@ -167,7 +167,7 @@ def run_leak(supervisor: Supervisor, conn: Connection, leak: Path, images: int, 
         time.sleep(POLL_SECONDS)
     seconds = time.monotonic() - started
     while not is_settled(states := count_states(conn)):
-        supervisor.poll()
+        look_after(supervisor)
         time.sleep(POLL_SECONDS)
     if running.exit_code:
         raise SystemExit(f"ingest ended with {running.exit_code}: see ingest.log")

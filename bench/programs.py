@@ -16,12 +16,15 @@ import tempfile
 import time
 import tomllib
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.children import check_process, check_restarts, keep_alive, run_watched, stop_process
 from bench.servers import make_demo
 from cli.supervisor import ROOT, read_state
 from crawler.propose import MOST_PAGES, Proposal, SavedPage, propose_card, write_card
@@ -132,17 +135,16 @@ def serve(program: Program, python: Path, project: Path, port: int) -> Iterator[
     url = f"http://127.0.0.1:{port}/"
     try:
         wait_for(lambda: bool(fetch(url).body), process)
-        yield url
+        with keep_alive(partial(check_process, process)):
+            yield url
     finally:
-        process.terminate()
-        process.wait()
+        stop_process(process)
 
 
 def wait_for(ready: Any, process: "subprocess.Popen[bytes]") -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        check_process(process)
         with contextlib.suppress(OSError):
             if ready():
                 return
@@ -196,17 +198,16 @@ def run_servers(home: Path, port: int) -> Iterator[None]:
         wait_for(
             lambda: any(each["role"] == "crawler" for each in (read_state(home) or {}).get("processes", [])), process
         )
-        yield
+        with keep_alive(partial(check_process, process), partial(check_restarts, home, Counter())):
+            yield
     finally:
-        process.terminate()
-        process.wait()
+        stop_process(process)
 
 
 def crawl(home: Path, card: Path, pair: str) -> tuple[int, str]:
     argv = [sys.executable, "-P", "-m", "cli", "crawl", str(card), "--lab", pair, "--home", str(home)]
-    environ = clean_environment(PYTHONPATH=str(ROOT))
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=CRAWL_SECONDS)
-    return done.returncode, done.stdout + done.stderr[-3000:]
+    code, told = run_watched(argv, CRAWL_SECONDS, env=clean_environment(PYTHONPATH=str(ROOT)))
+    return code, told[-3000:]
 
 
 def count_rows(home: Path) -> dict[str, Any]:

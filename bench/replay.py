@@ -25,11 +25,13 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from warcio.archiveiterator import ArchiveIterator
 
+from bench.children import check_children, check_process, keep_alive, stop_process
 from bench.programs import clean_environment, find_port, make_venv, sign, wait_for
 from cli.commands.demo import ORGANISATION
 from cli.commands.enrol import enrol
@@ -162,13 +164,14 @@ def run_pywb(python: Path, folder: Path, warc: bytes) -> Iterator[str]:
         process = subprocess.Popen(argv, cwd=folder, env=environ, stdout=log, stderr=log)
     try:
         wait_for(lambda: bool(fetch(f"http://127.0.0.1:{port}/case/")), process)
-        yield f"http://127.0.0.1:{port}/case"
+        with keep_alive(partial(check_process, process)):
+            yield f"http://127.0.0.1:{port}/case"
     finally:
-        process.terminate()
-        process.wait()
+        stop_process(process)
 
 
 def fetch(url: str) -> bytes:
+    check_children()
     with urllib.request.urlopen(url, timeout=30) as answer:
         body: bytes = answer.read()
         return body

@@ -12,7 +12,6 @@ from 0.05 below to 0.2 above the cut. Workers here take segments from a list; th
 """
 
 import argparse
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -108,6 +107,8 @@ def open_all(folder: Path, count: int, dimension: int) -> list["Segment"]:
 
 
 def measure(report: "Report", args: argparse.Namespace, folder: Path, templates: "Vectors") -> None:
+    from bench.children import make_pool
+
     count = args.faces // SEGMENT
     started = time.perf_counter()
     everything = open_all(folder, count, templates.shape[1])
@@ -117,8 +118,8 @@ def measure(report: "Report", args: argparse.Namespace, folder: Path, templates:
     found, wanted, wrong = compare(everything, templates, args.threads)
     report.add("retro.recall", found / wanted, f"of {wanted} pairs above the cut", bar=">= 0.999")
     report.add("retro.wrong_hits", wrong, "pairs below the cut", bar="== 0")
-    with multiprocessing.get_context("spawn").Pool(1) as one_process:
-        used = one_process.apply(measure_memory, (folder, count, templates))
+    with make_pool(1) as one_process:
+        used = one_process.submit(measure_memory, folder, count, templates).result()
     report.add("retro.bytes_per_face", used, "bytes of memory a face", bar="<= 145")
 
 
@@ -254,16 +255,17 @@ def search_one(task: tuple[int, "Vectors"]) -> int:
 
 def measure_workers(report: "Report", folder: Path, templates: "Vectors", count: int) -> None:
     """The same hunt of 64 templates by 1 and by 2 processes, each of one thread, that take a segment at a time."""
+    from bench.children import make_pool
+
     results = {}
     for workers in (1, 2):
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(workers, start_worker, (folder, count, templates.shape[1])) as pool:
+        with make_pool(workers, start_worker, (folder, count, templates.shape[1])) as pool:
             tasks = [(number, templates) for number in range(count)]
-            pool.map(search_one, tasks * workers, chunksize=1)  # warm: every worker has opened its files
+            list(pool.map(search_one, tasks * workers))  # warm: every worker has opened its files
             times = []
             for _ in range(5):
                 started = time.perf_counter()
-                results[workers] = sum(pool.imap_unordered(search_one, tasks))
+                results[workers] = sum(pool.map(search_one, tasks))
                 times.append(time.perf_counter() - started)
         report.add(f"retro.ms_64_workers_{workers}", sorted(times)[2] * 1000, f"ms, {count}M faces, 64 templates")
     report.add("retro.workers_differ", abs(results[1] - results[2]), f"of {results[1]} hits", bar="== 0")

@@ -20,18 +20,20 @@ def start_servers(name: str) -> Iterator[Settings]:
         home = Path(folder) / "home"
         supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name("home.key")))
         with supervisor.running():
+            keys = prepare_keys(supervisor.settings)
             settings = supervisor.start_servers()
-            prepare_database(settings, prepare_keys(settings), DeploymentKind.DEMO).close()
+            prepare_database(settings, keys, DeploymentKind.DEMO).close()
             yield settings
 
 
-def make_demo(home: Path) -> DemoApprovers:
-    """A demo's deployment in a state folder that does not exist yet, stopped again; and its approvers. Raises
-    FacewardenError."""
-    supervisor = Supervisor(settings=Settings(home=home, key_file=home.with_name(f"{home.name}.key")))
+def make_demo(home: Path, database_url: str = "") -> DemoApprovers:
+    """A demo's deployment in a fresh state folder, its servers stopped again; and its approvers. `database_url`: of
+    another PostgreSQL than the folder's own. Raises FacewardenError."""
+    settings = Settings(home=home, key_file=home.with_name(f"{home.name}.key"))
+    supervisor = Supervisor(settings=settings.replace("servers", database_url=database_url))
     make_home(home)
     with supervisor.running():
+        keys = prepare_keys(supervisor.settings)  # a cluster without a key file is one whose key was lost
         settings = supervisor.start_servers()
-        keys = prepare_keys(settings)
         with contextlib.closing(prepare_database(settings, keys, DeploymentKind.DEMO)) as conn:
             return DemoApprovers(conn, keys)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import groupby
 from uuid import UUID
 
 import numpy as np
@@ -24,7 +25,7 @@ from vault.phash import hash_pictures
 from vault.records import Face, Outcome, Policy, Sample, Visibility
 from vault.steps import Step
 from vault.store import Connection
-from vault.store.blobs import drop_files, erase_blob, list_places, read_blob, read_blobs, release_blobs
+from vault.store.blobs import Place, drop_files, erase_blob, list_places, read_blob, read_blobs, release_blobs
 from vault.store.faces import save_faces
 from vault.store.hashes import ask_linking, save_hashes
 from vault.store.samples import SeenPicture, find_place, finish_samples, list_samples, refuse_content
@@ -133,11 +134,21 @@ def note_costs(context: Context, done: list[Opened]) -> None:
 
 
 def open_samples(context: Context, claim: Claim) -> Generator[Opened, None, None]:
-    """Decode and detect: while faces are looked for in one picture, the box is at the next."""
-    samples = list_samples(context.conn, claim.ids)
-    digests = [sample.sha256 for sample in samples]
-    places = list_places(context.conn, digests)
-    contents = read_blobs(context.conn, context.keys, context.blobs, digests, places)
+    """Decode and detect: while faces are looked for in one picture, the box is at the next. Each source by itself, the
+    one that had least time lately first: what takes too long in the box is charged to all that were asked for at once,
+    and must not be another source's."""
+    spent = {share.key: share.spent for share in context.shares(IMAGES).list(BATCH)}
+    samples = sorted(
+        list_samples(context.conn, claim.ids), key=lambda each: (spent.get(each.source_id, 0.0), each.source_id)
+    )
+    places = list_places(context.conn, [sample.sha256 for sample in samples])
+    for _, group in groupby(samples, key=lambda each: each.source_id):
+        yield from open_group(context, list(group), places)
+
+
+def open_group(context: Context, samples: list[Sample], places: dict[str, Place]) -> Generator[Opened, None, None]:
+    """The samples of one source."""
+    contents = read_blobs(context.conn, context.keys, context.blobs, [sample.sha256 for sample in samples], places)
     with closing(context.decoder.open_pictures(contents)) as found:
         for sample, picture in zip(samples, found, strict=True):
             yield look_at(context, sample, picture)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.samples import add_sample, make_listing, portrait
+from tests.samples import add_sample, count, make_listing, portrait
+from tests.vault.bombs import SIDE, draw_scans
 from vault.box import Picture
 from vault.records import PageKind
 from vault.store.work import IMAGES
@@ -60,3 +61,18 @@ def test_the_seconds_that_a_picture_took_are_counted_for_its_source(context: Con
     with context.box.batch() as child:
         (picture,) = child.open_pictures([portrait("astronaut")])
         assert isinstance(picture, Picture) and picture.seconds > 0
+
+
+def test_a_picture_that_takes_too_long_costs_no_other_source_an_attempt(context: Context) -> None:
+    """Those that were asked for together are charged together."""
+    conn = context.conn
+    dear, good = make_listing(conn, "dear"), make_listing(conn, "good")
+    for number in range(6):
+        add_sample(context, dear, draw_scans(50, SIDE - 8 * number), PageKind.IMAGE)
+    for number in range(6):
+        add_sample(context, good, portrait("astronaut", 30 + number), PageKind.IMAGE)
+    for _ in range(4):
+        embed_samples(context)
+    rows = conn.execute("select attempts, state from sample where listing_id = %s", [good]).fetchall()
+    assert rows == [(1, "done")] * 6
+    assert count(conn, "select count(*) from sample where listing_id = %s and error_code is not null", dear) > 0
