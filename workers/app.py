@@ -9,8 +9,10 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
-from celery import Celery
+from celery import Celery, Task
+from celery.signals import task_revoked
 
 from vault.disks import check_disks
 from vault.errors import FacewardenError, LeaseLost, ServerError, Unavailable
@@ -173,7 +175,21 @@ def make_worker(settings: Settings, queue: str = QUEUE) -> Celery:
     for step in Step:
         if name_queue(step) == queue:
             app.task(name=step.value, bind=False)(_make_task(context, step))
+    task_revoked.connect(partial(look_at_expired, context), weak=False)
     return app
+
+
+def look_at_expired(context: Context, sender: Task | None = None, *, expired: bool = False, **_facts: object) -> None:
+    """Celery drops a hint that is old by this machine's clock, before any step looks at the clocks: where they differ,
+    the step pauses with that reason, so that a worker whose clock is ahead does not rest in silence."""
+    step = Step(sender.name) if expired and sender is not None else None
+    if step is None or context.pauses.is_paused(step):
+        return
+    try:
+        check_clocks(context.conn)
+    except AWAY as exc:
+        log.warning("hints are dropped as old", step=step.value, error=type(exc).__name__, why=str(exc))
+        pause(context, step, exc)
 
 
 def _make_task(context: Context, step: Step) -> Callable[[], None]:

@@ -1,6 +1,7 @@
 """A clock that is wrong ends no lease, no segment and no retention; work goes on when the clocks agree."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from vault.store.pauses import list_pauses
 from vault.store.times import MOST_APART, accept_clocks, check_clocks, describe
 from vault.store.work import FACES, IMAGES, claim_rows, quarantine_exhausted
 from vault.store.writers import SEGMENTS, take_writer
-from workers.app import take_turn
+from workers.app import look_at_expired, take_turn
 from workers.build_segments import COUNT_SECONDS, build_segments
 from workers.clock import sweep_or_pause
 from workers.context import Context
@@ -78,6 +79,21 @@ def test_work_goes_on_when_the_clock_is_right_again(context: Context, monkeypatc
     assert take_turn(context, Step.EMBED_SAMPLES) == 1
     assert not sweep_or_pause(context, 1, True)
     assert list_pauses(conn) == []
+
+
+def test_hints_that_are_old_by_a_wrong_clock_only_pause_the_step_with_its_reason(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Celery drops them before any step is called."""
+    hint = SimpleNamespace(name=Step.EMBED_SAMPLES.value)
+    look_at_expired(context, hint, request=None, terminated=False, signum=None, expired=True)
+    assert list_pauses(context.conn) == []
+    set_local(monkeypatch, 40 * DAY)
+    look_at_expired(context, hint, request=None, terminated=True, signum=None, expired=False)
+    assert list_pauses(context.conn) == []
+    look_at_expired(context, hint, request=None, terminated=False, signum=None, expired=True)
+    (told,) = list_pauses(context.conn)
+    assert (told.step, told.code) == (Step.EMBED_SAMPLES.value, "clock_differs")
 
 
 def test_who_starts_the_workers_accepts_a_jump(conn: Connection) -> None:
