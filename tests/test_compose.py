@@ -365,4 +365,4 @@ def test_chromium_gets_none_of_our_addresses_and_passwords(settings: Settings, m
     monkeypatch.setenv("PGPASSWORD", "not for the browser")
     with GuardProcess(Policy(hosts=("example.org",))) as guard:
         options = launch_options(settings.replace("crawl", chromium=sys.executable), guard)
-    assert {"PATH"} <= options["env"].keys() <= {"PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", *QUIET}
+    assert {"PATH"} <= options["env"].keys() <= {"PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "CHROMIUM", *QUIET}

@@ -38,6 +38,7 @@ NEEDS = (
     ("enrol", "--address", "a@b.example", "--photo", "PHOTO"), ("ingest", "FOLDER", "--card", "CARD"),
     ("crawl", "CARD"), ("source", "list"), ("source", "trust", "olga", "0" * 64), ("source", "test", "CARD"),
     ("source", "session", "CARD", "--forget"), ("keys", "fingerprint"), ("crawler",),
+    ("warc", "export", "a-market", "--out", "OUT"),
     ("models", "add", "insightface:x", "--licence", "research-only", "--from", "PHOTO"),
 )  # fmt: skip
 NEED_NONE = {"demo", "up", "test", "doctor", "verify"}

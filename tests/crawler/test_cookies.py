@@ -297,7 +297,7 @@ def test_a_forum_is_read_with_an_imported_session_which_is_seen_nowhere(
 
     done = facewarden(settings, "source", "session", str(card), str(export(tmp_path)))
     assert done.returncode == 0, done.stderr
-    assert "1 cookies kept, 1 of other hosts and 1 expired dropped" in done.stdout
+    assert "1 cookie kept, 1 of other hosts and 1 expired dropped" in done.stdout
     told = conn.execute("select about, entry from ledger where entry like '%%\"login\"%%'").fetchone()
     assert told is not None
     assert told[0] == "source:test-market"

@@ -512,7 +512,8 @@ def test_a_guard_that_ends_while_connections_close_says_nothing(capfd: pytest.Ca
 
 
 def test_the_guard_logs_no_more_than_we_do(capfd: pytest.CaptureFixture[str]) -> None:
-    before = logging.root.level
+    before = logging.root.level, logging.root.handlers[:]
+    logging.root.handlers[:] = [logging.StreamHandler(sys.__stderr__)]  # where ours goes, a child's goes
     try:
         for level in (logging.ERROR, logging.INFO):
             logging.root.setLevel(level)
@@ -520,7 +521,8 @@ def test_the_guard_logs_no_more_than_we_do(capfd: pytest.CaptureFixture[str]) ->
                 client.get("http://elsewhere.example/")
             assert ("guard listens" in capfd.readouterr().err) == (level == logging.INFO)
     finally:
-        logging.root.setLevel(before)
+        logging.root.setLevel(before[0])
+        logging.root.handlers[:] = before[1]
 
 
 # -- answers that are made to be misread ------------------------------------------------------------------------------
