@@ -330,7 +330,7 @@ def test_a_forum_is_read_with_an_imported_session_which_is_seen_nowhere(
     assert SECRET not in rows[0]
 
     forgotten = facewarden(settings, "source", "session", str(card), "--forget")
-    assert "1 cookies erased" in forgotten.stdout
+    assert "1 cookie erased" in forgotten.stdout
     assert not has_login(conn, "test-market")
     assert count(conn, "select count(*) from key where kind = 'login' and wrapped is null") == 1
     assert "no session was kept" in facewarden(settings, "source", "session", str(card), "--forget").stdout
