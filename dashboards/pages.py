@@ -42,6 +42,7 @@ TROUBLES = {
         (415, "media_type_not_allowed", "This address takes plain forms only, no files."),
         (429, "too_many_requests",
          "Too many requests came from where you are. Nothing was sent; please try again in a minute."),
+        (429, "busy", "Too many are here just now. Nothing is lost; please try again in a moment."),
         (431, "head_too_large", "The request's headers are larger than any of ours."),
         (500, "unexpected", "Something went wrong."),
         (503, "database_gone",
@@ -49,7 +50,6 @@ TROUBLES = {
         (503, "disk_full",
          "A disk of this site is full: what you sent was not kept. Nothing older is lost; please try again later."),
         (503, "files_away", "Its files cannot be read just now. Nothing is lost; please try again in a moment."),
-        (503, "busy", "Too many are here just now. Nothing is lost; please try again in a moment."),
     )
 }  # fmt: skip
 USUAL = {trouble.status: trouble for trouble in reversed(TROUBLES.values())}  # of several with one status the first

@@ -384,7 +384,7 @@ def test_a_request_that_is_answered_makes_room_for_nobody(serve: Serve) -> None:
             sock.sendall(get("/slow").encode())
         time.sleep(0.3)
         refused = ask(running.port, get())
-        check_refusal(refused, 503, "busy")
+        check_refusal(refused, 429, "busy")
         assert int(refused.headers["retry-after"]) > 0
         assert is_well(running.port, "127.0.1.1"), "another network's visitors are none of that one's"
         halves = [stack.enter_context(connect(running.port, "127.0.2.1")) for _ in range(4)]
@@ -411,12 +411,12 @@ def test_too_many_at_once_are_told_to_come_back_and_health_answers(serve: Serve)
         others = list(visitors.map(lambda n: ask(running.port, get("/slow"), f"127.0.{1 + n % 20}.1"), range(150)))
         stop.set()
         looking.result()
-    assert Counter(answer.status for answer in one).keys() <= {200, 429, 503}
-    assert Counter(answer.status for answer in others).keys() <= {200, 503}
+    assert Counter(answer.status for answer in (*one, *others)).keys() <= {200, 429}
     refused = [answer for answer in (*one, *others) if answer.status != 200]
     assert {int(answer.headers["retry-after"]) > 0 for answer in refused} == {True}
-    assert 429 in {answer.status for answer in one}, f"{MOST_OF_NETWORK} of a network"
-    assert 503 in {answer.status for answer in others}, f"{MOST_HERE} in all"
+    assert any(b"too_many_requests" in answer.body for answer in one), f"{MOST_OF_NETWORK} of a network"
+    assert not any(b"too_many_requests" in answer.body for answer in others)
+    assert any(b"busy" in answer.body for answer in others), f"{MOST_HERE} in all"
     assert sum(answer.status == 200 for answer in others) >= AT_ONCE
     assert max(healthy) < 2.0
     assert is_well(running.port)
