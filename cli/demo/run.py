@@ -355,6 +355,7 @@ def make_figures(
         "found_alerts": len(found),
         "false_alerts": len(false),
         "missed": sorted(f"{name} in {url}" for name, url in expected - found),
+        "false": sorted(f"{name} in {url}" for name, url in false),
         "seconds": round(seconds, 2),
         "stages": demo.seconds,
         "images_per_second": round(outcome.samples / max(demo.seconds["crawl and match"], 0.01), 1),
@@ -408,6 +409,8 @@ def report(demo: Demo, figures: dict[str, Any]) -> int:
             demo.results.print(f"market {market} was skipped: no Chromium here; install it with: {INSTALL}")
     for missed in figures["missed"][:20]:
         demo.results.print(f"missed: {missed}")
+    for each in figures["false"][:20]:
+        demo.results.print(f"false: {each}")
     if figures["missed"] and demo.withdrawn_before:
         demo.results.print(
             "somebody withdrew here before this run: who enrols again is not searched in what was crawled before, so "
