@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crawler.answers import Fetched
 from crawler.cards import Card, Rendering, accept_header
 from crawler.cookies import Jar
-from crawler.pipeline import Keeper, needs_browser
+from crawler.pipeline import GUARD_GONE, Keeper, needs_browser
 from crawler.progress import Progress
 from crawler.proxy import GuardProcess
 from vault.errors import LeaseLost, Unavailable
@@ -112,8 +112,7 @@ class Crawl:
         self.due.clear()
         if dt.datetime.now(dt.UTC).date() > self.card.why.valid_until:
             self.keeper.stopped = "card_expired"
-        if not self.guard.alive:
-            self.keeper.stopped = "guard_gone"  # without it nothing is reached; what is left waits
+        self._look_at_guard()
         if self.card.rendering is Rendering.BROWSER and time.monotonic() - self._looked > LOOK_SECONDS:
             from crawler.browser import end_swollen
 
@@ -173,11 +172,17 @@ class Crawl:
         if self.broken is not None:
             return
         self._note_left()
+        self._look_at_guard()
         try:
             await self._keep()
             self.keeper.record_refusals(self.guard.take_refusals())
         except DatabaseGone as exc:
             self.lost = exc
+
+    def _look_at_guard(self) -> None:
+        """Before results are kept: what failed without it waits, as what is left does."""
+        if not self.guard.alive:
+            self.keeper.stopped = GUARD_GONE
 
     def _note_left(self) -> None:
         """Count what the browser was not let ask for."""

@@ -63,6 +63,7 @@ from vault.store.work import PAGES, fail_row, finish_rows, put_back_row
 GATHER_SECONDS = 0.1
 SLOW_DOWN = {429, 503}  # the site asks for a rest
 LONGEST_HOLD = 60.0  # seconds that the whole crawl rests at once; a page that asks for longer waits by itself
+GUARD_GONE = "guard_gone"  # why a crawl stops whose guard has ended: without it nothing is reached
 UPSTREAM_SECONDS = 5.0  # how long a crawl waits for the card's proxy; then it ends and its pages wait
 SCREENSHOT_DAYS = 1  # at least; for a person to see what a wall looked like, and for matching to be over
 LONGEST_WAIT = 6 * 3600.0
@@ -296,6 +297,9 @@ class Keeper:
         """Why a page was not read; with the wall itself as a capture, where there was one."""
         page, fetched = each.fetched.page, each.fetched
         code, text, final = each.failure or ("hash_listed", "", True)
+        if self._is_without_guard(fetched):
+            put_back_row(self._conn, PAGES, page.page_id, page.token, GUARD_GONE, text)
+            return
         if code == "upstream_unavailable":
             self._wait_for_upstream(page, code, text)
             return
@@ -312,6 +316,10 @@ class Keeper:
         fail_row(self._conn, PAGES, page.page_id, page.token, code, text, final=final, wait=wait)
         if fetched.status in SLOW_DOWN and not final:
             self.hold_until = max(self.hold_until, time.monotonic() + min(max(wait, 1.0), LONGEST_HOLD))
+
+    def _is_without_guard(self, fetched: Fetched) -> bool:
+        """Whether a fetch may have failed because the guard has ended, which says nothing of the page."""
+        return self.stopped == GUARD_GONE and fetched.failure is not None and not fetched.failure[2]
 
     def _wait_for_upstream(self, page: Page, code: str, text: str) -> None:
         """The card's proxy is down, which is no fault of the page: it waits, and after a while so does the crawl."""
@@ -506,8 +514,8 @@ class Keeper:
 
     def _count(self, each: Prepared) -> None:
         counts = self.counts
-        if each.failure is not None and each.failure[0] == DOWNLOAD:  # it is fetched once more
-            return
+        if (each.failure is not None and each.failure[0] == DOWNLOAD) or self._is_without_guard(each.fetched):
+            return  # it is fetched once more
         counts.left_alone.note((*each.left_alone, *(each.parsed.left_alone if each.parsed else ())))
         counts.bytes += len(each.fetched.body) or (each.blob.size if each.blob else 0)
         if each.failure is not None or each.listed is not None:

@@ -281,10 +281,12 @@ def test_a_guard_that_dies_in_mid_crawl_ends_it_and_nothing_goes_past_it(
     time.sleep(0.2)  # what it had passed on arrives
     before = sum(site.hits.values())
     told, _ = process.communicate(timeout=120)
-    assert (process.returncode, "stopped: guard_gone" in told) == (3, True), told
+    assert (process.returncode, "stopped: guard_gone" in told, "failed 0," in told) == (3, True, True), told
     assert sum(site.hits.values()) == before, "nothing was fetched without it"
     assert apart.strays == set()
     assert count(conn, "select count(*) from page where state = 'quarantined'") == 0
+    waiting = conn.execute("select attempts, error_code from page where state = 'ready' and error_code is not null")
+    assert set(waiting) == {(0, "guard_gone")}, "what could not be fetched without it has failed at nothing"
 
 
 def test_a_browser_that_crashes_or_hangs_is_replaced_and_its_pages_are_tried_again(
