@@ -168,22 +168,29 @@ def test_a_page_that_is_deeper_than_a_parser_goes_says_that_it_was_cut(reader: R
 HANG = b"<article " + b" ".join(b"a%d=1" % number for number in range(200_000)) + b">"  # each is compared with all
 
 
-def kill_reader(reader: Reader, number: signal.Signals, times: int) -> threading.Thread:
-    """End the process that reads, as often as there is another one, each time with this signal."""
+@contextlib.contextmanager
+def killing(reader: Reader, number: signal.Signals, times: int, after: float) -> Iterator[set[int]]:
+    """End the process that reads, as often as there is another one, each time with this signal, once it has had so many
+    seconds of processor time: it has begun, and is at the page. Gives those that were ended."""
+    done: set[int] = set()
+    over = threading.Event()
 
     def kill() -> None:
-        done = {0}
-        deadline = time.monotonic() + 60
-        while len(done) <= times and time.monotonic() < deadline:
+        while len(done) < times and not over.is_set():
             pid = reader.pid
-            if pid not in done and measure_seconds(pid) > 1.2:  # it has begun, and is at the page
-                os.kill(pid, number)
-                done.add(pid)
-            time.sleep(0.02)
+            with contextlib.suppress(OSError, IndexError):  # it is gone, or there is none
+                if pid and pid not in done and measure_seconds(pid) > after:
+                    os.kill(pid, number)
+                    done.add(pid)
+            time.sleep(0.005)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    return thread
+    try:
+        yield done
+    finally:
+        over.set()
+        thread.join(10)
 
 
 def test_a_page_that_takes_too_long_is_ended_and_named(reader: Reader) -> None:
@@ -217,9 +224,11 @@ def test_a_page_whose_reader_dies_is_read_once_more(
     reader: Reader, number: signal.Signals, times: int, expected: Unread | None
 ) -> None:
     slow = LIST + b"<article><h1>x</h1>" + b"<p class=text>" * 1000 + b"<img src=/%d.jpg>" * 100_000
-    killing = kill_reader(reader, number, times)
-    read = reader.read(slow if times == 1 else HANG, make_request()).said
-    killing.join(60)
+    reader.read(LIST, make_request())
+    after = measure_seconds(reader.pid) + 0.1 if times == 1 else 1.2
+    with killing(reader, number, times, after) as ended:
+        read = reader.read(slow if times == 1 else HANG, make_request()).said
+    assert len(ended) == times
     if expected is None:
         assert isinstance(read, ReadPage), read
     else:
@@ -316,11 +325,11 @@ def test_a_page_that_hangs_or_kills_the_parser_has_its_capture_and_a_code(
 ) -> None:
     desk, reader = watched
     desk.open("/good", "/bad", "/more")
-    killing = kill_reader(reader, signal.SIGSEGV, 2) if how == "dies" else None
+    times = 2 if how == "dies" else 0
     good: tuple[int, dict[str, str], str] = (200, {}, "<article><h1>good</h1></article>")
-    desk.answer({"/bad": (200, {}, HANG.decode()), "/good": good, "/more": good})
-    if killing:
-        killing.join(60)
+    with killing(reader, signal.SIGSEGV, times, 1.2) as ended:
+        desk.answer({"/bad": (200, {}, HANG.decode()), "/good": good, "/more": good})
+    assert len(ended) == times
     code = "page_too_complex" if how == "hangs" else "page_unreadable"
     assert desk.states() == {"/good": "done", "/more": "done", "/bad": f"quarantined:{code}"}
     assert count(desk.conn, "select count(*) from capture join page using (page_id) where url like '%%/bad'") == 1
