@@ -273,10 +273,19 @@ class AnswerUnpickler(pickle.Unpickler):
     """Makes records of pages and nothing else, whatever it is given."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):  # how the first versions of Python 3.11 spell a word
+            return pick_word
         found = PARTS.get((module, name)) or getattr(sys.modules.get(module), name, None)
         if found in PARTS.values() or (isinstance(found, type) and issubclass(found, StrEnum)):
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
+
+
+def pick_word(kind: Any, name: str) -> StrEnum:
+    """A member of an enumeration by its name. Raises pickle.UnpicklingError for whatever is none."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum) and name in kind.__members__:
+        return kind[name]
+    raise pickle.UnpicklingError(f"{name} is no word of an answer")
 
 
 def open_said(data: bytes) -> ReadPage | Unread:

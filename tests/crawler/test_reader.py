@@ -11,12 +11,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from crawler.capture import WarcFile
 from crawler.cards import Card, hash_card, parse_card
+from crawler.kinds.reading import NOTHING
 from crawler.pages import ParsedPage
 from crawler.pipeline import Keeper
 from crawler.reader import ENDS, Read, Reader, ReadPage, Request, Unread, open_pictures, open_said
@@ -261,6 +263,9 @@ class Planted:
         pickle.dumps(Planted(subprocess.Popen, "true")),
         pickle.dumps(Planted(eval, "1")),
         pickle.dumps(Planted(BlobWriter, Path("/tmp"))),
+        pickle.dumps(Planted(getattr, "words", "upper")),
+        pickle.dumps(Planted(getattr, Verdict, "mro")),
+        pickle.dumps(Planted(getattr, ParsedPage, "__init__")),
         pickle.dumps(Path("/tmp")),
         pickle.dumps("words"),
         pickle.dumps(ParsedPage(listings=(), links=())),
@@ -274,6 +279,13 @@ def test_a_reader_can_answer_with_records_of_pages_only(answer: bytes) -> None:
         open_said(answer)
     with pytest.raises(pickle.UnpicklingError):
         open_pictures(answer)
+
+
+def test_a_word_may_be_spelled_as_any_python_spells_it() -> None:
+    """3.11.2, Debian's, by `getattr`; others by its value."""
+    page = ReadPage(parsed=NOTHING, verdict=Verdict.CONTENT, letters=0, problem="")
+    spelled = replace(page, verdict=Planted(getattr, Verdict, "CONTENT"))  # type: ignore[arg-type]
+    assert open_said(pickle.dumps(page)) == open_said(pickle.dumps(spelled)) == page
 
 
 # -- evidence ----------------------------------------------------------------------------------------------------------
