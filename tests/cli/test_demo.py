@@ -188,8 +188,9 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> 
 
 FIGURES: dict[str, Any] = {
     "pages": 1, "listings": 1, "samples": 1, "faces": 1, "matches": 1, "held": 0, "refused": {}, "expected_alerts": 2,
-    "found_alerts": 1, "false_alerts": 0, "missed": ["ada in http://127.0.0.1:8601/1"], "seconds": 1.0, "stages": {},
-    "images_per_second": 1.0, "bundle": "/var/lib/a [b] folder/with/a/long/path/" + "x" * 80 + "/1.fwb",
+    "found_alerts": 1, "false_alerts": 0, "missed": ["ada in http://127.0.0.1:8601/1"], "false": [],
+    "seconds": 1.0, "stages": {}, "images_per_second": 1.0,
+    "bundle": "/var/lib/a [b] folder/with/a/long/path/" + "x" * 80 + "/1.fwb",
     "bundle_verified": True, "cut": 0.5, "calibration": "c", "markets": {"shop": "crawled"}, "peak_mb": {},
 }  # fmt: skip
 
