@@ -171,7 +171,7 @@ def test_pictures_that_take_too_long_together_are_refused_together_and_soon(
         assert {each.stable_code for each in found if isinstance(each, InputRefused)} == {"decoder_timeout"}
         (alone,) = child.open_pictures([portrait("astronaut")])
         assert isinstance(alone, Picture)
-        assert 0 < alone.seconds < 5
+        assert 0 <= alone.seconds < 5, "a small picture may take no time that the kernel has counted yet"
 
 
 def test_a_child_is_renewed_after_many_items(box: Box) -> None:
